@@ -1,0 +1,293 @@
+"""Measuring a claim: intervals, compute in FLOPs, and a lesson's ``results.json`` (numpy, on the host)."""
+
+import json
+import math
+import os
+import platform
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from scipy import stats
+
+from jaxreason.errors import InputError
+
+
+class Interval(NamedTuple):
+    value: float  # the estimate
+    low: float  # lower confidence limit
+    high: float  # upper confidence limit
+    n: int  # independent observations behind it, as a rule problems
+
+
+# --- intervals ----------------------------------------------------------------------------------------------
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Wilson score interval of a proportion (Wilson 1927), good near 0 and 1 and for small n.
+
+    Raises:
+        InputError: no trials, successes outside 0..n, or a confidence outside (0, 1).
+    """
+    _check_confidence(confidence)
+    if n < 1 or not 0 <= successes <= n or int(successes) != successes or int(n) != n:
+        raise InputError(f"{successes} successes of {n}: expected integers, n >= 1 and successes in 0..n")
+    interval = stats.binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
+    return Interval(int(successes) / int(n), float(interval.low), float(interval.high), int(n))
+
+
+def accuracy(correct: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Share of right problems with its Wilson interval; ``correct`` is ``[G]`` of bool (or 0/1), one per
+    problem.
+
+    Raises:
+        InputError: anything but one bool for each problem.
+    """
+    correct = np.asarray(correct)
+    if correct.ndim != 1 or not np.isin(correct, (0, 1)).all():
+        raise InputError(
+            f"correct is {correct.dtype}{list(correct.shape)}: expected one bool per problem [G]; "
+            "for several chains of a problem average them and use mean_interval"
+        )
+    return wilson(int(correct.sum()), correct.size, confidence)
+
+
+def mean_interval(
+    values: np.ndarray, confidence: float = 0.95, num_resamples: int = 10_000, seed: int = 0
+) -> Interval:
+    """Mean over problems of a per-problem number ``[G]``, such as pass@1 estimated from N chains.
+
+    The percentile bootstrap over problems (Efron and Tibshirani 1993, section 13.3): the N chains of one
+    problem are not independent, problems are. Values that are all equal give an interval of width zero: use
+    :func:`accuracy` for right-or-wrong outcomes.
+
+    Raises:
+        InputError: fewer than two problems, values that are not finite, or a confidence outside (0, 1).
+    """
+    _check_confidence(confidence)
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or values.size < 2 or not np.isfinite(values).all():
+        raise InputError(
+            f"values has shape {list(values.shape)}: expected finite numbers [G], one per problem, G >= 2"
+        )
+    if num_resamples < 1:
+        raise InputError(f"num_resamples is {num_resamples}: expected at least 1; 10000 is usual")
+    rng = np.random.default_rng(seed)
+    means = np.empty(num_resamples)
+    rows = max(1, 2**20 // values.size)  # 8 MB of float64 at a time
+    for start in range(0, num_resamples, rows):
+        chunk = means[start : start + rows]
+        chunk[:] = values[rng.integers(0, values.size, (chunk.size, values.size), np.int32)].mean(1)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(values.mean()), float(low), float(high), values.size)
+
+
+def paired_difference(
+    a: np.ndarray, b: np.ndarray, confidence: float = 0.95, num_resamples: int = 10_000, seed: int = 0
+) -> Interval:
+    """Mean of ``a - b`` over the same problems, ``[G]`` each: how much better method a is than b.
+
+    Resampling problems in pairs is resampling their differences, so this is :func:`mean_interval` of a - b
+    (bools count as 0 and 1). What is hard for both methods cancels: it is tighter than two separate
+    intervals.
+
+    Raises:
+        InputError: different shapes, or what :func:`mean_interval` refuses.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape:
+        raise InputError(
+            f"a and b have shapes {list(a.shape)} and {list(b.shape)}: expected the same problems [G] in both"
+        )
+    return mean_interval(a - b, confidence, num_resamples, seed)
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence is {confidence}: expected a share between 0 and 1, such as 0.95")
+
+
+# --- compute ------------------------------------------------------------------------------------------------
+
+
+def forward_flops(cfg: Any, context: int | np.ndarray) -> float | np.ndarray:
+    """FLOPs of one token's forward pass that attends to ``context`` positions, itself included.
+
+    Kaplan et al. 2020, section 2.1: two (a multiply and an add) for each non-embedding weight, plus
+    attention, plus the logits; norms, softmax, rotary embedding and biases are left out, the embedding
+    look-up is free. Weights are counted per projection, because grouped-query attention shrinks keys and
+    values and SwiGLU has three matrices. Attention is 4 * heads * head_dim * context in each layer; Kaplan's
+    2 * n_ctx * d_attn is that at the mean context n_ctx / 2 of a causal model.
+
+    Args:
+        cfg: anything with the Hugging Face names vocab_size, hidden_size, num_hidden_layers,
+            num_attention_heads, num_key_value_heads, head_dim and intermediate_size.
+        context: positions, a number or an array; the result has its shape.
+    """
+    return _body_flops(cfg, context) + _logits_flops(cfg)
+
+
+def _body_flops(cfg: Any, context: int | np.ndarray) -> float | np.ndarray:
+    queries, keys = cfg.num_attention_heads * cfg.head_dim, cfg.num_key_value_heads * cfg.head_dim
+    projections = cfg.hidden_size * (2 * queries + 2 * keys)  # query and output, key and value
+    mlp = 3 * cfg.hidden_size * cfg.intermediate_size  # gate, up, down
+    context = np.asarray(context, np.float64)[()]  # float64: totals of a large model pass 2^63
+    attention = 4 * queries * context  # queries @ keys and probabilities @ values, two each per position
+    return cfg.num_hidden_layers * (2 * (projections + mlp) + attention)
+
+
+def _logits_flops(cfg: Any) -> int:
+    return 2 * cfg.hidden_size * cfg.vocab_size
+
+
+def rollout_flops(cfg: Any, prompt_length: int | np.ndarray, lengths: np.ndarray) -> float | np.ndarray:
+    """FLOPs to prefill each prompt once and decode all its chains from that cache.
+
+    The prefill is a forward pass of every prompt token with logits at the last; it gives each chain its first
+    token, and each further token costs one pass of :func:`forward_flops`. Padding and finished chains that a
+    batch still computes are not counted: this is the useful work.
+
+    Args:
+        cfg: as for :func:`forward_flops`.
+        prompt_length: tokens, a number or ``[...]``.
+        lengths: ``[..., N]`` generated tokens of the N chains that share a prompt; ``[G, 1]`` for single
+            chains.
+
+    Returns:
+        ``[...]`` FLOPs for each prompt with all its chains.
+
+    Raises:
+        InputError: a prompt of no tokens, negative lengths, or prompt lengths that do not match.
+    """
+    prompt, lengths = np.asarray(prompt_length, np.float64), np.asarray(lengths, np.float64)
+    if lengths.ndim == 0 or prompt.shape not in ((), lengths.shape[:-1]):
+        raise InputError(
+            f"prompt_length {list(prompt.shape)}, lengths {list(lengths.shape)}: expected [...] or a number "
+            "and [..., N]; put the N chains of a prompt along the last axis"
+        )
+    if (prompt < 1).any() or (lengths < 0).any():
+        raise InputError(
+            f"shortest prompt {prompt.min():g}, shortest chain {lengths.min():g}: expected at least 1 and 0"
+        )
+    # FLOPs are affine in the context, so a run of passes costs its number times the cost at its mean context.
+    steps = np.maximum(lengths - 1, 0)
+    prefill = prompt * _body_flops(cfg, (prompt + 1) / 2) + _logits_flops(cfg)
+    decode = steps * forward_flops(cfg, prompt[..., None] + (steps + 1) / 2)
+    return (prefill + decode.sum(-1))[()]
+
+
+# --- results.json -------------------------------------------------------------------------------------------
+
+
+class Results:
+    """Collects a lesson's measurements and claims; :meth:`write` puts them in ``results.json``.
+
+    Args:
+        lesson: the lesson's name, such as "02_self_consistency".
+        model: ``{"name": str, "params": int, "sha256": str or None}``.
+        seed: the lesson's seed.
+        problems: number of held-out problems.
+    """
+
+    def __init__(self, lesson: str, *, model: dict[str, Any], seed: int, problems: int):
+        if set(model) != {"name", "params", "sha256"}:
+            raise InputError(f"model has the keys {sorted(model)}: expected name, params and sha256")
+        self.header = {
+            "lesson": lesson,
+            "model": {**model, "params": int(model["params"])},
+            "seed": int(seed),
+            "problems": int(problems),
+        }
+        self.measurements: list[dict[str, Any]] = []
+        self.claims: list[dict[str, Any]] = []
+        self._start = time.perf_counter()
+
+    def measure(self, name: str, interval: Interval, tokens: float | None = None) -> None:
+        """Record an interval and, if given, the mean number of tokens generated per problem to get it."""
+        value, low, high = _finite(name, interval)
+        tokens = None if tokens is None else float(tokens)
+        self.measurements.append(
+            {"name": name, "value": value, "low": low, "high": high, "n": int(interval.n), "tokens": tokens}
+        )
+
+    def claim(
+        self,
+        claim: str,
+        interval: Interval,
+        *,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        excludes_zero: bool = False,
+    ) -> bool:
+        """Record and return whether a claim holds.
+
+        It holds if the *value* is at least ``at_least`` and at most ``at_most`` (those given) and, with
+        ``excludes_zero``, the *interval* lies on the bounded side of zero: low > 0 for ``at_least``, high < 0
+        for ``at_most``. Say ``excludes_zero`` for a difference, not for an accuracy.
+
+        Raises:
+            InputError: no bound, ``excludes_zero`` with two, or limits that are not finite.
+        """
+        if (at_least is None) == (at_most is None) and (at_least is None or excludes_zero):
+            raise InputError(
+                f"claim {claim!r}: expected at_least or at_most (exactly one with excludes_zero); "
+                "say what would refute it"
+            )
+        value, low, high = _finite(claim, interval)
+        holds = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
+        if excludes_zero:
+            holds = holds and (low > 0 if at_most is None else high < 0)
+        self.claims.append({"claim": claim, "value": value, "low": low, "high": high, "holds": holds})
+        return holds
+
+    def table(self) -> str:
+        """The measurements and claims as aligned text."""
+        width = max((len(m["name"]) for m in self.measurements), default=0)
+        lines = [
+            f"{m['name']:<{width}}  {m['value']:8.4g} [{m['low']:.4g}, {m['high']:.4g}]  n={m['n']}"
+            + ("" if m["tokens"] is None else f"  {m['tokens']:.1f} tokens")
+            for m in self.measurements
+        ]
+        lines += [f"{'holds' if c['holds'] else 'FAILS'}: {c['claim']}" for c in self.claims]
+        return "\n".join(lines)
+
+    def write(self, folder: str | Path) -> Path:
+        """Write ``folder/results.json`` atomically: a reader finds the old file or the new one."""
+        path = Path(folder) / "results.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        device = jax.devices()[0]
+        record = {
+            **self.header,
+            "device": {"platform": device.platform, "kind": device.device_kind, "cpus": os.cpu_count()},
+            "versions": _versions(),
+            "seconds": round(time.perf_counter() - self._start, 3),
+            "measurements": self.measurements,
+            "claims": self.claims,
+        }
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return path
+
+
+def _finite(name: str, interval: Interval) -> tuple[float, float, float]:
+    value, low, high = map(float, interval[:3])
+    if not all(map(math.isfinite, (value, low, high))):
+        raise InputError(f"{name!r} is {value} [{low}, {high}]: expected finite numbers, which JSON can hold")
+    return value, low, high
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in ("jax", "flax", "numpy", "jaxreason"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # run from a source tree
+            versions[package] = None
+    return versions

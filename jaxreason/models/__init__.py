@@ -1,0 +1,1 @@
+"""The language model: its architecture, and its weights from disk or hub."""

@@ -1,0 +1,284 @@
+"""One decoder-only transformer; the Llama, Qwen2 and Qwen3 families are config flags, not copies.
+
+Modules are flax.nnx; parameters are plain nested dicts of arrays with the layers stacked on a leading axis ``[L, ...]``,
+so that one block is compiled however deep the model is. Shapes: B rows, T new tokens, S cached tokens, P prefix tokens,
+L layers, H query heads, K key-value heads, G = H / K, D head_dim, E hidden_size, V vocabulary.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+Params = dict  # nested, leaves are jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """Hyper-parameters under the names Hugging Face uses; hashable, so it can be a static argument."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    max_position_embeddings: int
+    rope_theta: float = 10_000.0
+    rms_norm_eps: float = 1e-5
+    attention_bias: bool = False  # bias on q, k, v (Qwen2)
+    qk_norm: bool = False  # RMSNorm on every query and key head (Qwen3)
+    tie_word_embeddings: bool = True
+
+    @property
+    def num_params(self) -> int:
+        shapes = jax.eval_shape(lambda: init(jax.random.key(0), self))
+        return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+class KV(NamedTuple):
+    """Keys and values of one layer."""
+
+    k: jax.Array  # [B, K, S, D]
+    v: jax.Array  # [B, K, S, D]
+
+
+class Cache(NamedTuple):
+    """Keys and values in two parts: a prompt, read only and shared by N = B / b rows, and what each row added itself.
+
+    All rows grow in step, so one scalar ``length`` says how many of the S slots are filled. Layers are a tuple and not
+    one stacked array: XLA updates each in place, where it would copy a slice of a stack at every token.
+    """
+
+    prefix: tuple[KV, ...]  # L of [b, K, P, D]
+    prefix_mask: jax.Array  # [b, P] bool, False on padding
+    own: tuple[KV, ...]  # L of [B, K, S, D]
+    length: jax.Array  # [] int32
+
+
+def fork(cache: Cache, num_rows: int, max_new_tokens: int) -> Cache:
+    """Room for ``max_new_tokens`` in ``num_rows`` continuations of every prompt in a cache made by prefill."""
+
+    def room(prefix: KV) -> KV:
+        b, num_kv, _, head_dim = prefix.k.shape
+        zeros = jnp.zeros((b * num_rows, num_kv, max_new_tokens, head_dim), prefix.k.dtype)
+        return KV(zeros, zeros)
+
+    return cache._replace(own=tuple(map(room, cache.prefix)), length=jnp.int32(0))
+
+
+def unstack(params: Params) -> Params:
+    """The layers as a tuple of dicts; done once before a decode loop, which would else slice the stack at every token."""
+    num_layers = jax.tree.leaves(params["layers"])[0].shape[0]
+    layers = tuple(jax.tree.map(lambda x, i=i: x[i], params["layers"]) for i in range(num_layers))
+    return {**params, "layers": layers}
+
+
+def rope(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
+    """Rotary position embedding (Su et al. 2021, eq. 34), halves rotated as in Hugging Face. x [B, T, h, D]."""
+    half = x.shape[-1] // 2
+    frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angles = positions[..., None, None].astype(jnp.float32) * frequencies  # [B, T, 1, D/2]
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    x1, x2 = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
+    return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1).astype(x.dtype)
+
+
+class Attention(nnx.Module):
+    """Grouped-query attention over [shared prefix | own cache] or, without a cache, over the row itself."""
+
+    def __init__(self, cfg: DecoderConfig, rngs: nnx.Rngs):
+        self.cfg = cfg
+        heads, kv = cfg.num_attention_heads * cfg.head_dim, cfg.num_key_value_heads * cfg.head_dim
+        linear = functools.partial(nnx.Linear, rngs=rngs)
+        self.q = linear(cfg.hidden_size, heads, use_bias=cfg.attention_bias)
+        self.k = linear(cfg.hidden_size, kv, use_bias=cfg.attention_bias)
+        self.v = linear(cfg.hidden_size, kv, use_bias=cfg.attention_bias)
+        self.o = linear(heads, cfg.hidden_size, use_bias=False, kernel_init=_residual_init(cfg))
+        if cfg.qk_norm:
+            self.q_norm = nnx.RMSNorm(cfg.head_dim, epsilon=cfg.rms_norm_eps, rngs=rngs)
+            self.k_norm = nnx.RMSNorm(cfg.head_dim, epsilon=cfg.rms_norm_eps, rngs=rngs)
+
+    def __call__(self, x, positions, mask, prefix: KV | None, own: KV | None, start):
+        cfg, (rows, length, _) = self.cfg, x.shape
+        q = self.q(x).reshape(rows, length, cfg.num_attention_heads, cfg.head_dim)
+        k = self.k(x).reshape(rows, length, cfg.num_key_value_heads, cfg.head_dim)
+        v = self.v(x).reshape(rows, length, cfg.num_key_value_heads, cfg.head_dim)
+        if cfg.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q = rope(q, positions, cfg.rope_theta) * cfg.head_dim**-0.5
+        k = rope(k, positions, cfg.rope_theta)
+        # [B, K, G, T, D] and [B, K, T, D]: heads before time keeps every product a plain batched matrix product.
+        q = q.reshape(rows, length, cfg.num_key_value_heads, -1, cfg.head_dim).transpose(0, 2, 3, 1, 4)
+        new = KV(k.swapaxes(1, 2), v.swapaxes(1, 2))
+        if own is None:
+            weights, total = _softmax([jnp.einsum("bkgtd,bksd->bkgts", q, new.k)], [mask])
+            out = jnp.einsum("bkgts,bksd->bkgtd", weights[0].astype(x.dtype), new.v)
+        else:
+            new = own = KV(
+                jax.lax.dynamic_update_slice(own.k, new.k.astype(own.k.dtype), (0, 0, start, 0)),
+                jax.lax.dynamic_update_slice(own.v, new.v.astype(own.v.dtype), (0, 0, start, 0)),
+            )
+            # The N rows of one prompt are the rows of one matrix product against its keys, which are stored once.
+            b = prefix.k.shape[0]
+            grouped = q.reshape(b, rows // b, *q.shape[1:])  # [b, N, K, G, T, D]
+            prefix_scores = jnp.einsum("bnkgtd,bkpd->bnkgtp", grouped, prefix.k)
+            own_scores = jnp.einsum("bkgtd,bksd->bkgts", q, own.k)
+            weights, total = _softmax([prefix_scores.reshape(*q.shape[:-1], -1), own_scores], mask)
+            weights = [w.astype(x.dtype) for w in weights]
+            out = jnp.einsum("bnkgtp,bkpd->bnkgtd", weights[0].reshape(prefix_scores.shape), prefix.v).reshape(q.shape)
+            out = out + jnp.einsum("bkgts,bksd->bkgtd", weights[1], own.v)
+        out = (out / total.astype(x.dtype)).transpose(0, 3, 1, 2, 4).reshape(rows, length, -1)
+        return self.o(out), new
+
+
+def _softmax(scores: list[jax.Array], masks: list[jax.Array]) -> tuple[list[jax.Array], jax.Array]:
+    """exp(score - max) of several key segments, and the sum over all of them to divide by; float32."""
+    scores = [jnp.where(m, s.astype(jnp.float32), -1e30) for s, m in zip(scores, masks, strict=True)]
+    top = functools.reduce(jnp.maximum, [s.max(-1, keepdims=True) for s in scores])
+    weights = [jnp.exp(s - jax.lax.stop_gradient(top)) for s in scores]
+    return weights, sum(w.sum(-1, keepdims=True) for w in weights)
+
+
+def _residual_init(cfg: DecoderConfig):
+    # Projections that write to the residual stream start smaller, so its variance does not grow with depth (GPT-2).
+    return nnx.initializers.variance_scaling(1.0 / (2 * cfg.num_hidden_layers), "fan_in", "normal")
+
+
+class MLP(nnx.Module):
+    """SwiGLU (Shazeer 2020): down(silu(gate x) * up x)."""
+
+    def __init__(self, cfg: DecoderConfig, rngs: nnx.Rngs):
+        linear = functools.partial(nnx.Linear, use_bias=False, rngs=rngs)
+        self.gate = linear(cfg.hidden_size, cfg.intermediate_size)
+        self.up = linear(cfg.hidden_size, cfg.intermediate_size)
+        self.down = linear(cfg.intermediate_size, cfg.hidden_size, kernel_init=_residual_init(cfg))
+
+    def __call__(self, x):
+        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+
+
+class Block(nnx.Module):
+    """Pre-norm attention and MLP, each added to the residual stream."""
+
+    def __init__(self, cfg: DecoderConfig, rngs: nnx.Rngs):
+        norm = functools.partial(nnx.RMSNorm, cfg.hidden_size, epsilon=cfg.rms_norm_eps, rngs=rngs)
+        self.attention_norm, self.mlp_norm = norm(), norm()
+        self.attention, self.mlp = Attention(cfg, rngs), MLP(cfg, rngs)
+
+    def __call__(self, x, positions, mask, prefix=None, own=None, start=None):
+        attended, kv = self.attention(self.attention_norm(x), positions, mask, prefix, own, start)
+        x = x + attended
+        return x + self.mlp(self.mlp_norm(x)), kv
+
+
+class Outer(nnx.Module):
+    """What surrounds the blocks: token embedding, final norm and, unless tied, the output head."""
+
+    def __init__(self, cfg: DecoderConfig, rngs: nnx.Rngs):
+        init_fn = nnx.initializers.normal(cfg.hidden_size**-0.5)
+        self.embed = nnx.Embed(cfg.vocab_size, cfg.hidden_size, embedding_init=init_fn, rngs=rngs)
+        self.norm = nnx.RMSNorm(cfg.hidden_size, epsilon=cfg.rms_norm_eps, rngs=rngs)
+        if not cfg.tie_word_embeddings:
+            self.head = nnx.Linear(cfg.hidden_size, cfg.vocab_size, use_bias=False, rngs=rngs)
+
+
+@functools.lru_cache
+def _graphdefs(cfg: DecoderConfig):
+    """The structure of the modules, without arrays; built once per config."""
+    block = nnx.eval_shape(lambda: Block(cfg, nnx.Rngs(0)))
+    outer = nnx.eval_shape(lambda: Outer(cfg, nnx.Rngs(0)))
+    return nnx.split(block)[0], nnx.split(outer)[0]
+
+
+@functools.partial(jax.jit, static_argnames="cfg")
+def init(key: jax.Array, cfg: DecoderConfig) -> Params:
+    """Fresh float32 parameters: ``{"embed", "norm", ["head"], "layers"}``, every leaf of "layers" is ``[L, ...]``."""
+
+    def pure(module):
+        return nnx.to_pure_dict(nnx.split(module)[1])
+
+    outer_key, layers_key = jax.random.split(key)
+    layer_keys = jax.random.split(layers_key, cfg.num_hidden_layers)
+    layers = jax.vmap(lambda k: pure(Block(cfg, nnx.Rngs(k))))(layer_keys)
+    return {**pure(Outer(cfg, nnx.Rngs(outer_key))), "layers": layers}
+
+
+def hidden_states(
+    params: Params,
+    tokens: jax.Array,
+    positions: jax.Array,
+    cache: Cache | None = None,
+    *,
+    cfg: DecoderConfig,
+    segment_ids: jax.Array | None = None,
+) -> tuple[jax.Array, Cache]:
+    """The final normalised states ``[B, T, E]`` and the cache; arguments as in :func:`forward`."""
+    chex.assert_equal_shape([tokens, positions])
+    rows, length = tokens.shape
+    block_def, outer_def = _graphdefs(cfg)
+    outer = nnx.merge(outer_def, {name: leaf for name, leaf in params.items() if name != "layers"})
+    x = outer.embed(tokens)
+
+    if cache is None:
+        if segment_ids is None:
+            segment_ids = jnp.ones_like(tokens)
+        same = segment_ids[:, :, None] == segment_ids[:, None, :]
+        causal = jnp.tril(jnp.ones((length, length), bool))
+        mask = (same & causal)[:, None, None]  # [B, 1, 1, T, T]
+
+        def step(x, layer_params):
+            return nnx.merge(block_def, layer_params)(x, positions, mask)
+
+        x, stacked = jax.lax.scan(step, x, params["layers"])
+        prefix = tuple(KV(stacked.k[i], stacked.v[i]) for i in range(cfg.num_hidden_layers))
+        return outer.norm(x), Cache(prefix, segment_ids > 0, (), jnp.int32(0))
+
+    prefix_mask = jnp.repeat(cache.prefix_mask, rows // cache.prefix_mask.shape[0], axis=0)[:, None, None, None]
+    slots = jnp.arange(cache.own[0].k.shape[2])
+    own_mask = slots[None, :] <= cache.length + jnp.arange(length)[:, None]  # [T, S]
+    layers = params["layers"] if isinstance(params["layers"], tuple) else unstack(params)["layers"]
+    own = []
+    for layer_params, prefix, kv in zip(layers, cache.prefix, cache.own, strict=True):
+        block = nnx.merge(block_def, layer_params)
+        x, kv = block(x, positions, [prefix_mask, own_mask], prefix, kv, cache.length)
+        own.append(kv)
+    return outer.norm(x), cache._replace(own=tuple(own), length=cache.length + length)
+
+
+def output_head(params: Params) -> jax.Array:
+    """The matrix ``[E, V]`` from states to logits; a transposed copy of the embedding where they are tied."""
+    return params["head"]["kernel"] if "head" in params else params["embed"]["embedding"].T
+
+
+def forward(
+    params: Params,
+    tokens: jax.Array,
+    positions: jax.Array,
+    cache: Cache | None = None,
+    *,
+    cfg: DecoderConfig,
+    segment_ids: jax.Array | None = None,
+) -> tuple[jax.Array, Cache]:
+    """Next-token logits.
+
+    Args:
+      params: from :func:`init` or a checkpoint.
+      tokens: ``[B, T]`` int32.
+      positions: ``[B, T]`` int32, counted from 0 at the first real token of a row or packed document.
+      cache: None to attend within the rows only (training, prefill); else a cache from :func:`fork`, and the T tokens
+        are appended to it.
+      cfg: static.
+      segment_ids: ``[B, T]`` int32, only without a cache; tokens attend to earlier tokens of the same segment, and
+        0 marks padding. None means one segment.
+
+    Returns:
+      Logits ``[B, T, V]`` in float32, and the cache: without one given, a prefix cache of all T tokens.
+    """
+    x, cache = hidden_states(params, tokens, positions, cache, cfg=cfg, segment_ids=segment_ids)
+    return (x @ output_head(params)).astype(jnp.float32), cache

@@ -1,0 +1,42 @@
+"""Prompts: the same question asked so that the model answers at once, or thinks first.
+
+Every function maps a question to the text the model continues. The tiny models were trained on exactly these.
+"""
+
+from collections.abc import Sequence
+
+STEP_BY_STEP = "Let's think step by step."
+WAIT = "Wait"
+
+
+def direct(question: str) -> str:
+    """Ask for the answer alone; the completion is `` 54``."""
+    return f"Q: {question}\nAnswer:"
+
+
+def zero_shot_cot(question: str) -> str:
+    """Ask for reasoning with the trigger of Kojima et al. 2022, section 3; the completion is lines, then ``#### 54``."""
+    return f"Q: {question}\n{STEP_BY_STEP}\n"
+
+
+def few_shot(question: str, examples: Sequence[tuple[str, str]]) -> str:
+    """Worked examples ``(question, answer text)``, then the question (Brown et al. 2020; with reasoning, Wei et al. 2022).
+
+    The prompt names no style: whether the model answers at once or reasons is read off the examples.
+    """
+    return "".join(f"Q: {q}\nA:{a}\n\n" for q, a in examples) + f"Q: {question}\nA:"
+
+
+def direct_answer(answer: int | str) -> str:
+    """How an example states an answer at once."""
+    return f" {answer}"
+
+
+def cot_answer(lines: Sequence[str], answer: int | str) -> str:
+    """How an example reasons: one step a line, then the answer behind ``####`` (the format of GSM8K)."""
+    return "\n" + chain(lines, answer)
+
+
+def chain(lines: Sequence[str], answer: int | str) -> str:
+    """A chain of thought: one step a line, then the answer behind ``####``."""
+    return "\n".join([*lines, f"#### {answer}"])

@@ -1,0 +1,213 @@
+"""Generation: prefill every prompt once, then decode many continuations from it."""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm.auto import tqdm
+
+from jaxreason.errors import InputError
+from jaxreason.models.decoder import DecoderConfig, Params, fork, hidden_states, output_head, unstack
+from jaxreason.models.hf import LanguageModel
+from jaxreason.sampling import Sampler, sample
+from jaxreason.tokens import Prompt, encode_prompts, pad_left, token_bytes
+
+
+class Stop(NamedTuple):
+    """When a chain ends: an automaton over tokens whose last state is final (see :func:`compile_stop`)."""
+
+    next_state: np.ndarray  # [V, S] int32: state after a token
+
+
+class Rollout(NamedTuple):
+    """N continuations of each of B prompts, at most T tokens each; the token that ends a chain belongs to it."""
+
+    tokens: jax.Array  # [B, N, T] int32, pad after the end
+    logprobs: jax.Array  # [B, N, T] float32, of the model itself: neither tempered nor filtered; 0 after the end
+    mask: jax.Array  # [B, N, T] bool
+    finished: jax.Array  # [B, N] bool, False where T tokens were not enough
+
+
+def compile_stop(tokenizer, strings: Sequence[str] = ()) -> Stop:
+    """Stops on the tokenizer's end-of-text token, and as soon as the completion contains one of ``strings``.
+
+    Strings are matched on bytes by an Aho-Corasick automaton (Aho & Corasick 1975) whose steps are composed per token,
+    so a string is found inside a token and across the borders of any number of tokens.
+
+    Raises:
+      InputError: a string is empty.
+    """
+    if any(not s for s in strings):
+        raise InputError("stop string is empty: expected at least one character")
+    # The trie: states are the distinct prefixes of the strings, by length; a match moves to the final state, for good.
+    patterns = [s.encode() for s in strings]
+    prefixes = sorted({p[:n] for p in patterns for n in range(len(p))} | {b""}, key=len)
+    state_of = {prefix: state for state, prefix in enumerate(prefixes)}
+    final = len(prefixes)
+    by_byte = np.full((final + 1, 256), final, np.int32)
+    for prefix, state in state_of.items():
+        for byte in range(256):
+            text = prefix + bytes([byte])
+            if not any(text.endswith(p) for p in patterns):
+                by_byte[state, byte] = next(state_of[text[i:]] for i in range(len(text) + 1) if text[i:] in state_of)
+    pieces = token_bytes(tokenizer)
+    next_state = np.tile(np.arange(final + 1, dtype=np.int32), (len(pieces), 1))
+    for token, piece in enumerate(pieces):
+        for byte in piece if patterns else b"":
+            next_state[token] = by_byte[next_state[token], byte]
+    next_state[tokenizer.eos_token_id] = final
+    return Stop(next_state)
+
+
+@functools.partial(jax.jit, static_argnames=("cfg", "sampler", "max_new_tokens", "num_samples"))
+def generate(
+    params: Params,
+    key: jax.Array,
+    prompt: Prompt,
+    stop: Stop,
+    *,
+    cfg: DecoderConfig,
+    sampler: Sampler,
+    max_new_tokens: int,
+    num_samples: int = 1,
+) -> Rollout:
+    """Draws ``num_samples`` chains from every prompt in one compiled loop.
+
+    A prompt is prefilled once and its keys and values are shared by its chains. Every chain draws from its own key, so
+    it does not depend on what else is in the batch.
+
+    Args:
+      params, cfg: the model.
+      key: one key, or keys ``[B, N]``, one for each chain.
+      prompt: B prompts, padded on the left.
+      stop: from :func:`compile_stop`.
+      sampler, max_new_tokens, num_samples: static.
+    """
+    b, width = prompt.tokens.shape
+    rows, steps = b * num_samples, max_new_tokens
+    keys = (jax.random.split(key, (b, num_samples)) if key.ndim == 0 else key).reshape(rows)
+    lengths = prompt.mask.sum(-1).astype(jnp.int32)  # [B]
+    positions = jnp.maximum(jnp.cumsum(prompt.mask, axis=-1) - 1, 0)
+
+    states, cache = hidden_states(
+        params, prompt.tokens, positions, cfg=cfg, segment_ids=prompt.mask.astype(jnp.int32)
+    )
+    # Once, outside the loop: the transposed head and the layers' weights, each in one piece.
+    params, head = jax.lax.optimization_barrier((unstack(params), output_head(params)))
+    logits = jnp.repeat((states[:, -1] @ head).astype(jnp.float32), num_samples, axis=0)  # [R, V]
+    cache = fork(cache, num_samples, steps)
+    lengths = jnp.repeat(lengths, num_samples)  # [R]
+    next_state = jnp.asarray(stop.next_state)
+    final = next_state.shape[1] - 1
+
+    def unfinished(carry):
+        t, state, *_ = carry
+        return (t < steps) & (state != final).any()
+
+    def step(carry):
+        t, state, logits, cache, tokens, logprobs, mask = carry
+        alive = state != final
+        token = jax.vmap(lambda key, row: sample(jax.random.fold_in(key, t), row, sampler))(keys, logits)
+        chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(logits, axis=-1)
+        token = jnp.where(alive, token, 0)
+        tokens = tokens.at[:, t].set(token)
+        logprobs = logprobs.at[:, t].set(jnp.where(alive, chosen, 0.0))
+        mask = mask.at[:, t].set(alive)
+        state = jnp.where(alive, next_state[token, state], state)
+        states, cache = hidden_states(params, token[:, None], (lengths + t)[:, None], cache, cfg=cfg)
+        return t + 1, state, (states[:, 0] @ head).astype(jnp.float32), cache, tokens, logprobs, mask
+
+    buffers = jnp.zeros((rows, steps), jnp.int32), jnp.zeros((rows, steps)), jnp.zeros((rows, steps), bool)
+    carry = (jnp.int32(0), jnp.zeros(rows, jnp.int32), logits, cache, *buffers)
+    _, state, _, _, tokens, logprobs, mask = jax.lax.while_loop(unfinished, step, carry)
+    shape = (b, num_samples, steps)
+    return Rollout(
+        tokens.reshape(shape), logprobs.reshape(shape), mask.reshape(shape), (state == final).reshape(shape[:2])
+    )
+
+
+class Completions(NamedTuple):
+    """What a model wrote: N texts for each of G prompts, without the end-of-text token or stop string's tail."""
+
+    texts: list[list[str]]  # G x N
+    logprobs: np.ndarray  # [G, N] float32: log p(chain | prompt), untempered
+    num_tokens: np.ndarray  # [G, N] int32, the ending token included
+    finished: np.ndarray  # [G, N] bool
+
+
+def complete(
+    model: LanguageModel,
+    prompts: Sequence[str],
+    key: jax.Array,
+    *,
+    sampler: Sampler,
+    max_new_tokens: int,
+    num_samples: int = 1,
+    stop_strings: Sequence[str] = (),
+    rows: int = 512,
+    description: str | None = None,
+) -> Completions:
+    """Texts for texts: :func:`generate` over batches of prompts of similar length, at most ``rows`` chains at a time.
+
+    Chain n of prompt g draws from ``split(fold_in(key, g), N)[n]``, whatever the batches.
+
+    Raises:
+      InputError: a prompt is empty or leaves no room for ``max_new_tokens`` in the context.
+    """
+    if num_samples < 1:
+        raise InputError(f"number of chains is {num_samples}: expected at least 1")
+    encoded = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings - max_new_tokens)
+    stop = compile_stop(model.tokenizer, stop_strings)
+    batch_size = max(1, rows // num_samples)
+    keys = _chain_keys(key, len(encoded), num_samples)
+    shape = (len(encoded), num_samples)
+    texts: list = [None] * len(encoded)
+    logprobs, num_tokens = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
+    finished = np.zeros(shape, bool)
+
+    order = np.argsort([len(ids) for ids in encoded], kind="stable")
+    with tqdm(total=len(encoded), desc=description, unit="problem", disable=description is None) as bar:
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            # The last batch repeats a prompt to keep the shape, and so the compiled program.
+            padded = np.concatenate([chosen, np.repeat(chosen[:1], min(batch_size, len(order)) - len(chosen))])
+            prompt = pad_left([encoded[i] for i in padded], model.tokenizer.pad_token_id)
+            rollout = jax.device_get(
+                generate(
+                    model.params,
+                    keys[padded],
+                    prompt,
+                    stop,
+                    cfg=model.cfg,
+                    sampler=sampler,
+                    max_new_tokens=max_new_tokens,
+                    num_samples=num_samples,
+                )
+            )
+            for row, i in enumerate(chosen):
+                texts[i] = decode(model.tokenizer, rollout.tokens[row], rollout.mask[row], stop_strings)
+                logprobs[i] = rollout.logprobs[row].sum(-1)
+                num_tokens[i] = rollout.mask[row].sum(-1)
+                finished[i] = rollout.finished[row]
+            bar.update(len(chosen))
+    return Completions(texts, logprobs, num_tokens, finished)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _chain_keys(key: jax.Array, num_prompts: int, num_samples: int) -> jax.Array:
+    prompt_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_prompts))
+    return jax.vmap(lambda k: jax.random.split(k, num_samples))(prompt_keys)
+
+
+def decode(tokenizer, tokens: np.ndarray, mask: np.ndarray, stop_strings: Sequence[str] = ()) -> list[str]:
+    """Texts of chains ``tokens[N, T]``, special tokens left out, cut behind the first stop string."""
+    chex.assert_equal_shape([tokens, mask])
+    sequences = [row[keep].tolist() for row, keep in zip(tokens, mask, strict=True)]
+    texts = tokenizer.batch_decode(sequences, skip_special_tokens=True)
+    for stop in stop_strings:
+        texts = [text[: text.index(stop) + len(stop)] if stop in text else text for text in texts]
+    return texts

@@ -1,0 +1,103 @@
+"""Text to token ids and back: tokenizers from transformers, and left-padded batches of prompts."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it would say that PyTorch is missing
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast  # noqa: E402
+from transformers.convert_slow_tokenizer import bytes_to_unicode  # noqa: E402
+
+from jaxreason.errors import InputError  # noqa: E402
+
+PAD, EOS = "<pad>", "<eos>"
+
+
+class Prompt(NamedTuple):
+    """A batch of prompts, padded on the left so that the next token of every row is the next column."""
+
+    tokens: np.ndarray  # [B, P] int32
+    mask: np.ndarray  # [B, P] bool, False on padding
+
+
+def build_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A lossless tokenizer for a small world: the given words (with and without a leading space), single digits, bytes.
+
+    Digits stay single tokens, so that arithmetic is learned digit by digit; any other text falls back to its UTF-8
+    bytes and comes back unchanged.
+    """
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    pieces = {PAD: 0.0, EOS: 0.0} | {byte: -10.0 for byte in sorted(pre_tokenizers.ByteLevel.alphabet())}
+    for word in words:
+        for variant in (word, f" {word}"):
+            pieces.setdefault(byte_level.pre_tokenize_str(variant)[0][0], -1.0)
+    backend = Tokenizer(models.Unigram(list(pieces.items()), unk_id=0))
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token=PAD, eos_token=EOS, clean_up_tokenization_spaces=False
+    )
+
+
+def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model directory.
+
+    Raises:
+      InputError: the directory holds no readable tokenizer.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+    except Exception as error:  # transformers raises many kinds here; the user needs one line
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"tokenizer in {str(directory)!r} cannot be read: expected tokenizer.json ({reason})") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def encode_prompts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> list[np.ndarray]:
+    """Token ids of every prompt, int32 arrays of their own lengths.
+
+    Raises:
+      InputError: a prompt is empty, or longer than ``max_tokens`` (the context minus room for the answer).
+    """
+    for text in texts:
+        if not text.strip():
+            raise InputError("prompt is empty: expected a question in words")
+    encoded = [np.asarray(ids, np.int32) for ids in tokenizer(list(texts), add_special_tokens=False).input_ids]
+    for text, ids in zip(texts, encoded, strict=True):
+        if len(ids) > max_tokens:
+            raise InputError(
+                f"prompt {text[:40]!r}... has {len(ids)} tokens: at most {max_tokens} fit into the context "
+                "beside the new tokens; shorten the prompt or ask for fewer new tokens"
+            )
+    return encoded
+
+
+def pad_left(sequences: Sequence[np.ndarray], pad_id: int, multiple: int = 32) -> Prompt:
+    """Left-padded batch; the width is rounded up to a multiple, so that few shapes are compiled."""
+    width = -(-max(map(len, sequences)) // multiple) * multiple
+    tokens = np.full((len(sequences), width), pad_id, np.int32)
+    mask = np.zeros((len(sequences), width), bool)
+    for row, ids in enumerate(sequences):
+        tokens[row, width - len(ids) :] = ids
+        mask[row, width - len(ids) :] = True
+    return Prompt(tokens, mask)
+
+
+def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
+    """The bytes every token id stands for, special tokens by their names; list of length V."""
+    byte_of = {char: byte for byte, char in bytes_to_unicode().items()}
+    pieces = []
+    for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer))):
+        if all(char in byte_of for char in token):  # byte-level BPE: GPT-2, Llama 3, Qwen, SmolLM, and the tiny models
+            pieces.append(bytes(byte_of[char] for char in token))
+        else:
+            pieces.append(token.encode())
+    return pieces

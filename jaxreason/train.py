@@ -1,0 +1,105 @@
+"""Training: a state, an update made from any loss, and a loop that logs, saves and resumes."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm.auto import tqdm
+
+from jaxreason.checkpoint import Checkpoints
+
+
+class TrainState(NamedTuple):
+    """All that training needs to go on; batches are a function of ``step``, so this is the data cursor too."""
+
+    params: Any
+    opt_state: optax.OptState
+    step: jax.Array  # [] int32
+
+
+def init_state(params, tx: optax.GradientTransformation) -> TrainState:
+    return TrainState(params, tx.init(params), jnp.int32(0))
+
+
+def make_update(loss_fn: Callable, tx: optax.GradientTransformation) -> Callable:
+    """``update(state, batch) -> (state, metrics)``, jitted, the old state donated.
+
+    Args:
+      loss_fn: ``(params, batch) -> (loss, metrics)``.
+      tx: any optax optimiser.
+    """
+
+    def update(state: TrainState, batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params, batch)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = metrics | {"grad_norm": optax.global_norm(grads)}
+        return TrainState(params, opt_state, state.step + 1), metrics
+
+    return jax.jit(update, donate_argnums=0)
+
+
+def fit(
+    state: TrainState,
+    update: Callable,
+    batch_fn: Callable[[int], Any],
+    num_steps: int,
+    directory: str | Path,
+    *,
+    save_every: int = 200,
+    log_every: int = 20,
+    description: str = "train",
+) -> TrainState:
+    """Runs ``update`` on ``batch_fn(step)`` up to ``num_steps``, resuming from ``directory`` if it holds a checkpoint.
+
+    Ctrl-C and SIGTERM save before they end the program; running again goes on from there, and reaches the same bits as
+    a run without the interruption. Metrics go to ``metrics.jsonl`` beside the checkpoints.
+
+    Raises:
+      FloatingPointError: the loss is not finite; the last checkpoint from before stays on disk.
+      InputError: the checkpoint found cannot be restored.
+    """
+    directory = Path(directory)
+    checkpoints = Checkpoints(directory)
+    if checkpoints.latest_step is not None:
+        state = checkpoints.restore(state)
+    start = int(state.step)
+    stopped_by: list[int] = []  # signals are acted on between steps, when the state is whole
+    handlers = {s: signal.signal(s, lambda number, _: stopped_by.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with (
+            (directory / "metrics.jsonl").open("a") as log,
+            tqdm(total=num_steps, initial=start, desc=description, unit="step", mininterval=1.0) as bar,
+        ):
+            began = time.perf_counter()
+            for step in range(start + 1, num_steps + 1):
+                state, metrics = update(state, batch_fn(step - 1))
+                bar.update()
+                save = step % save_every == 0 or step == num_steps or bool(stopped_by)
+                if save or step % log_every == 0:
+                    row = {name: float(value) for name, value in metrics.items()}
+                    if not np.isfinite(row["loss"]):
+                        raise FloatingPointError(
+                            f"loss is {row['loss']} at step {step}: lower the learning rate; "
+                            f"step {checkpoints.latest_step} is saved in {directory}"
+                        )
+                    seconds = round(time.perf_counter() - began, 2)
+                    log.write(json.dumps({"step": step, "seconds": seconds, **row}) + "\n")
+                    log.flush()
+                    bar.set_postfix(loss=f"{row['loss']:.3f}")
+                if save:
+                    checkpoints.save(step, state)
+                if stopped_by:
+                    raise KeyboardInterrupt(f"stopped at step {step}; run again to go on")
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        checkpoints.close()
+    return state
