@@ -6,19 +6,27 @@ are deterministic, save every 200 steps, and go on where they stopped.
 
 import functools
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
 import optax
+import tyro
 
 from jaxreason import prompts, sft, train
+from jaxreason.evaluate import Interval, accuracy, mean_interval
 from jaxreason.models import decoder
+from jaxreason.models.hf import LanguageModel, load_model, save_model
+from jaxreason.rollout import complete
+from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic, game24
 from jaxreason.tokens import build_tokenizer
+from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
+from jaxreason.vote import majority
 
 ROW_LENGTH = 256
 
@@ -33,6 +41,7 @@ class Recipe(NamedTuple):
     num_steps: int
     learning_rate: float
     rows: int = 16  # of 256 tokens each
+    stored_as: str = "float32"  # in the shipped file; in memory always float32
 
     def config(self, vocab_size: int) -> decoder.DecoderConfig:
         return decoder.DecoderConfig(
@@ -58,7 +67,7 @@ class Recipe(NamedTuple):
 
 RECIPES = {
     "tiny": Recipe(96, 256, 3, 2, num_steps=8000, learning_rate=3e-3),
-    "tiny-l": Recipe(288, 768, 5, 6, num_steps=2600, learning_rate=1.5e-3),
+    "tiny-l": Recipe(288, 768, 5, 6, num_steps=2600, learning_rate=1.5e-3, stored_as="float16"),
 }
 
 # Share of documents. Direct answers are mostly of one operation, which a forward pass can do, so that the lesson's gap
@@ -155,7 +164,8 @@ def documents(tokenizer, rng: np.random.Generator) -> Iterator[sft.Sequence]:
         yield sft.Sequence(np.concatenate(ids).astype(np.int32), weights)
 
 
-def main(name: str, seed: int = 0, work: Path = Path("outputs/train")) -> None:
+def train_model(name: str, seed: int, work: Path) -> tuple[train.TrainState, decoder.DecoderConfig]:
+    """Trains, or goes on where an earlier run stopped."""
     recipe, tokenizer = RECIPES[name], build_tokenizer(words())
     cfg = recipe.config(len(tokenizer))
 
@@ -166,10 +176,120 @@ def main(name: str, seed: int = 0, work: Path = Path("outputs/train")) -> None:
     tx = recipe.optimizer()
     state = train.init_state(decoder.init(jax.random.key(seed), cfg), tx)
     update = train.make_update(functools.partial(sft.sft_loss, cfg=cfg), tx)
-    state = train.fit(state, update, batch_fn, recipe.num_steps, work / f"{name}-{seed}", description=name)
+    return train.fit(state, update, batch_fn, recipe.num_steps, work, description=name), cfg
+
+
+def measure(model: LanguageModel, n: int = 1000, chains: int = 32) -> dict[str, Interval]:
+    """Held-out results on the test split: n problems of 2-6 operations, n of one, and 232 puzzles of 24."""
+    results: dict[str, Interval] = {}
+
+    def run(name: str, texts: list[str], golds: list[int], sampler: Sampler, num_samples: int = 1) -> np.ndarray:
+        written = complete(
+            model, texts, jax.random.key(0), sampler=sampler, max_new_tokens=96, num_samples=num_samples,
+            stop_strings=("\n\n",), description=name,
+        )  # fmt: skip
+        correct = grade(written.texts, golds)
+        if num_samples == 1:
+            results[name] = accuracy(correct[:, 0])
+            return correct[:, 0]
+        ids = answer_ids([[extract_answer(text) for text in row] for row in written.texts])
+        results[f"{name}/pass@1"] = mean_interval(correct.mean(1))
+        results[f"{name}/majority@{num_samples}"] = accuracy(np.asarray(majority(ids)) == gold_ids(ids, correct))
+        return correct
+
+    problems = arithmetic.problems("test", n)
+    golds = [p.answer for p in problems]
+    deep = np.array([p.num_operations >= 4 for p in problems])
+    cot = [prompts.zero_shot_cot(p.question) for p in problems]
+    results["cot/4+ operations"] = accuracy(run("cot", cot, golds, GREEDY)[deep])
+    direct = run("direct", [prompts.direct(p.question) for p in problems], golds, GREEDY)
+    results["direct/4+ operations"] = accuracy(direct[deep])
+    one = arithmetic.problems("test", n, operations=(1,))
+    run("direct/1 operation", [prompts.direct(p.question) for p in one], [p.answer for p in one], GREEDY)
+    shown = arithmetic.problems("train", 2, operations=(2, 3))
+    examples = [(p.question, prompts.cot_answer(arithmetic.solve(p), p.answer)) for p in shown]
+    run("few-shot cot", [prompts.few_shot(p.question, examples) for p in problems], golds, GREEDY)
+    run("cot, T=0.7", cot[: n // 2], golds[: n // 2], Sampler(temperature=0.7), chains)
+
+    puzzles = [*game24.puzzles("test"), *game24.PAPER_TEST]
+    written = complete(
+        model, [game24.format_puzzle(p) for p in puzzles], jax.random.key(0), sampler=Sampler(temperature=1.0),
+        max_new_tokens=64, num_samples=16, description="game of 24",
+    )  # fmt: skip
+    solved = np.array([[game24.is_solved(p, t) for t in row] for p, row in zip(puzzles, written.texts, strict=True)])
+    results["game24, T=1/pass@1"] = mean_interval(solved.mean(1))
+    results["game24, T=1/pass@16"] = accuracy(solved.any(1))
+    return results
+
+
+def card(name: str, seed: int, model: LanguageModel, results: dict[str, Interval], seconds: float, example: str) -> str:
+    """The model card, in Markdown."""
+    recipe = RECIPES[name]
+    rows = "\n".join(f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |" for key, i in results.items())
+    recipe_rows = "\n".join(f"| {key} | {value} |" for key, value in recipe._asdict().items())
+    return f"""# {name}
+
+A Llama-style decoder with {model.num_params:,} parameters, trained from scratch for this course by
+
+    python checkpoints/train.py {name} --seed {seed}
+
+in {seconds / 60:.0f} minutes on one core of a two-core CPU. It reads small arithmetic word problems and the Game of 24, and
+nothing else. It is meant to be imperfect: a model that is always right cannot show what voting or search add.
+
+| recipe | |
+| --- | --- |
+| seed | {seed} |
+{recipe_rows}
+| tokens a step | {recipe.rows * ROW_LENGTH} |
+| mixture (share of documents) | {", ".join(f"{key} {share:.0%}" for key, share in SHARES.items())} |
+| weights | {next(iter(jax.tree.leaves(model.params))).dtype} in memory, sha256 of model.safetensors `{model.sha256}` |
+
+Held-out results (test split, disjoint from training by a hash of the numbers; 95% intervals; greedy unless a temperature
+is named; arithmetic problems of 2 to 6 operations unless the row says otherwise):
+
+| measurement | value | 95% interval | n |
+| --- | --- | --- | --- |
+{rows}
+
+Data format, one document:
+
+```
+{example}
+```
+"""
+
+
+def main(name: tyro.conf.Positional[Literal["tiny", "tiny-l"]], seed: int = 0, out: Path | None = None) -> None:
+    """Train a shipped model, write it with its card, and compare it with the card that is there.
+
+    Args:
+      name: which recipe.
+      seed: of the initialisation and the data.
+      out: model directory; by default checkpoints/NAME for seed 0, and outputs/train/NAME-SEED/model for others.
+    """
+    work = Path("outputs/train") / f"{name}-{seed}"
+    shipped = Path(__file__).parent / name
+    out = out or (shipped if seed == 0 else work / "model")
+    state, cfg = train_model(name, seed, work)
+    save_model(out, state.params, cfg, build_tokenizer(words()), dtype=RECIPES[name].stored_as)
+    model = load_model(str(out))._replace(name=name)
+    results = measure(model)
+
+    reference = shipped / "results.json"
+    if reference.exists():
+        print(f"{'measurement':<28}{'here':>8}  card's interval")
+        for key, low, high in ((key, *row[1:3]) for key, row in json.loads(reference.read_text()).items()):
+            inside = "" if low <= results[key].value <= high else "  outside"
+            print(f"{key:<28}{results[key].value:>8.3f}  [{low:.3f}, {high:.3f}]{inside}")
+    rows = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
+    # "seconds" starts anew when a run resumes: a row's share is its distance to the row before, or to that start.
+    seconds = sum(row["seconds"] - (before["seconds"] if before["seconds"] < row["seconds"] else 0.0)
+                  for before, row in zip([{"seconds": 0.0}, *rows[:-1]], rows, strict=True))  # fmt: skip
+    example = "".join(piece.text for piece in document(np.random.default_rng(3)))
+    (out / "README.md").write_text(card(name, seed, model, results, seconds, example))
+    (out / "results.json").write_text(json.dumps({key: list(i) for key, i in results.items()}, indent=1) + "\n")
+    print(f"written to {out}")
 
 
 if __name__ == "__main__":
-    import tyro
-
     tyro.cli(main)

@@ -55,9 +55,7 @@ def accuracy(correct: np.ndarray, confidence: float = 0.95) -> Interval:
     return wilson(int(correct.sum()), correct.size, confidence)
 
 
-def mean_interval(
-    values: np.ndarray, confidence: float = 0.95, num_resamples: int = 10_000, seed: int = 0
-) -> Interval:
+def mean_interval(values: np.ndarray, confidence: float = 0.95, num_resamples: int = 10_000, seed: int = 0) -> Interval:
     """Mean over problems of a per-problem number ``[G]``, such as pass@1 estimated from N chains.
 
     The percentile bootstrap over problems (Efron and Tibshirani 1993, section 13.3): the N chains of one
@@ -70,9 +68,7 @@ def mean_interval(
     _check_confidence(confidence)
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or values.size < 2 or not np.isfinite(values).all():
-        raise InputError(
-            f"values has shape {list(values.shape)}: expected finite numbers [G], one per problem, G >= 2"
-        )
+        raise InputError(f"values has shape {list(values.shape)}: expected finite numbers [G], one per problem, G >= 2")
     if num_resamples < 1:
         raise InputError(f"num_resamples is {num_resamples}: expected at least 1; 10000 is usual")
     rng = np.random.default_rng(seed)

@@ -93,9 +93,7 @@ def generate(
     lengths = prompt.mask.sum(-1).astype(jnp.int32)  # [B]
     positions = jnp.maximum(jnp.cumsum(prompt.mask, axis=-1) - 1, 0)
 
-    states, cache = hidden_states(
-        params, prompt.tokens, positions, cfg=cfg, segment_ids=prompt.mask.astype(jnp.int32)
-    )
+    states, cache = hidden_states(params, prompt.tokens, positions, cfg=cfg, segment_ids=prompt.mask.astype(jnp.int32))
     # Once, outside the loop: the transposed head and the layers' weights, each in one piece.
     params, head = jax.lax.optimization_barrier((unstack(params), output_head(params)))
     logits = jnp.repeat((states[:, -1] @ head).astype(jnp.float32), num_samples, axis=0)  # [R, V]

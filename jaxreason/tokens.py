@@ -1,18 +1,15 @@
 """Text to token ids and back: tokenizers from transformers, and left-padded batches of prompts."""
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it would say that PyTorch is missing
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast  # noqa: E402
-from transformers.convert_slow_tokenizer import bytes_to_unicode  # noqa: E402
-
-from jaxreason.errors import InputError  # noqa: E402
+from jaxreason.errors import InputError
 
 PAD, EOS = "<pad>", "<eos>"
 
@@ -55,7 +52,9 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
     except Exception as error:  # transformers raises many kinds here; the user needs one line
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"tokenizer in {str(directory)!r} cannot be read: expected tokenizer.json ({reason})") from error
+        raise InputError(
+            f"tokenizer in {str(directory)!r} cannot be read: expected tokenizer.json ({reason})"
+        ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -72,7 +72,9 @@ def fit(
         state = checkpoints.restore(state)
     start = int(state.step)
     stopped_by: list[int] = []  # signals are acted on between steps, when the state is whole
-    handlers = {s: signal.signal(s, lambda number, _: stopped_by.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {
+        s: signal.signal(s, lambda number, _: stopped_by.append(number)) for s in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         with (
             (directory / "metrics.jsonl").open("a") as log,

@@ -7,18 +7,11 @@ Reading is bounded: markers are found by plain searches from the end and regular
 `_SPAN` characters, so a hostile text of 100 kB costs milliseconds.
 """
 
-import atexit
-import functools
 import heapq
-import importlib.util
 import itertools
-import json
 import math
 import numbers
 import re
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -26,68 +19,108 @@ from fractions import Fraction
 import numpy as np
 
 from jaxreason.errors import InputError
+from jaxreason.symbolic import same_mathematics
 
 _SPAN = 500  # characters of an answer that are read; no real answer is longer
-_TRIES = 16  # statements tried from the end before falling back to the last number
+_TRIES = 16  # statements tried, from the end
 _MAX_EXPONENT = 400  # covers every float; Fraction("1e999999999") would fill the memory
 _DIGITS = "0123456789"
 
 # Numbers. Possessive quantifiers (`++`, Python 3.11) keep the patterns free of backtracking.
 _INT = r"(?:\d{1,3}(?:,\d{3})++(?!\d)|\d++)"  # 1,234 or 1234
 _DECIMAL = rf"(?:{_INT}(?:\.\d++)?+|(?<![\w.])\.\d++)(?:[eE][+-]?\d++(?!\w))?+"  # .5  1,234.50  1.5e3
-# A minus is a sign unless an operand stands before it: "80-25", "80 - 25", "80 -25" subtract; "is -5" does not.
+# A minus is a sign unless an operand stands before it: "80-25", "80 - 25", "80 -25" subtract, "is -5" not.
 _SIGN = r"(?<![\w.)\]}%-])(?<![\d)\]}%]\s)-|(?<==)\s?-\s?|(?<==\s)-\s?"
 _NUMBER = re.compile(
     rf"(?P<sign>{_SIGN})?+(?:(?P<whole>\d++)\s(?=\d++/\d))?+"
-    rf"(?P<top>{_DECIMAL})(?:\s?/\s?(?P<bottom>-?{_DECIMAL}))?+(?:\s?%)?+", re.ASCII)
-# Words after a number are its unit unless they are mathematics: "5 cm^2", "60 miles per hour", "3rd", "5 m/s".
+    rf"(?P<top>{_DECIMAL})(?:\s?/\s?(?P<bottom>-?{_DECIMAL}))?+(?:\s?%)?+",
+    re.ASCII,
+)
+# Words after a number are its unit unless they are mathematics: "5 cm^2", "60 miles per hour", "3rd".
 _POWER = r"(?:\^?\{?[23]\}?)?"
 _UNIT = re.compile(
     r"\s*-?(?!(?:pi|sqrt|sin|cos|tan|log|exp|mod|and|times)\b)"
     r"(?:[A-Za-z]{3,}|[cmk]m|[km]g|m[lL]|ft|in|lb|oz|hr|[ap]\.?m|[GM]B|st|nd|rd|th)\b"
-    rf"{_POWER}[A-Za-z\s./',-]*{_POWER}|\s+[mgLsh](?:/[a-z]+)?{_POWER}")
+    rf"{_POWER}[A-Za-z\s./',-]*{_POWER}|\s+[mgLsh](?:/[a-z]+)?{_POWER}"
+)
 _CANONICAL = re.compile(r"-?\d{1,1000}(?:\.\d{1,1000}|/[1-9]\d{0,999})?", re.ASCII)
 _WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{3,}")  # prose: no LaTeX command and no product of variables
 
 _CHARACTERS = {
-    "−": "-", "–": "-", "﹣": "-", "－": "-", "×": "*", "·": "*", "≈": "=", "％": "%", "，": ",", "．": ".",
-    "。": ". ", "：": ":", "²": "^2", "³": "^3", "½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3",
-    "⅔": " 2/3", "⁄": "/", "°": "", "\0": "", "\u200b": "", "\ufeff": "", "\u00a0": "\\,", "\u2009": "\\,",
+    "−": "-",
+    "–": "-",
+    "﹣": "-",
+    "－": "-",
+    "×": "*",
+    "·": "*",
+    "≈": "=",
+    "％": "%",
+    "，": ",",
+    "．": ".",
+    "。": ". ",
+    "：": ":",
+    "²": "^2",
+    "³": "^3",
+    "½": " 1/2",
+    "¼": " 1/4",
+    "¾": " 3/4",
+    "⅓": " 1/3",
+    "⅔": " 2/3",
+    "⁄": "/",
+    "°": "",
+    "\0": "",
+    "\u200b": "",
+    "\ufeff": "",
+    "\u00a0": "\\,",
+    "\u2009": "\\,",
     "\u202f": "\\,",
 } | {chr(0xFF10 + i): digit for i, digit in enumerate(_DIGITS)}  # the full-width digits
-_REWRITES = [(re.compile(pattern), new) for pattern, new in [
-    (r"<<[^<>]*>>", ""),  # GSM8K's calculator marks
-    (r"</?\|?[A-Za-z_]\w*\|?>", " "),  # <|im_end|>, </s>, <answer>
-    (r"\\(?:left|right|displaystyle|boxed|fbox)(?![A-Za-z])|\\!", ""),
-    (r"\{,\}", ","),
-    (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),  # a thin space between thousands
-    (r"\\[,;: ]|\\q?quad(?![A-Za-z])|~|\\[()\[\]]|\*\*|`", " "),
-    (r"\\(?=[$%#&])", ""),
-    (r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf|it)|mbox|operatorname)\s?\{([^{}]*)\}", r" \1 "),
-    (r"\^\s?\{?\s?\\circ\s?\}?", ""),
-    (r"\\(?:times|cdot)(?![A-Za-z])", "*"),
-    (r"\\approx(?![A-Za-z])", "="),
-    (r"[$€£¥₹]", ""),
-    (r"(?<=\d)\s?[x*]\s?10\s?\^\s?\{?\s?([+-]?\d+)\s?\}?", r"e\1"),
-    (r"(?i)\bnegative (?=\d)", "-"),
-    *((rf"(?i)(?<=\d)\s?{word}\b", power) for word, power in
-      {"hundred": "e2", "thousand": "e3", "million": "e6", "billion": "e9", "trillion": "e12"}.items()),
-]]
+_REWRITES = [
+    (re.compile(pattern), new)
+    for pattern, new in [
+        (r"<<[^<>]*>>", ""),  # GSM8K's calculator marks
+        (r"</?\|?[A-Za-z_]\w*\|?>", " "),  # <|im_end|>, </s>, <answer>
+        (r"\\(?:left|right|displaystyle|boxed|fbox)(?![A-Za-z])|\\!", ""),
+        (r"\{,\}", ","),
+        (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),  # a thin space between thousands
+        (r"\\[,;: ]|\\q?quad(?![A-Za-z])|~|\\[()\[\]]|\*\*|`", " "),
+        (r"\\(?=[$%#&])", ""),
+        (r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf|it)|mbox|operatorname)\s?\{([^{}]*)\}", r" \1 "),
+        (r"\^\s?\{?\s?\\circ\s?\}?", ""),
+        (r"\\(?:times|cdot)(?![A-Za-z])", "*"),
+        (r"\\approx(?![A-Za-z])", "="),
+        (r"[$€£¥₹]", ""),
+        (r"(?<=\d)\s?[x*]\s?10\s?\^\s?\{?\s?([+-]?\d+)\s?\}?", r"e\1"),
+        (r"(?i)\bnegative (?=\d)", "-"),
+        *(
+            (rf"(?i)(?<=\d)\s?{word}\b", power)
+            for word, power in {
+                "hundred": "e2",
+                "thousand": "e3",
+                "million": "e6",
+                "billion": "e9",
+                "trillion": "e12",
+            }.items()
+        ),
+    ]
+]
 _FRACTION = re.compile(r"\\[dtc]?frac\s?(\{[^{}]*\}|\d)\s?(\{[^{}]*\}|\d)")
 
 
 def _ascii(text: str) -> str:
-    for old, new in _CHARACTERS.items():  # faster than str.translate on long texts
+    for old, new in _CHARACTERS.items():  # on long texts faster than str.translate
         text = text.replace(old, new)
     return text
 
 
 def _plain_fraction(match: re.Match) -> str:
     top, bottom = (part.strip("{} ") for part in match.groups())
-    if not all(re.fullmatch(rf"-?{_DECIMAL}", part) for part in (top, bottom)):
-        return f"({top})/({bottom})"
-    mixed = match.string[:match.start()][-1:].isdigit()  # 1\frac{1}{2} is one and a half
-    return f"{' ' * mixed}{top}/{bottom}"
+    simple = all(re.fullmatch(rf"-?{_DECIMAL}", part) for part in (top, bottom))
+    fraction = f"{top}/{bottom}" if simple else f"({top})/({bottom})"
+    if re.match(r"\\[a-z]|[A-Za-z(](?![A-Za-z])", match.string[match.end() :]):
+        return f"({fraction})"  # \frac{1}{2}x
+    mixed = match.string[: match.start()][-1:].isdigit()  # 1\frac{1}{2} is one and a half
+    return " " + fraction if mixed else fraction
 
 
 def _plain(text: str) -> str:
@@ -100,21 +133,19 @@ def _plain(text: str) -> str:
 
 
 def _number(match: re.Match) -> str:
-    """The canonical string of a `_NUMBER` match; as written where it has no sensible value: 1/0, 1e999999999."""
+    """Canonical string of a `_NUMBER` match; as written if it has no sensible value (1/0, 1e999999999)."""
     whole, top, bottom = ((match[name] or "").replace(",", "").lower() for name in ("whole", "top", "bottom"))
     if any(abs(int(part.partition("e")[2][:9] or 0)) > _MAX_EXPONENT for part in (top, bottom)):
         return match[0]
+    if bottom and not Fraction(bottom):
+        return match[0]
     if bottom:
-        if not Fraction(bottom):
-            return match[0]
         value = Fraction(top) / Fraction(bottom)
         digits = str(value + int(whole) if whole and 0 < value < 1 else value)
     else:
         digits = format(Decimal(top), "f")
         digits = digits.rstrip("0").rstrip(".") if "." in digits else digits.lstrip("0") or "0"
-    if digits == "0" or not match["sign"]:
-        return digits
-    return digits[1:] if digits[0] == "-" else "-" + digits
+    return ("-" + digits if match["sign"] and digits != "0" else digits).removeprefix("--")
 
 
 def _last_number(text: str) -> str | None:
@@ -123,55 +154,55 @@ def _last_number(text: str) -> str | None:
 
 
 def _canonical(text: str) -> str | None:
-    """The canonical string of a text that *as a whole* is one answer, such as a box's content; None if empty."""
+    """Canonical string of a text that *as a whole* is one answer, such as a box's content; None if empty."""
     if len(text) > _SPAN:
         return text  # too long to be read: kept, and compared, as it stands
     text = _plain(_ascii(text)).strip().strip("*_\"'").lstrip(",;:").rstrip(".,;: ").strip()
     if not re.search(r"[,;]\s|\b(?:or|and)\b", text):  # x = 5 is 5, 45-12=33 is 33; but not x=1, y=2
         text = re.split(r"(?<![<>!\\])=", text)[-1].strip() or text
     text = re.sub(r"^(?:USD?|EUR|GBP|INR|Rs\.?)\s?(?=[\d-])", "", text)
-    text = re.sub(r"^(?:(-)|\+)\s?", r"\1", re.sub(r"^\(([A-Ha-h]|-?[\d.]+)\)$", r"\1", text))  # (B), (-5)
-    match = _NUMBER.match(text)
-    if match and (match.end() == len(text) or _UNIT.fullmatch(text, match.end())):
+    text = re.sub(r"^\(([A-Ha-h]|-?[\d.]+)\)$|^\{(.*)\}$|^(-)\s|^\+\s?", r"\1\2\3", text)  # (B), {x}, - 5
+    if (match := _NUMBER.match(text)) and (match.end() == len(text) or _UNIT.fullmatch(text, match.end())):
         return _number(match)
-    text = re.sub(r"^\{(.*)\}$", r"\1", text)
-    if _WORD.search(text):
-        return " ".join(text.split())
-    return re.sub(r"(?<![A-Za-z])(?<!\d)\s+|\s+(?![A-Za-z\d])|(?<=\d)\s+(?!\d)|(?<=[A-Za-z])\s+(?=\d)", "", text) or None
+    text = " ".join(text.split())
+    if not _WORD.search(text):  # mathematics: x + 1 is x+1, but a blank keeps "1 2" and "\pi r" apart
+        text = re.sub(r"([A-Za-z] (?=[A-Za-z])|\d (?=\d))| ", r"\1", text)
+    return text or None
 
 
 _PHRASE = re.compile(
     r"answers?(?:\s?\([^()\n]{0,40}\))?(?:\s(?:to|for|in|of)\b[^.:=\n]{0,80}?)?[\s*_\"'`]{0,6}(?:(?P<header>:|=|"
-    r"(?<=<answer)>)|(?:is|are|was|equals|(?:would|will|should|must) be)\b)(?!\s+not\b|n't)", re.IGNORECASE)
+    r"(?<=<answer)>)|(?:is|are|was|equals|(?:would|will|should|must) be)\b)(?!\s+not\b|n't)",
+    re.IGNORECASE,
+)
 _HEADING = re.compile(r"answer(?P<header>[\s*_:]{0,8}\n|\s(?=[-\d$\\(]))", re.IGNORECASE)  # "Final Answer\n"
 _HEDGE = re.compile(
-    r"(?:[\s:=({\"'_*]|(?:about|approximately|roughly|around|exactly|simply|just|only|therefore|thus|indeed|still|"
-    r"now|equal to|a total of|[A-Za-z]\s?=)(?=[\s\d-]))*", re.IGNORECASE)
+    r"(?:[\s:=({\"'_*]|(?:about|approximately|roughly|around|exactly|simply|just|only|"
+    r"therefore|thus|now|equal to|a total of|[A-Za-z]\s?=)(?=[\s\d-]))*",
+    re.IGNORECASE,
+)
 _CHOICE = re.compile(r"[\s*_:]*(?:\(([A-Ha-h])\)|([A-H])\s?(?=[).:,*_]|$)|((?i:yes|no|true|false))\b)")
 _MATHS = re.compile(r"\s*(?:\$\$?([^$]+[^$\s])\$\$?(?!\d)|\\\((.+?)\\\)|\\\[(.+?)\\\])", re.DOTALL)
-_CLAUSE = re.compile(
-    r",\s|;|\s\(|[.!?](?:\s|$)|\s(?:because|since|as|where|when|if|for|and|or|so|with|given|which)\s")
-_EXPRESSION = re.compile(r"[A-Za-z(^:_\\]|\s?[-+*/]\s?[\d(]")  # what follows the 3 of 3x+1, 3:1, 3 - 1
+_CLAUSE = re.compile(r",\s|;|\s\(|[.!?](?:\s|$)|\s(?:because|since|as|where|when|if|for|and|or|so|with|given|which)\s")
+_OPERATOR = re.compile(r"[A-Za-z(^:_\\]|\s?[-+*/]\s?[\d(]")  # what follows the 3 of 3x+1, 3:1, 3 - 1
 
 
 def _stated(text: str, header: bool = False) -> tuple[str | None, bool]:
-    """The answer that opens `text`, and whether it is sure to be one.
-
-    After a header ("Answer:") may come the whole reasoning: there a number has to stand alone, with a short unit.
-    """
+    """The answer that opens `text`, and whether it is sure to be one; after a header ("Answer:") may come the
+    whole reasoning, so there a number has to stand alone, with a short unit."""
     if (maths := _MATHS.match(text)) and not re.search(r"[A-Za-z]{3,} [a-z]{2,}", maths[0]):
         return _canonical(maths[maths.lastindex]), True
     line = _plain(text.lstrip(" \n\t:=*_\"'`#").partition("\n")[0]).strip()
     clause = _CLAUSE.split(line, maxsplit=1)[0]
     if match := _NUMBER.match(clause, _HEDGE.match(clause).end()):
-        follows = clause[match.end():]
-        sides = [list(_NUMBER.finditer(side)) for side in clause[match.start():].split("=")]
+        follows = clause[match.end() :]
+        sides = [list(_NUMBER.finditer(side)) for side in clause[match.start() :].split("=")]
         single = [side[0] for side in sides if len(side) == 1]
         if header and (len(sides) > 1 or len(follows.split()) > 3):
             return None, False
         if len(sides) > 1 and single:
             return _number(single[-1]), True  # 80 - 25 = 55
-        if _EXPRESSION.match(follows) and not _UNIT.match(follows):
+        if _OPERATOR.match(follows) and not _UNIT.match(follows):
             return _canonical(clause), True  # an expression is not its first number
         return _number(match), True
     if choice := _CHOICE.match(line):
@@ -191,16 +222,16 @@ def _boxed(window: str) -> str | None:
     for brace in re.finditer(r"\\.|[{}]", inner):
         depth += {"{": 1, "}": -1}.get(brace[0], 0)
         if depth == 0:
-            return _canonical(inner[1:brace.start()])
+            return _canonical(inner[1 : brace.start()])
     return None
 
 
 def _phrase(window: str, final: bool) -> tuple[str | None, bool]:
     """The answer behind the "answer" that opens a window; `final` says that "final" stood before it."""
     match = _PHRASE.match(window) or (_HEADING.match(window) if final else None)
-    if not match:
+    if match is None:
         return None, False
-    rest, header = window[match.end():], match["header"] is not None
+    rest, header = window[match.end() :], match["header"] is not None
     answer, sure = _stated(rest, header)
     if answer is None and not header:  # "the answer is that he has 42 apples"
         return _last_number(re.split(r"[.!?]\s|\n", _plain(rest).strip(), maxsplit=1)[0]), True
@@ -215,24 +246,24 @@ def _backwards(text: str, marker: str) -> Iterator[tuple[int, str]]:
 
 
 def _expression(text: str) -> str | None:
-    r"""The text itself where it is nothing but one expression or list, "x+1", "(3, 4)", "\sqrt{2}", not "80 - 25"."""
-    loose = r"\n|[A-Za-z]{3,}|[A-Za-z]{2}\s|\s[A-Za-z]{2}|[A-Za-z\d]\s+\d|^[\d\s.+*/=%$-]*$"
-    if len(text) > _SPAN or not re.search(r"[0-9\\]", text):
+    """The text itself if it is nothing but an expression or list: "x+1", "(3, 4)", not a sum, "80 - 25"."""
+    loose = r"\n|[A-Za-z]{3,}|[A-Za-z]{2}\s|\s[A-Za-z]{2}|[A-Za-z\d]\s+\d|^[\d\s.+*/=%$-]*$|^[^\d\\]*$"
+    if len(text) > _SPAN or re.search(loose, re.sub(r"\\[A-Za-z]+\s*|\sor\s", r"\\", text), re.ASCII):
         return None
-    return None if re.search(loose, re.sub(r"\\[A-Za-z]+\s*", r"\\", text)) else _canonical(text)
+    return _canonical(text)
 
 
 def _extract(text: str) -> str | None:
     lower = text.encode("ascii", "replace").decode().lower()  # as long as text, so positions carry over
     last_digit = max(text.rfind(digit) for digit in _DIGITS)
     markers = [_backwards(lower, marker) for marker in ("\\boxed", "\\fbox", "####", "answer")]
-    weak, position = None, -1
+    weak, position = None, -1  # weak: "the answer is Paris", which counts if no number follows
     for position, marker in itertools.islice(heapq.merge(*markers, reverse=True), _TRIES):
-        window = text[position:position + _SPAN]
+        window = text[position : position + _SPAN]
         if position + _SPAN < len(text):
             window = window.rstrip(_DIGITS)  # never half a number
         if marker == "answer":
-            answer, sure = _phrase(window, lower[max(position - 6, 0):position] == "final ")
+            answer, sure = _phrase(window, lower[max(position - 6, 0) : position] == "final ")
         elif marker != "####":
             answer, sure = _boxed(window), True
         elif re.match(r"####\s*\d{1,2}[.):]\s+[^\n]*\n\s*\S", window):
@@ -241,13 +272,12 @@ def _extract(text: str) -> str | None:
             answer, sure = _stated(window[4:].partition("\n")[0])
         if answer and sure:
             return answer
-        if position > last_digit:  # "the answer is Paris" counts if no number follows
+        if answer and position > last_digit and (answer[0].isupper() or last_digit < 0):  # not "is correct"
             weak = weak or answer
-    if weak := weak or (_expression(text.strip()) if position < 0 else None):
-        return weak
     start = max(last_digit + 1 - _SPAN, 0)
-    tail = text[start:last_digit + 50] if last_digit >= 0 else ""
-    return _last_number(_plain(tail.lstrip(_DIGITS) if start else tail))
+    tail = text[start : last_digit + 50] if last_digit >= 0 else ""
+    whole = _expression(text.strip()) if position < 0 else None
+    return weak or whole or _last_number(_plain(tail.lstrip(_DIGITS) if start else tail))
 
 
 def extract_answer(text: str) -> str | None:
@@ -258,20 +288,20 @@ def extract_answer(text: str) -> str | None:
     1. what follows the last ``</think>``; only where no answer is there, what precedes it. Within that:
     2. the *last* of ``\boxed{...}``, ``#### x``, "the answer is x" / "answer: x" / "final answer" /
        ``<answer>x</answer>``, whatever its kind; an empty or unclosed one is skipped
-    3. "the answer is Paris": one word or expression without a number, where no number follows
+    3. "the answer is Paris": a word, where no number follows (nor precedes, if it is in lower case)
     4. the text itself, where it is nothing but one expression or list ("x+1", "(3, 4)"; not a sum, "80 - 25")
     5. the last number of the text.
 
     Canonical numbers have no currency, unit, percent sign, thousands comma, plus or idle zero, and keep their
     notation: "1,234.50" -> "1234.5", "-$5" -> "-5", "6/8" -> "3/4", "1 1/2" -> "3/2", "50%" -> "50",
-    "1.5e3" -> "1500", "2 million" -> "2000000". Equal values may differ as strings ("0.5", "1/2"): compare them
+    "1.5e3" -> "1500", "2 million" -> "2000000". Equal values may differ as strings ("0.5", "1/2"): compare
     with `is_correct` or `answer_ids`. An equation answers its right-hand side (``x = 5``); a minus after an
     operand subtracts (``80 - 25``). Other answers are text without LaTeX fonts, sizes and blanks
     (``\boxed{x + 1}`` -> "x+1"). Commas group thousands and are never decimal; number words ("five") are not
-    read, nor numbers over 500 characters; a number without a sensible value (1/0, 1e999999999) stays as written.
+    read, nor numbers over 500 characters; numbers of no sensible value (1/0, 1e999999999) stay as written.
 
-    Raises `InputError` where `text` is not a string. Sources of the markers: GSM8K (Cobbe et al. 2021), ``####``;
-    MATH (Hendrycks et al. 2021), ``\boxed``; "The answer is" (Wei et al. 2022, the few-shot prompts).
+    Raises `InputError` where `text` is not a string. Sources: GSM8K (Cobbe et al. 2021), ``####``; MATH
+    (Hendrycks et al. 2021), ``\boxed``; "The answer is" (Wei et al. 2022, the few-shot prompts).
     """
     if not isinstance(text, str):
         raise InputError(f"text is {type(text).__name__}: expected a string, decode the tokens first")
@@ -297,13 +327,11 @@ def is_correct(text_or_answer: str | None, gold: str | int | float) -> bool:
     r"""Whether a model's text, or an answer already extracted from it, has the gold value.
 
     Numbers are compared exactly, as rationals: 0.5 == 1/2 == .50, but 0.333 is not 1/3. Anything else is
-    compared as normalised text and then, where the optional package math-verify is installed, as mathematics:
-    ``\sqrt{8}`` is ``2\sqrt{2}`` (up to 100 characters; a second at most, then False). Nothing is compared by
-    substring.
+    compared as normalised text, never by substring, and then, where the optional package math-verify is
+    installed, as mathematics: ``\sqrt{8}`` is ``2\sqrt{2}`` (up to 100 characters; after a second, False).
 
-    Percent: the sign is dropped, so "50%" equals a gold of "50" or "50%" and not 0.5. A question that asks for
-    a percentage states its gold in percent, as GSM8K does; also reading 50% as 0.5 would pay one answer for two
-    different golds.
+    Percent: the sign is dropped, so "50%" equals a gold of "50" or "50%" and not 0.5. A question that asks
+    for a percentage states its gold in percent, as GSM8K does; as 0.5 too, one answer would fit two golds.
 
     `gold` is a number, an answer, or a whole solution (read by the same rules). None is never correct.
     Raises `InputError` where `gold` is empty, not finite, or neither text nor a number.
@@ -316,11 +344,9 @@ def is_correct(text_or_answer: str | None, gold: str | int | float) -> bool:
     elif isinstance(gold, numbers.Real) and math.isfinite(gold):
         target = Fraction(str(gold))  # the decimal as written: 0.1 is 1/10
     if target is None:
-        shown = repr(gold)[:60]
-        raise InputError(f"gold is {shown}: expected an answer or a finite number, drop problems without one")
+        raise InputError(f"gold is {gold!r:.60}: expected an answer or a finite number, drop this problem")
     if not isinstance(text_or_answer, str | None):
-        kind = type(text_or_answer).__name__
-        raise InputError(f"text_or_answer is {kind}: expected a string or None, pass str(answer)")
+        raise InputError(f"answer is {type(text_or_answer).__name__}: expected text or None, pass str(...)")
     answer = _answer(text_or_answer) if text_or_answer else None
     if not answer:
         return False
@@ -331,7 +357,10 @@ def is_correct(text_or_answer: str | None, gold: str | int | float) -> bool:
         if re.search(r"(?<![A-Za-z\\])[A-Za-z]", answer) or max(abs(target), target.denominator) > 10**15:
             return False
         stated = str(target)
-    return _same_mathematics(answer, stated)
+    for text in (answer, stated):  # a word is no product of letters: listen is not silent
+        if len(text) > 100 or not text.isprintable() or _WORD.search(text) or re.search(r"\d{15}|\$", text):
+            return False
+    return same_mathematics(answer, stated)
 
 
 def answer_ids(answers: Sequence[Sequence[str | None]]) -> np.ndarray:
@@ -352,66 +381,15 @@ def answer_ids(answers: Sequence[Sequence[str | None]]) -> np.ndarray:
     return ids
 
 
-# math-verify. sympy can hang inside one call (9^9^9), where neither a thread nor a signal stops it, and signals
-# work in the main thread only. So it runs in a process of its own, started on first use, that a timer kills.
-_SECONDS = 1.0
-_WORKER = r"""
-import json, sys
-from math_verify import LatexExtractionConfig, parse, verify
-def read(text):
-    return parse(f"${text}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=9)
-verify(read("x+1"), read("1+x"))  # the first call builds the parser
-print("ready", flush=True)
-for line in sys.stdin:
-    try:
-        gold, answer = map(read, json.loads(line))
-        same = bool(gold and answer) and verify(gold, answer, float_rounding=12, timeout_seconds=9)
-    except Exception:
-        same = False
-    print(int(same), flush=True)
-"""
-_lock = threading.Lock()
-_process: subprocess.Popen | None = None
+def grade(texts: Sequence[Sequence[str]], golds: Sequence[str | int | float]) -> np.ndarray:
+    """Which of N texts for each of G problems are right: bool [G, N], for one gold answer a problem."""
+    return np.array([[is_correct(text, gold) for text in group] for group, gold in zip(texts, golds, strict=True)])
 
 
-def _stop() -> None:
-    if _process is not None:
-        _process.kill()
-        _process.communicate()
+def gold_ids(ids: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """The id of the right answer in each group, from `answer_ids` and `grade`, both [G, N]; -2 where no chain has it.
 
-
-def _ask(line: str, seconds: float) -> str:
-    """Sends a line to the worker and reads one; "" where it died or had to be killed."""
-    timer = threading.Timer(seconds, _process.kill)
-    timer.start()
-    try:
-        _process.stdin.write(line)
-        _process.stdin.flush()
-        reply = _process.stdout.readline().strip()
-    except OSError:
-        reply = ""
-    timer.cancel()
-    if not reply:
-        _process.kill()
-        _process.wait()
-    return reply
-
-
-@functools.lru_cache(maxsize=4096)
-def _same_mathematics(answer: str, gold: str) -> bool:
-    global _process
-    for text in (answer, gold):  # a word is no product of letters: listen is not silent
-        if len(text) > 100 or not text.isprintable() or _WORD.search(text) or re.search(r"\d{15}|\$", text):
-            return False
-    if importlib.util.find_spec("math_verify") is None:
-        return False
-    with _lock:
-        if _process is None or _process.poll() is not None:
-            atexit.unregister(_stop)
-            _stop()
-            _process = subprocess.Popen([sys.executable, "-c", _WORKER], text=True, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-            atexit.register(_stop)
-            if _ask("", seconds=60.0) != "ready":  # the first import of sympy may be slow
-                return False
-        return _ask(json.dumps([gold, answer]) + "\n", _SECONDS) == "1"
+    A vote is right where its winner is this id.
+    """
+    first = correct.argmax(axis=1)
+    return np.where(correct.any(axis=1), ids[np.arange(len(ids)), first], -2)

@@ -30,8 +30,8 @@ CASES = [
     ("#### 54<|im_end|>", "54"),
     ("#### 54</s><pad><pad>", "54"),
     ("54<|endoftext|><|reserved_special_token_12|>", "54"),
-    ("Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nNatalia sold 48+24 = <<48+24=72>>72 clips altogether in April"
-     " and May.\n#### 72", "72"),
+    ("Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nNatalia sold 48+24 = <<48+24=72>>72 clips altogether"
+     " in April and May.\n#### 72", "72"),
     ("Weng earns 12/60 = $<<12/60=0.2>>0.2 per minute.\nWorking 50 minutes, she earned 0.2 x 50 ="
      " $<<0.2*50=10>>10.\n#### 10", "10"),
     ("She makes 9 * 2 = $<<9*2=18>>18 every day", "18"),
@@ -95,6 +95,7 @@ CASES = [
     (r"\boxed{2\sqrt{3}}", r"2\sqrt{3}"),
     (r"\boxed{5\pi}", r"5\pi"),
     (r"\boxed{\frac{x+1}{2}}", "(x+1)/(2)"),
+    (r"\boxed{\frac{1}{2}x}", "(1/2)x"),
     (r"\boxed{x = 5}", "5"),
     (r"\boxed{x=1, y=2}", "x=1,y=2"),
     (r"\boxed{x \le 5}", r"x\le5"),
@@ -186,6 +187,9 @@ CASES = [
     ("2+2=4, so the answer is yes.", "yes"),
     ("The answer is Paris.", "Paris"),
     ("The answer is below.\n\n42", "42"),
+    ("3 + 4 = 7, so the answer is correct.", "7"),
+    ("The answer is blue.", "blue"),
+    ("There are 2 rivers, the answer is Paris.", "Paris"),
     ("#### 54\nThe answer is correct.", "54"),
     ("<answer>12</answer>", "12"),
     ("<think>3 or 4</think><answer> 12 </answer>", "12"),
@@ -216,7 +220,7 @@ CASES = [
     ("$80-$25", "25"),
     ("covid-19", "19"),
     ("It takes 3-5", "5"),
-    ("(3 + 4) -5 or so", "5"),
+    ("He is left with (3 + 4) -5", "5"),
     ("- 5 apples", "5"),
     ("the total—5 apples", "5"),
     ("-$5", "-5"),
@@ -277,10 +281,245 @@ def test_extract_answer(text, expected):
     assert extract_answer(text) == expected
 
 
-@pytest.mark.parametrize("text, expected", [case for case in CASES if case[1] and case[0] != "80-25"])
+@pytest.mark.parametrize("text, expected", [
+    (text, expected) for text, expected in CASES if expected and text not in ("80-25", "45-12=")])
 def test_a_text_and_its_extracted_answer_grade_alike(text, expected):
-    """(Of "80-25" alone, is_correct cannot know whether it was extracted: no result is stated, so it pays nothing.)"""
+    """Except for an unfinished sum: as a text its last number is read, as an extracted answer it is a sum."""
     assert is_correct(expected, expected)
     assert is_correct(text, expected)
     assert not is_correct(text, 123456)
     assert answer_ids([[expected, extract_answer(text)]]).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize(
+    "text", [r"\boxed{42}", "#### 42", "The answer is 42.", "Answer: 42", "Final Answer\n42"])
+@pytest.mark.parametrize("later", [r" So \boxed{43}", "\n#### 43", " The answer is 43.", "\nAnswer: 43"])
+def test_the_later_statement_wins_whatever_its_kind(text, later):
+    assert extract_answer(text) == "42"
+    assert extract_answer(text + later) == "43"
+
+
+GRADES = [
+    # equal values
+    ("0.5", "1/2", True),
+    (".50", "1/2", True),
+    ("1/2", 0.5, True),
+    (r"\boxed{\frac{1}{2}}", 0.5, True),
+    ("1 1/2", 1.5, True),
+    ("6/8", "3/4", True),
+    ("1,234", 1234, True),
+    ("#### 1,234", "1234", True),
+    ("The answer is $18.00.", 18, True),
+    ("1.5e3", 1500, True),
+    ("2 million", 2_000_000, True),
+    ("-5", -5, True),
+    ("−5", -5, True),
+    ("-0", 0, True),
+    ("007", 7, True),
+    ("0.1", 0.1, True),
+    ("1e-7", 1e-7, True),
+    ("7", np.int64(7), True),
+    ("0.1", np.float32(0.1), True),
+    ("7", Fraction(7), True),
+    ("1" * 400, int("1" * 400), True),
+    ("72", "Natalia sold 48+24 = <<48+24=72>>72 clips.\n#### 72", True),
+    (r"\boxed{3}", r"We get $x = \boxed{3}$.", True),
+    # unequal values
+    ("7", 17, False),
+    ("17", 7, False),
+    ("17", "7", False),
+    ("The answer is 17, not 7", 7, False),
+    ("5", -5, False),
+    ("-5", 5, False),
+    ("1", 1234, False),
+    ("1,234", 1, False),
+    ("3", "3/4", False),
+    ("0.333", "1/3", False),
+    ("0.30000000000000004", 0.3, False),
+    ("1" * 400, int("1" * 399 + "2"), False),
+    ("80 - 25 = 55, and 55 + 40 = 95 chickens", 80, False),
+    ("I used a + b", 5, False),
+    ("", 0, False),
+    (None, 0, False),
+    ("no idea", 0, False),
+    ("1/0", 0, False),
+    ("1e999999999", 1, False),
+    # percent is stripped
+    ("50%", 50, True),
+    ("50%", "50%", True),
+    ("50", "50%", True),
+    (r"\boxed{50\%}", 50, True),
+    ("50%", 0.5, False),
+    ("0.5", "50%", False),
+    # text
+    (r"\boxed{x+1}", "x+1", True),
+    (r"\boxed{x + 1}", "$x+1$", True),
+    ("x+1", "1", False),
+    ("x+1", 1, False),
+    (r"\boxed{3:4}", "3:4", True),
+    (r"\boxed{3:4}", "1:4", False),
+    ("(3, 4)", r"\left(3,4\right)", True),
+    ("(3, 4)", 4, False),
+    ("1,2", "2", False),
+    (r"\boxed{6 or 7}", 7, False),
+    (r"\boxed{6 or 7}", "6 or 7", True),
+    (r"\dfrac{x}{2}", r"\frac{x}{2}", True),
+    ("The answer is (B).", "B", True),
+    ("(B)", "(C)", False),
+    ("The answer is Paris.", "paris", True),
+    ("Paris", "Paris", True),
+    ("Paris", "Rome", False),
+    ("New York", "York", False),
+    (r"\boxed{\text{listen}}", "silent", False),
+    ("yes", "Yes", True),
+]
+
+
+@pytest.mark.parametrize("text, gold, right", GRADES)
+def test_is_correct(text, gold, right):
+    assert is_correct(text, gold) is right
+
+
+@pytest.mark.parametrize("gold", ["", "  ", math.nan, math.inf, None, [5], 2j])
+def test_is_correct_refuses_a_gold_without_value(gold):
+    with pytest.raises(InputError, match="gold is .*expected"):
+        is_correct("5", gold)
+
+
+def test_only_text_is_read():
+    with pytest.raises(InputError, match="text is int"):
+        extract_answer(5)
+    with pytest.raises(InputError, match="answer is int"):
+        is_correct(5, 5)
+
+
+@pytest.mark.skipif(not has_math_verify, reason="math-verify is optional")
+@pytest.mark.parametrize("text, gold, right", [
+    (r"\boxed{\sqrt{8}}", r"2\sqrt{2}", True),
+    (r"\boxed{1+x}", "x+1", True),
+    (r"\boxed{(x+1)^2}", "x^2+2x+1", True),
+    (r"\boxed{\frac{\sqrt3}{2}}", r"\frac{1}{2}\sqrt{3}", True),
+    (r"\boxed{2^3}", 8, True),
+    (r"\boxed{\sqrt{8}}", r"2\sqrt{3}", False),
+    (r"\boxed{x}", "y", False),
+    (r"\boxed{x+1}", "x-1", False),
+    (r"\boxed{\pi}", 3.14159265, False),
+    (r"\boxed{5\pi}", 5, False),
+    (r"\boxed{\frac{x}{", "5", False),
+])
+def test_is_correct_knows_mathematics(text, gold, right):
+    assert is_correct(text, gold) is right
+
+
+@pytest.mark.skipif(not has_math_verify, reason="math-verify is optional")
+def test_a_tower_of_powers_is_given_up_and_the_next_answer_still_graded():
+    start = time.perf_counter()
+    assert not is_correct(r"\boxed{9^{9^{9^{9}}}}", 5)
+    assert time.perf_counter() - start < 60
+    assert is_correct(r"\boxed{\sqrt{18}}", r"3\sqrt{2}")
+
+
+def test_without_math_verify_answers_compare_as_text(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert not is_correct(r"\boxed{\sqrt{50}}", r"5\sqrt{2}")
+    assert is_correct(r"\boxed{5\sqrt{2}}", r"5 \sqrt{2}")
+
+
+def test_answer_ids():
+    ids = answer_ids([
+        ["0.5", "1/2", None, "2", ".50", "x+1"],
+        ["Paris", "paris", "17", "7", "1,000", "1000"],
+        [None] * 6,
+        ["x + 1", "x+1", "-5", "5", "-0", "0"],
+    ])
+    assert ids.dtype == np.int32
+    assert ids.tolist() == [[0, 0, -1, 1, 0, 2], [0, 0, 1, 2, 3, 3], [-1] * 6, [0, 0, 1, 2, 3, 3]]
+
+
+def test_answer_ids_of_nothing_and_of_ragged_groups():
+    assert answer_ids([]).shape == (0, 0)
+    assert answer_ids([[], []]).shape == (2, 0)
+    with pytest.raises(InputError, match=r"groups hold \[1, 2\] answers"):
+        answer_ids([["1"], ["1", "2"]])
+
+
+WRAPS = [
+    "{}", "#### {}", r"\boxed{{{}}}", "The answer is {}.", "the answer is: **{}**", "Answer: {}",
+    "<think>12 - 7 = 5</think>\n\nFinal answer: {}", "80 - 25 = 55, so 17 of them cost {}.",
+    "3+4=7\n#### {}<|im_end|>",
+    r"So $x = {}$.", "{} apples", "Thus $x$ is ${}$", r"\boxed{{{}\text{{ cm}}}}", r"I get \( {} \)",
+]
+
+
+def renderings(value: Fraction) -> list[str]:
+    """Every usual way to write a value."""
+    sign, top, bottom = "-" if value < 0 else "", abs(value.numerator), value.denominator
+    texts = [f"{sign}{top}/{bottom}", f"{sign}{3 * top}/{3 * bottom}",
+             rf"{sign}\frac{{{top}}}{{{bottom}}}", rf"{sign}\dfrac{{{top}}}{{{bottom}}}"]
+    if bottom == 1:
+        texts += [f"{sign}{top}", f"{sign}{top:,}", f"{sign}{top}.00", f"{sign}${top:,}", f"{sign}{top}%",
+                  f"{sign}{top:,}".replace(",", "{,}"), f"{sign}{top}".replace("-", "−"), f"{sign}{top}e0"]
+    elif top > bottom:
+        whole, rest = divmod(top, bottom)
+        texts += [f"{sign}{whole} {rest}/{bottom}", rf"{sign}{whole}\frac{{{rest}}}{{{bottom}}}"]
+    if 1000 % bottom == 0:
+        decimal = f"{top * 1000 // bottom / 1000:,.3f}"
+        texts += [sign + decimal, f"{sign}${decimal}", sign + decimal.lstrip("0"), sign + decimal + "0"]
+        texts += [f"{sign}{top * 1000 // bottom}e-3", rf"{sign}{top * 1000 // bottom} \times 10^{{-3}}"]
+    return texts
+
+
+def test_all_renderings_of_a_value_are_that_value():
+    generator = np.random.default_rng(0)
+    checked = 0
+    for _ in range(60):
+        top = int(generator.integers(-10 ** int(generator.integers(1, 8)), 10**5))
+        value = Fraction(top, int(generator.choice([1, 1, 2, 3, 7, 8, 40, 1000])))
+        for text in renderings(value):
+            wrap = WRAPS[checked % len(WRAPS)]
+            answer = extract_answer(wrap.format(text))
+            assert Fraction(answer) == value, (wrap, text)
+            assert is_correct(wrap.format(text), str(value)), (wrap, text)
+            assert answer_ids([[answer, str(value), str(value + 1)]]).tolist() == [[0, 0, 1]]
+            checked += 1
+    assert checked > 500
+
+
+HOSTILE = [unit * (100_000 // len(unit)) for unit in [
+    "9", "(", "\\boxed{", "\\boxed{1}", "\\boxed{9", "\\boxed ", "1,", "1,234,", "-", "--1", "#", "#### ",
+    "#### 1", "1/", "1 1/", "$", "$1", "\\$", "{", "}", "\\", "\\frac{", "\\frac1", "\\text{", "\\(", "\\(1",
+    "<<", "<|", "<a", "</think>", "\0", "1\0", "٣", "²", "½", "−", "Σ", "\ud800", "😀", " ", "\n", "*", "=1",
+    "1=", ".5", "1.", "5e", "5e5", "1e999999999 ", "answer", "answer is ", "the answer: ", "answer is 9",
+    "answer in ", "answer (", "final answer\n", "answer is $1", "Step 1. ", "1 million ", "5 apples ", "a=",
+]] + [
+    "1e999999999", "1e-999999999", "1" + "0" * 5000, "#### " + "9" * 100_000, "answer is " + "9" * 100_000,
+    "\\boxed{" + "9" * 100_000 + "}", "\\boxed{" + "{" * 50_000 + "}" * 50_000,
+    "\\boxed{" * 9000 + "}" * 9000,
+    "\\frac{1}{" * 10_000 + "2" + "}" * 10_000, "\\boxed{" + "\\frac{1}{" * 50 + "2" + "}" * 51,
+    "1/" + "9" * 100_000, "answer is " + "about " * 16_000, "answer " + " " * 100_000 + "5",
+    "answer: " + "a" * 100_000, "#### " + "1=" * 50_000, "0." + "0" * 100_000 + "1",
+    "<think>" * 7_000 + "</think>" * 7_000, "5" + " " * 100_000, "5" + " " * 100_000 + "/",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
+@pytest.mark.parametrize("call", [
+    extract_answer, lambda text: is_correct(text, 5), lambda text: answer_ids([[text]]),
+], ids=["extract_answer", "is_correct", "answer_ids"])
+def test_no_text_crashes_or_takes_ten_milliseconds(call, text):
+    best = math.inf
+    for _ in range(20):  # the best of several: other processes may take the core
+        start = time.perf_counter()
+        call(text)
+        best = min(best, time.perf_counter() - start)
+        if best < 0.01:
+            break
+    assert best < 0.01
+
+
+def test_a_hostile_gold_does_not_crash():
+    for text in HOSTILE:
+        try:
+            assert not is_correct("12345", text)
+        except InputError as error:
+            assert "\n" not in str(error) and len(str(error)) < 200

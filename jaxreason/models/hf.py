@@ -49,6 +49,10 @@ class LanguageModel(NamedTuple):
     name: str
     sha256: str  # of model.safetensors
 
+    @property
+    def num_params(self) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
+
 
 def shipped() -> dict[str, Path]:
     """The models that come with the package: name -> directory."""
@@ -159,7 +163,9 @@ def from_hf(tensors: dict[str, np.ndarray], cfg: DecoderConfig, source: str) -> 
             continue
         arrays = [a.astype(np.float32).T if path[-1] == "kernel" else a.astype(np.float32) for a in arrays]
         one = expected[1:] if "{}" in name else expected
-        wrong = [f"{n} has shape {a.shape}, expected {one}" for n, a in zip(names, arrays, strict=True) if a.shape != one]
+        wrong = [
+            f"{n} has shape {a.shape}, expected {one}" for n, a in zip(names, arrays, strict=True) if a.shape != one
+        ]
         problems += wrong
         if not wrong:
             _set(params, path, np.stack(arrays) if "{}" in name else arrays[0])

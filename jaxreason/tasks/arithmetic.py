@@ -27,7 +27,10 @@ MAX_OPERATIONS = 6
 
 PRONOUNS = {
     name: pronoun
-    for pronoun, names in {"He": "Tom Ben Sam Leo Max Dan Raj Omar John", "She": "Ann Mia Eva Zoe Amy Kim Lin Ida Mary"}.items()
+    for pronoun, names in {
+        "He": "Tom Ben Sam Leo Max Dan Raj Omar John",
+        "She": "Ann Mia Eva Zoe Amy Kim Lin Ida Mary",
+    }.items()
     for name in names.split()
 }
 NAMES = list(PRONOUNS)

@@ -1,0 +1,111 @@
+"""The command line: ``jaxreason solve "..."`` and ``jaxreason lesson 02``."""
+
+import runpy
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+import jax
+import tyro
+
+from jaxreason import prompts
+from jaxreason.errors import InputError
+from jaxreason.lesson import exit_on_bad_input
+from jaxreason.models.hf import load_model
+from jaxreason.rollout import complete
+from jaxreason.sampling import GREEDY, Sampler
+from jaxreason.verify import answer_ids, extract_answer
+from jaxreason.vote import vote
+
+
+def solve(
+    question: tyro.conf.Positional[str],
+    method: Literal["direct", "cot", "majority"] = "majority",
+    model: str = "tiny",
+    samples: int = 32,
+    temperature: float = 0.7,
+    max_new_tokens: int = 96,
+    seed: int = 0,
+) -> None:
+    """Answer a question.
+
+    Args:
+      question: the problem, in words.
+      method: at once, by one greedy chain of thought, or by a vote over sampled chains.
+      model: a shipped model, a directory, or a Hugging Face id.
+      samples: chains to vote over.
+      temperature: of the sampled chains.
+      max_new_tokens: longest chain.
+      seed: of the sampling.
+    """
+    if not question.strip():
+        raise InputError("question is empty: expected a problem in words")
+    language_model = load_model(model)
+    prompt = prompts.direct(question) if method == "direct" else prompts.zero_shot_cot(question)
+    voting = method == "majority"
+    written = complete(
+        language_model,
+        [prompt],
+        jax.random.key(seed),
+        sampler=Sampler(temperature) if voting else GREEDY,
+        max_new_tokens=max_new_tokens,
+        num_samples=samples if voting else 1,
+    )
+    answers = [extract_answer(text) for text in written.texts[0]]
+    ids = answer_ids([answers])
+    outcome = vote(ids)
+    winner = int(outcome.winner[0])
+    if winner < 0:
+        print(f"{written.texts[0][0].strip()}\n\nno answer found in {len(answers)} chain(s)")
+        return
+    chosen = ids[0].tolist().index(winner)
+    print(written.texts[0][chosen].strip())
+    if voting:
+        print(f"\n{answers[chosen]}  ({float(outcome.confidence[0]):.0%} of {samples} chains agree)")
+
+
+def find_lesson(number: str) -> Path:
+    """The script of lesson ``02`` or ``2``, in a checkout or an installed wheel.
+
+    Raises:
+      InputError: there is no such lesson.
+    """
+    package = Path(str(resources.files("jaxreason")))
+    for root in (package / "lessons", package.parent / "lessons"):
+        scripts = sorted(root.glob("[0-9][0-9]_*.py"))
+        if scripts:
+            for script in scripts:
+                if script.name[:2] == number.zfill(2):
+                    return script
+            raise InputError(f"lesson {number!r} not found: expected one of {', '.join(s.name[:2] for s in scripts)}")
+    raise InputError(f"lesson {number!r} not found: no lessons are installed with this package")
+
+
+def lesson(number: tyro.conf.Positional[str], options: Annotated[tuple[str, ...], tyro.conf.Positional] = ()) -> None:
+    """Run a lesson, for instance ``jaxreason lesson 02 --quick``; ``lesson 02 --help`` lists its options.
+
+    Args:
+      number: 00 to 10.
+      options: passed on to the lesson.
+    """
+    script = find_lesson(number)
+    sys.argv = [str(script), *options]
+    runpy.run_path(str(script), run_name="__main__")
+
+
+def main() -> None:
+    """Entry point; bad input is one line on stderr and exit status 2."""
+    with exit_on_bad_input():
+        arguments = sys.argv[1:]
+        if arguments[:1] == ["lesson"] and len(arguments) > 1 and not arguments[1].startswith("-"):
+            lesson(arguments[1], tuple(arguments[2:]))  # its options are the lesson's own, not ours to parse
+        else:
+            app = tyro.extras.SubcommandApp()
+            app.command(solve)
+            app.command(lesson)
+            app.cli(prog="jaxreason", description="Reasoning with small language models in JAX.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 02 Self-consistency
+#
+# One sampled chain of thought slips somewhere. Another slips somewhere else. Right chains agree on the answer, wrong ones
+# scatter, so sampling $N$ chains and taking the most frequent answer (Wang et al. 2023) beats any one of them:
+# $$\hat a = \arg\max_a \sum_{n=1}^N w_n \mathbf 1[a_n = a], \qquad w_n = 1.$$
+#
+# In JAX the $N$ chains are a `vmap` over keys. The prompt is prefilled **once**; every chain reads the same cached keys and
+# values, and draws from its own key, so chain 17 is the same whether it is sampled alone or among 64.
+#
+# Measured here: accuracy against $N$; the vote weighted by the model's own probability; stopping early when the vote is
+# settled; temperature; and why "below $p = 0.5$ voting makes things worse" is wrong.
+
+# %%
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreason import lesson, prompts, viz, vote
+from jaxreason.evaluate import Interval, accuracy, mean_interval, paired_difference, rollout_flops
+from jaxreason.rollout import complete
+from jaxreason.sampling import GREEDY, Sampler
+from jaxreason.tasks import arithmetic
+from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
+
+run = lesson.start("02_self_consistency", problems=500)
+N, TEMPERATURE, MAX_NEW_TOKENS = 64, 0.7, 96
+problems = arithmetic.problems("test", run.problems, seed=run.options.seed)  # 2 to 6 operations
+texts, golds = [prompts.zero_shot_cot(p.question) for p in problems], [p.answer for p in problems]
+
+# %% [markdown]
+# ## One greedy chain, and N sampled ones from one prefill
+
+# %%
+greedy = complete(run.model, texts, run.key, sampler=GREEDY, max_new_tokens=MAX_NEW_TOKENS, description="greedy")
+chains = complete(
+    run.model, texts, run.key, sampler=Sampler(TEMPERATURE), max_new_tokens=MAX_NEW_TOKENS, num_samples=N,
+    description=f"{N} chains at T={TEMPERATURE}",
+)  # fmt: skip
+greedy_correct = grade(greedy.texts, golds)[:, 0]
+correct = grade(chains.texts, golds)  # [G, N]
+answers = [[extract_answer(text) for text in row] for row in chains.texts]
+ids = answer_ids(answers)  # [G, N], equal values share an id, -1 is no answer
+gold = gold_ids(ids, correct)  # [G], the id of the right answer
+
+single = correct.mean(1)  # [G]: the chance that one sampled chain is right
+run.results.measure("accuracy/greedy", accuracy(greedy_correct), tokens=greedy.num_tokens.mean())
+run.results.measure("accuracy/pass@1", mean_interval(single), tokens=chains.num_tokens.mean())
+
+# %% [markdown]
+# ## The vote on one problem
+#
+# The share of the winner is the vote's *confidence*. Look at what the losers have in common: nothing.
+
+# %%
+hard = int(np.abs(single - 0.45).argmin())  # a problem that one chain gets wrong more often than not
+values, counts = np.unique([a or "none" for a in answers[hard]], return_counts=True)
+top = np.argsort(-counts)[:8]
+print(problems[hard].question)
+run.figure(
+    viz.shares(
+        [str(values[i]) for i in top], [counts[i] / N for i in top],
+        next((n for n, i in enumerate(top) if values[i] == str(golds[hard])), None),
+        title=f"Wrong chains disagree: {single[hard]:.0%} of the chains are right,\nand no wrong answer comes near",
+        xlabel=f"share of {N} chains (green: the right answer)",
+    ),
+    "one_vote",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Accuracy against N
+#
+# For every N the 64 chains are cut into 64/N disjoint sets, each votes, and a problem's score is the mean over the sets, so
+# small N are not at the mercy of one draw. Intervals are bootstrapped over problems. N = 2 cannot help: with two different
+# answers the vote is a coin toss.
+#
+# The weighted vote uses $w_n = \exp(\frac1K \sum_k \log p(t_k))$, the length-normalised probability of the chain under the
+# model **itself**. Taken from temperature-processed scores, as in the original course, it would weigh chains by a
+# distribution the model does not have.
+
+# %%
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+weights = np.asarray(vote.logprob_weights(chains.logprobs, chains.num_tokens))
+
+
+def voted(n: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """[G] share of the disjoint sets of n chains whose vote is right."""
+    blocks = ids.reshape(len(ids), -1, n)
+    winners = vote.majority(blocks, None if weights is None else weights.reshape(blocks.shape))
+    return (np.asarray(winners) == gold[:, None]).mean(1)
+
+
+by_n = {n: voted(n) for n in SIZES}
+by_n_weighted = {n: voted(n, weights) for n in SIZES}
+at_least_one = {n: np.asarray(vote.pass_at_k(correct.sum(1), N, n)) for n in SIZES}
+tokens = chains.num_tokens.mean()
+for n in SIZES[1:]:
+    run.results.measure(f"accuracy/majority@{n}", mean_interval(by_n[n]), tokens=n * tokens)
+    run.results.measure(f"accuracy/weighted@{n}", mean_interval(by_n_weighted[n]), tokens=n * tokens)
+    run.results.measure(f"accuracy/pass@{n}", mean_interval(at_least_one[n]), tokens=n * tokens)
+run.claim("majority@32 beats one sampled chain by >= 12 points", paired_difference(by_n[32], single), at_least=0.12,
+          excludes_zero=True)  # fmt: skip
+run.claim("majority@32 beats the greedy chain by >= 3 points", paired_difference(by_n[32], greedy_correct),
+          at_least=0.03, excludes_zero=True)  # fmt: skip
+run.results.measure("difference/weighted@32-majority@32", paired_difference(by_n_weighted[32], by_n[32]))
+
+greedy_line = accuracy(greedy_correct)
+run.figure(
+    viz.curves(
+        SIZES,
+        {
+            "majority": [mean_interval(by_n[n]) for n in SIZES],
+            "weighted by log-probability": [mean_interval(by_n_weighted[n]) for n in SIZES],
+            "any chain right (pass@N)": [mean_interval(at_least_one[n]) for n in SIZES],
+            "greedy, one chain": [greedy_line] * len(SIZES),
+        },
+        title=f"Voting lifts one chain's {mean_interval(single).value:.0%} to {by_n[32].mean():.0%} at N = 32",
+        xlabel="N, sampled chains per problem (temperature 0.7)", ylabel="accuracy (95% interval)", log2=True,
+    ),
+    "accuracy_by_n",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Stop when the vote is settled
+#
+# Adaptive consistency (Aggarwal et al. 2023) draws chains one by one and stops as soon as the leader would stay ahead of the
+# runner-up with probability 0.95 under a Beta posterior. Since a chain does not depend on the others in its batch, the
+# chains it would have drawn are the first ones of those sampled above, and the tokens saved can be counted exactly.
+
+# %%
+used = np.asarray(vote.early_stop(ids[:, :32], threshold=0.95))  # [G]
+drawn = np.arange(32) < used[:, None]
+stopped = np.asarray(vote.majority(ids[:, :32], jnp.asarray(drawn))) == gold
+full = np.asarray(vote.majority(ids[:, :32])) == gold
+stopped_tokens = (chains.num_tokens[:, :32] * drawn).sum(1)
+full_tokens = chains.num_tokens[:, :32].sum(1)
+run.results.measure("accuracy/early_stop@32", accuracy(stopped), tokens=stopped_tokens.mean())
+run.results.measure("accuracy/first_32", accuracy(full), tokens=full_tokens.mean())
+lost = paired_difference(full, stopped)
+run.claim("early stopping loses at most 1 point of accuracy", lost, at_most=0.01)
+saved = mean_interval(1 - stopped_tokens / full_tokens)
+run.claim("early stopping saves at least 40% of the tokens", saved, at_least=0.4)
+
+# %% [markdown]
+# ## Temperature against diversity
+#
+# At temperature 0 all chains are equal and a vote is one chain. Hotter chains differ more, which the vote needs, and are
+# wrong more often, which it has to make up for.
+
+# %%
+TEMPERATURES = (0.3, 0.5, 0.7, 1.0, 1.3)
+VOTERS = 8
+one, eight, distinct = [], [], []
+for temperature in TEMPERATURES:
+    if temperature == TEMPERATURE:
+        some, hits = chains._replace(texts=[row[:VOTERS] for row in chains.texts]), correct[:, :VOTERS]
+    else:
+        some = complete(
+            run.model, texts, jax.random.fold_in(run.key, int(100 * temperature)), sampler=Sampler(temperature),
+            max_new_tokens=MAX_NEW_TOKENS, num_samples=VOTERS, description=f"T={temperature}",
+        )  # fmt: skip
+        hits = grade(some.texts, golds)
+    some_ids = answer_ids([[extract_answer(text) for text in row] for row in some.texts])
+    one.append(mean_interval(hits.mean(1)))
+    eight.append(accuracy(np.asarray(vote.majority(some_ids)) == gold_ids(some_ids, hits)))
+    distinct.append(mean_interval(some_ids.max(1) + 1.0))
+    run.results.measure(f"temperature={temperature}/pass@1", one[-1], tokens=some.num_tokens[:, :VOTERS].mean())
+    run.results.measure(f"temperature={temperature}/majority@{VOTERS}", eight[-1])
+    run.results.measure(f"temperature={temperature}/distinct_answers@{VOTERS}", distinct[-1])
+run.figure(
+    viz.curves(
+        TEMPERATURES, {f"majority@{VOTERS}": eight, "one chain": one},
+        title=f"Heat costs one chain {one[0].value - one[-1].value:.0%} points,\n"
+        f"the vote of {VOTERS} only {eight[0].value - eight[-1].value:.0%}",
+        xlabel="sampling temperature", ylabel="accuracy (95% interval)",
+    ),
+    "temperature",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Below p = 0.5 voting can still win
+#
+# The majority theorem says that with $p < 1/2$ the chance that *more than half* of the chains are right goes to zero. A
+# plurality does not need half: it needs the right answer to be more frequent than *each* wrong one. The binomial curve is
+# the worst case, in which all wrong chains agree.
+#
+# To see this without fooling ourselves, $p$ is estimated on chains 1-32 and the vote is taken among chains 33-64:
+# problems picked because their first half looked bad are judged by chains that had no part in picking them.
+
+# %%
+p_first, p_second = correct[:, :32].mean(1), correct[:, 32:].mean(1)
+won = np.asarray(vote.majority(ids[:, 32:])) == gold
+edges = np.linspace(0, 1, 11)
+groups = [(p_first >= low) & (p_first < high + (high == 1)) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+real = [accuracy(won[rows]) if rows.sum() >= 5 else None for rows in groups]
+centres = [
+    float(p_first[rows].mean()) if rows.any() else float(mid)
+    for rows, mid in zip(groups, edges[:-1] + 0.05, strict=True)
+]
+bound = [Interval(b, b, b, 1) for b in np.asarray(vote.binomial_majority(jnp.asarray(centres), 32)).tolist()]
+below = (p_first < 0.5) & (p_first > 0.1)
+run.results.measure("p<0.5/pass@1", mean_interval(p_second[below]))
+run.results.measure("p<0.5/majority@32", accuracy(won[below]))
+run.claim("where one chain is right with 0.1 < p < 0.5, majority@32 still beats it",
+          paired_difference(won[below], p_second[below]), at_least=0.0, excludes_zero=True)  # fmt: skip
+run.figure(
+    viz.curves(
+        centres, {"majority@32, measured": real, "binomial bound (theory)": bound},
+        title="A plurality wins below p = 0.5: wrong chains do not agree",
+        xlabel="p, share of right chains (estimated on 32 other chains)", ylabel="accuracy of the vote (95% interval)",
+    ),
+    "plurality",
+)  # fmt: skip
+
+# %% [markdown]
+# ## What it costs
+#
+# Tokens are the honest unit: N chains cost N times the tokens, and only the prompt is shared.
+
+# %%
+prompt_tokens = np.array([len(ids) for ids in run.model.tokenizer(texts, add_special_tokens=False).input_ids])
+for n in (1, 32):
+    flops = rollout_flops(run.model.cfg, prompt_tokens, chains.num_tokens[:, :n]).mean()
+    print(f"N = {n:>2}: {chains.num_tokens[:, :n].sum(1).mean():7.1f} tokens and {flops / 1e6:8.1f} MFLOPs per problem")
+print(f"early stopping: {stopped_tokens.mean():7.1f} tokens, {used.mean():.1f} chains on average")
+
+# %%
+run.finish()

@@ -1,0 +1,63 @@
+"""Shared fixtures: a tiny random model, so that no test needs trained weights or a network."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import jax
+import pytest
+
+from jaxreason.models import decoder
+from jaxreason.models.hf import LanguageModel
+from jaxreason.tokens import build_tokenizer
+
+ROOT = Path(__file__).parent.parent
+
+
+def random_params(cfg: decoder.DecoderConfig, seed: int = 0) -> decoder.Params:
+    """Initial parameters with noise on every leaf, so that biases and norm scales are not 0 and 1."""
+    params = decoder.init(jax.random.key(seed), cfg)
+    leaves, treedef = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    leaves = [x + 0.2 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(treedef, leaves)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return build_tokenizer(["Tom", "has", "apples", "Wait", "####", "aab", "ab", "caf\u00e9"])
+
+
+@pytest.fixture(scope="session")
+def cfg(tokenizer):
+    return decoder.DecoderConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=128,
+    )
+
+
+@pytest.fixture(scope="session")
+def params(cfg):
+    return random_params(cfg)
+
+
+@pytest.fixture(scope="session")
+def model(params, cfg, tokenizer):
+    return LanguageModel(params, cfg, tokenizer, "random", "")
+
+
+@pytest.fixture(scope="session")
+def recipe():
+    """The module that trains the shipped models."""
+    spec = importlib.util.spec_from_file_location("recipe", ROOT / "checkpoints" / "train.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,233 @@
+"""The transformer: against a plain numpy implementation, and against itself cached, padded, packed and unrolled."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import random_params
+
+from jaxreason.models import decoder
+from jaxreason.models.decoder import DecoderConfig, fork, unstack
+
+LLAMA = DecoderConfig(
+    vocab_size=29,
+    hidden_size=32,
+    intermediate_size=40,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=4,
+    head_dim=8,
+    max_position_embeddings=64,
+)
+CONFIGS = {
+    "llama": LLAMA,
+    "gqa": dataclasses.replace(LLAMA, num_key_value_heads=2, rope_theta=500.0),
+    "qwen2": dataclasses.replace(LLAMA, num_key_value_heads=1, attention_bias=True, tie_word_embeddings=False),
+    "qwen3": dataclasses.replace(LLAMA, num_key_value_heads=2, head_dim=12, qk_norm=True, rms_norm_eps=1e-2),
+}
+
+forward = jax.jit(decoder.forward, static_argnames="cfg")
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def model(request):
+    cfg = CONFIGS[request.param]
+    return cfg, random_params(cfg)
+
+
+def ids(seed, *shape):
+    return np.random.default_rng(seed).integers(0, LLAMA.vocab_size, shape).astype(np.int32)
+
+
+def arange_like(tokens):
+    return np.broadcast_to(np.arange(tokens.shape[1], dtype=np.int32), tokens.shape)
+
+
+def logits_of(params, cfg, tokens):
+    """Logits [T, V] of one unpadded row."""
+    tokens = np.asarray(tokens)[None]
+    return np.asarray(forward(params, tokens, arange_like(tokens), cfg=cfg)[0][0])
+
+
+def padded(rows, width):
+    """Left-padded tokens (padding is token 3, not 0), positions and segment ids, each [B, width]."""
+    tokens, positions, segments = np.full((len(rows), width), 3, np.int32), *np.zeros((2, len(rows), width), np.int32)
+    for i, row in enumerate(rows):
+        tokens[i, width - len(row) :], segments[i, width - len(row) :] = row, 1
+        positions[i, width - len(row) :] = np.arange(len(row))
+    return tokens, positions, segments
+
+
+def numpy_forward(params, cfg, tokens):
+    """Logits [T, V] of one row, token by token and head by head, in float64."""
+    p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+
+    def norm(x, scale):
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + cfg.rms_norm_eps) * scale
+
+    def rotate(x, position):
+        half = cfg.head_dim // 2
+        out = np.empty_like(x)
+        for i in range(half):
+            angle = position * cfg.rope_theta ** (-2 * i / cfg.head_dim)
+            c, s = np.cos(angle), np.sin(angle)
+            out[i], out[i + half] = x[i] * c - x[i + half] * s, x[i + half] * c + x[i] * s
+        return out
+
+    x = p["embed"]["embedding"][tokens]
+    for layer in range(cfg.num_hidden_layers):
+        w = jax.tree.map(lambda leaf, layer=layer: leaf[layer], p["layers"])
+        attention = w["attention"]
+
+        def heads(name, count, x, attention=attention, w=w):
+            y = norm(x, w["attention_norm"]["scale"]) @ attention[name]["kernel"] + attention[name].get("bias", 0.0)
+            y = y.reshape(len(x), count, cfg.head_dim)
+            if cfg.qk_norm and name != "v":
+                y = norm(y, attention[f"{name}_norm"]["scale"])
+            return y if name == "v" else np.array([[rotate(h, t) for h in row] for t, row in enumerate(y)])
+
+        q = heads("q", cfg.num_attention_heads, x)
+        k, v = heads("k", cfg.num_key_value_heads, x), heads("v", cfg.num_key_value_heads, x)
+        out = np.zeros_like(q)
+        for t in range(len(x)):
+            for h in range(cfg.num_attention_heads):
+                kv = h // (cfg.num_attention_heads // cfg.num_key_value_heads)
+                weights = np.exp(k[: t + 1, kv] @ q[t, h] / np.sqrt(cfg.head_dim))
+                out[t, h] = weights / weights.sum() @ v[: t + 1, kv]
+        x = x + out.reshape(len(x), -1) @ attention["o"]["kernel"]
+        y = norm(x, w["mlp_norm"]["scale"])
+        gate = y @ w["mlp"]["gate"]["kernel"]
+        x = x + (gate / (1 + np.exp(-gate)) * (y @ w["mlp"]["up"]["kernel"])) @ w["mlp"]["down"]["kernel"]
+    head = p["embed"]["embedding"].T if cfg.tie_word_embeddings else p["head"]["kernel"]
+    return norm(x, p["norm"]["scale"]) @ head
+
+
+def test_forward_equals_a_plain_numpy_transformer(model):
+    cfg, params = model
+    tokens = ids(0, 11)
+    np.testing.assert_allclose(logits_of(params, cfg, tokens), numpy_forward(params, cfg, tokens), atol=2e-4)
+
+
+def test_cached_equals_uncached_with_forks_of_padded_prompts(model):
+    """Prefill of two left-padded prompts, three continuations of each, decoded token by token from the shared cache."""
+    cfg, params = model
+    prompts, new = [ids(1, 6), ids(2, 3)], ids(3, 6, 4)
+    tokens, positions, segments = padded(prompts, 6)
+    logits, cache = forward(params, tokens, positions, cfg=cfg, segment_ids=segments)
+    assert logits.dtype == jnp.float32
+    cache = fork(cache, 3, 5)
+    assert cache.prefix[0].k.shape[0] == 2 and cache.own[0].k.shape[0] == 6  # the prompt's keys are stored once
+    lengths = np.repeat([6, 3], 3).astype(np.int32)
+    steps = []
+    for t in range(4):
+        step, cache = forward(params, new[:, t : t + 1], (lengths + t)[:, None], cache, cfg=cfg)
+        steps.append(np.asarray(step[:, 0]))
+    assert cache.length == 4
+    for row in range(6):
+        whole = logits_of(params, cfg, [*prompts[row // 3], *new[row]])
+        np.testing.assert_allclose(logits[row // 3, -1], whole[-5], atol=1e-5)
+        np.testing.assert_allclose([step[row] for step in steps], whole[-4:], atol=1e-5)
+
+
+def test_several_tokens_appended_to_a_cache_are_causal(model):
+    cfg, params = model
+    prompt, new = ids(4, 1, 5), ids(5, 2, 4)
+    _, cache = forward(params, prompt, arange_like(prompt), cfg=cfg)
+    cache = fork(cache, 2, 6)
+    positions = 5 + arange_like(new)
+    first, half = forward(params, new[:, :2], positions[:, :2], cache, cfg=cfg)
+    second, _ = forward(params, new[:, 2:], positions[:, 2:], half, cfg=cfg)
+    at_once, _ = forward(params, new, positions, cache, cfg=cfg)
+    for row in range(2):
+        whole = logits_of(params, cfg, [*prompt[0], *new[row]])[5:]
+        np.testing.assert_allclose(at_once[row], whole, atol=1e-5)
+        np.testing.assert_allclose(np.concatenate([first[row], second[row]]), whole, atol=1e-5)
+
+
+def test_left_padding_is_invisible(model):
+    cfg, params = model
+    rows = [ids(6, 7), ids(7, 4), ids(8, 1)]
+    for width in (7, 12):
+        tokens, positions, segments = padded(rows, width)
+        logits, _ = forward(params, tokens, positions, cfg=cfg, segment_ids=segments)
+        for row, one in zip(rows, logits, strict=True):
+            np.testing.assert_allclose(one[-len(row) :], logits_of(params, cfg, row), atol=1e-5)
+
+
+def test_packed_documents_keep_their_own_logits(model):
+    cfg, params = model
+    documents = [ids(9, 5), ids(10, 1), ids(11, 4)]
+    tokens = np.concatenate([*documents, ids(12, 2)])[None]
+    positions = np.concatenate([*map(np.arange, (5, 1, 4)), np.zeros(2, int)])[None].astype(np.int32)
+    segments = np.repeat([1, 2, 3, 0], [5, 1, 4, 2])[None].astype(np.int32)
+    logits, _ = forward(params, tokens, positions, cfg=cfg, segment_ids=segments)
+    for start, document in zip((0, 5, 6), documents, strict=True):
+        np.testing.assert_allclose(
+            logits[0, start : start + len(document)], logits_of(params, cfg, document), atol=1e-5
+        )
+
+
+def test_jit_equals_eager(model):
+    cfg, params = model
+    tokens = ids(13, 2, 5)
+    compiled, cache = forward(params, tokens, arange_like(tokens), cfg=cfg)
+    with jax.disable_jit():
+        eager, eager_cache = decoder.forward(params, tokens, arange_like(tokens), cfg=cfg)
+    np.testing.assert_allclose(compiled, eager, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), cache, eager_cache)
+
+    args = tokens[:, :1], np.full((2, 1), 5, np.int32)
+    compiled, _ = forward(params, *args, fork(cache, 1, 2), cfg=cfg)
+    with jax.disable_jit():
+        eager, _ = decoder.forward(params, *args, fork(cache, 1, 2), cfg=cfg)
+    np.testing.assert_allclose(compiled, eager, atol=1e-5)
+
+
+def test_scanned_layers_equal_unrolled_layers(model):
+    """The scan over the stack, and the tuple of layers run one after the other behind a cache of another's one token."""
+    cfg, params = model
+    layers = unstack(params)["layers"]
+    assert len(layers) == cfg.num_hidden_layers
+    jax.tree.map(lambda stack, *each: np.testing.assert_array_equal(stack, np.stack(each)), params["layers"], *layers)
+
+    tokens = ids(14, 1, 6)
+    _, cache = forward(params, tokens[:, :1], np.zeros((1, 1), np.int32), cfg=cfg)
+    cache = fork(cache, 1, 5)
+    stacked, _ = forward(params, tokens[:, 1:], arange_like(tokens)[:, 1:], cache, cfg=cfg)
+    unrolled, _ = forward(unstack(params), tokens[:, 1:], arange_like(tokens)[:, 1:], cache, cfg=cfg)
+    np.testing.assert_allclose(unrolled, stacked, atol=1e-6)
+    np.testing.assert_allclose(unrolled[0], logits_of(params, cfg, tokens[0])[1:], atol=1e-5)
+
+
+def test_a_row_of_nothing_but_padding_has_finite_gradients():
+    params = random_params(LLAMA)
+    tokens, zeros = ids(15, 2, 6), np.zeros((2, 6), np.int32)
+    segments = np.array([[0] * 6, [0, 0, 1, 1, 1, 1]], np.int32)
+
+    def loss(params):
+        return decoder.forward(params, tokens, zeros, cfg=LLAMA, segment_ids=segments)[0].sum()
+
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(params)))
+
+
+def test_number_of_parameters_by_hand():
+    # Embedding; per layer q, k, v, o, two norms, gate, up, down; final norm.
+    assert LLAMA.num_params == 29 * 32 + 2 * (4 * 32 * 32 + 2 * 32 + 3 * 32 * 40) + 32
+    # Qwen2, one key-value head: narrower k and v, biases on q, k and v, a head of its own.
+    layer = 2 * 32 * 32 + 2 * 32 * 8 + (32 + 8 + 8) + 2 * 32 + 3 * 32 * 40
+    assert CONFIGS["qwen2"].num_params == 2 * 29 * 32 + 2 * layer + 32
+    # Qwen3: heads of 12, four for queries, two for keys and values, one norm scale of 12 for each of q and k.
+    layer = 2 * 32 * 48 + 2 * 32 * 24 + 2 * 12 + 2 * 32 + 3 * 32 * 40
+    assert CONFIGS["qwen3"].num_params == 29 * 32 + 2 * layer + 32
+
+
+def test_parameters_are_plain_nested_dicts_with_stacked_layers():
+    params = decoder.init(jax.random.key(0), LLAMA)
+    paths = jax.tree_util.tree_flatten_with_path(params)[0]
+    assert all(isinstance(k, jax.tree_util.DictKey) for path, _ in paths for k in path)
+    assert all(leaf.dtype == jnp.float32 for _, leaf in paths)
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(params["layers"])} == {LLAMA.num_hidden_layers}
+    q = params["layers"]["attention"]["q"]["kernel"]
+    assert not np.array_equal(q[0], q[1])  # each layer is drawn anew
