@@ -158,6 +158,8 @@ def complete(
     """
     if num_samples < 1:
         raise InputError(f"number of chains is {num_samples}: expected at least 1")
+    if max_new_tokens < 1:
+        raise InputError(f"max_new_tokens is {max_new_tokens}: expected at least 1")
     encoded = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings - max_new_tokens)
     stop = compile_stop(model.tokenizer, stop_strings)
     batch_size = max(1, rows // num_samples)

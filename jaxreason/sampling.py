@@ -79,10 +79,17 @@ def _inverse_cdf(key: jax.Array, logits: jax.Array) -> jax.Array:
     size = math.isqrt(logits.shape[-1] - 1) + 1  # blocks of about sqrt(V) tokens
     mass = jnp.exp(logits - logits.max())
     mass = jnp.pad(mass, (0, size * size - len(mass))).reshape(size, size)
-    block_ends = jnp.cumsum(mass.sum(-1))
+    block_mass = mass.sum(-1)
+    block_ends = jnp.cumsum(block_mass)
     u = jax.random.uniform(key) * block_ends[-1]
-    block = jnp.minimum((block_ends <= u).sum(), size - 1)
+    block = _first_beyond(u, block_ends, block_mass)
     u -= jnp.where(block > 0, block_ends[block - 1], 0.0)
-    inside = (jnp.cumsum(mass[block]) <= u).sum()
-    last_possible = size - 1 - (mass[block][::-1] > 0).argmax()  # rounding must not step past the last token with mass
-    return (block * size + jnp.minimum(inside, last_possible)).astype(jnp.int32)
+    inside = _first_beyond(u, jnp.cumsum(mass[block]), mass[block])
+    return (block * size + inside).astype(jnp.int32)
+
+
+def _first_beyond(u: jax.Array, ends: jax.Array, mass: jax.Array) -> jax.Array:
+    """The first place whose running sum exceeds u, only ever one with mass: a parallel sum's rounding is not monotone."""
+    places = jnp.arange(len(mass))
+    first = jnp.where((ends > u) & (mass > 0), places, len(mass)).min()
+    return jnp.minimum(first, jnp.where(mass > 0, places, 0).max())

@@ -1,5 +1,6 @@
 """Every figure of the course: labelled axes, intervals, and a title that states the finding."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -36,9 +37,12 @@ def bars(
             offsets, [i.value for i in intervals], 0.92 * width, yerr=_errors(intervals), label=name,
             color=COLORS[index % len(COLORS)], error_kw={"elinewidth": 1.2, "capsize": 2, "ecolor": "#222222"},
         )  # fmt: skip
-    axes.set_xticks(np.arange(len(groups)), groups)
+    axes.set_xticks(np.arange(len(groups)), [textwrap.fill(group, 18) for group in groups])
     axes.set_ylim(0, 1.02)
-    axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=min(4, len(series)))
+    if len(series) > 1:
+        axes.legend(
+            frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=min(4, len(series))
+        )
     return figure
 
 
@@ -65,18 +69,6 @@ def curves(
         axes.set_xticks(list(x), [f"{value:g}" for value in x])
         axes.minorticks_off()
     axes.legend(frameon=False, fontsize=9)
-    return figure
-
-
-def scatter_diagonal(
-    x: np.ndarray, y: np.ndarray, *, title: str, xlabel: str, ylabel: str, label: str | None = None
-) -> plt.Figure:
-    """Points of two shares in 0..1 against the diagonal where they are equal; coincident points grow."""
-    figure, axes = _axes(title, xlabel, ylabel, width=5.2)
-    points, counts = np.unique(np.stack([x, y], axis=1).round(3), axis=0, return_counts=True)
-    axes.scatter(points[:, 0], points[:, 1], s=12 * counts**0.7, color=COLORS[0], alpha=0.5, lw=0, label=label)
-    axes.plot([0, 1], [0, 1], "--", color="#5c5c5c", lw=1)
-    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     return figure
 
 

@@ -98,7 +98,7 @@ run.claim("a chain of thought beats the direct answer", paired_difference(correc
           at_least=0.0, excludes_zero=True)  # fmt: skip
 run.figure(
     viz.bars(
-        names, {run.model.name: list(intervals.values())},
+        names, {"accuracy": list(intervals.values())},
         title=f"The same weights: {intervals[names[0]].value:.0%} at once, {intervals[names[1]].value:.0%} after thinking, "
         f"{intervals[names[-1]].value:.0%} by vote",
         xlabel=f"method ({run.problems} held-out problems of 2 to 6 operations)", ylabel="accuracy (95% Wilson interval)",

@@ -62,7 +62,7 @@ PROMPTS = {
     "few_shot_direct": [prompts.few_shot(q, direct_examples) for q in questions],
     "few_shot_cot": [prompts.few_shot(q, cot_examples) for q in questions],
 }
-print(PROMPTS["few_shot_cot"][2])
+print(PROMPTS["few_shot_cot"][0])
 
 # %%
 completions = {
@@ -76,7 +76,7 @@ correct = {name: grade(c.texts, golds)[:, 0] for name, c in completions.items()}
 shown = int(np.flatnonzero(depth == 5)[0])
 print(f"\n{questions[shown]}  (gold: {golds[shown]})")
 for name, c in completions.items():
-    print(f"\n--- {name}{c.texts[shown][0]!r:>4}")
+    print(f"\n--- {name}\n{c.texts[shown][0].strip()}")
 
 # %% [markdown]
 # ## Reading the answer out of the text
@@ -160,7 +160,8 @@ series = {
 }
 run.figure(
     viz.curves(
-        DEPTHS, series, title="Summing over reasonings puts the probability on the right answer",
+        DEPTHS, series, title=f"The gold answer has probability {p_direct[deep].mean():.2f} at once and {p_cot[deep].mean():.2f}\n"
+        "summed over reasonings (4 or more operations)",
         xlabel="operations in the problem", ylabel="mean probability of the gold answer",
     ),
     "sum_over_reasonings",

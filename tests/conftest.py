@@ -7,6 +7,8 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxreason.models import decoder
@@ -17,12 +19,15 @@ ROOT = Path(__file__).parent.parent
 
 
 def random_params(cfg: decoder.DecoderConfig, seed: int = 0) -> decoder.Params:
-    """Initial parameters with noise on every leaf, so that biases and norm scales are not 0 and 1."""
-    params = decoder.init(jax.random.key(seed), cfg)
-    leaves, treedef = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
-    leaves = [x + 0.2 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(treedef, leaves)
+    """Random parameters with noise on every leaf, so that biases and norm scales are not 0 and 1."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(lambda: decoder.init(jax.random.key(0), cfg))
+
+    def draw(path, leaf):
+        around = 1.0 if path[-1].key == "scale" else 0.0
+        return jnp.asarray(around + 0.3 * rng.normal(size=leaf.shape), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 @pytest.fixture(scope="session")
