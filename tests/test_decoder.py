@@ -174,17 +174,17 @@ def test_packed_documents_keep_their_own_logits(one_model):
 
 def test_jit_equals_eager(one_model):
     cfg, params = one_model
-    tokens = ids(13, 2, 5)
+    tokens = ids(13, 1, 5)
     compiled, cache = forward(params, tokens, arange_like(tokens), cfg=cfg)
     with jax.disable_jit():
         eager, eager_cache = decoder.forward(params, tokens, arange_like(tokens), cfg=cfg)
     np.testing.assert_allclose(compiled, eager, atol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), cache, eager_cache)
 
-    args = tokens[:, :1], np.full((2, 1), 5, np.int32)
-    compiled, _ = forward(params, *args, fork(cache, 1, 2), cfg=cfg)
+    args = tokens, 5 + arange_like(tokens), fork(cache, 1, 5)
+    compiled, _ = forward(params, *args, cfg=cfg)
     with jax.disable_jit():
-        eager, _ = decoder.forward(params, *args, fork(cache, 1, 2), cfg=cfg)
+        eager, _ = decoder.forward(params, *args, cfg=cfg)
     np.testing.assert_allclose(compiled, eager, atol=1e-5)
 
 

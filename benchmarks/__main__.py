@@ -1,0 +1,83 @@
+"""``python -m benchmarks``: runs every benchmark on this machine and writes docs/benchmarks.md.
+
+Compilation is measured on its own: the first call on a shape compiles, the second does not.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+
+from jaxreason import prompts
+from jaxreason.lesson import device
+from jaxreason.models.hf import load_model
+from jaxreason.rollout import complete
+from jaxreason.sampling import Sampler
+from jaxreason.tasks import arithmetic
+
+ROOT = Path(__file__).parent.parent
+REPORT = ROOT / "docs" / "benchmarks.md"
+
+
+def sampling(num_problems: int = 500, num_chains: int = 32) -> list[tuple[str, float, str]]:
+    """Wall time of chains from the tiny model, text in and text out; the first run includes compilation."""
+    model = load_model("tiny")
+    texts = [prompts.zero_shot_cot(p.question) for p in arithmetic.problems("validation", num_problems)]
+
+    def run() -> tuple[float, int]:
+        began = time.perf_counter()
+        written = complete(
+            model, texts, jax.random.key(0), sampler=Sampler(0.7), max_new_tokens=96, num_samples=num_chains
+        )
+        return time.perf_counter() - began, int(written.num_tokens.sum())
+
+    first, _ = run()
+    times, tokens = zip(*(run() for _ in range(3)), strict=True)
+    median = sorted(times)[1]
+    what = f"{num_problems} problems x {num_chains} chains, `tiny`"
+    return [
+        (what, median, f"{tokens[0] / median:,.0f} tokens/s, median of 3"),
+        (f"{what}: compilation", first - median, "first run minus median"),
+    ]
+
+
+def lesson_wall(number: str) -> list[tuple[str, float, str]]:
+    """A lesson with its defaults, as a process: imports and compilation included."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "jaxreason.cli", "lesson", number], cwd=ROOT, check=True, capture_output=True)
+    return [(f"lesson {number}, defaults", time.perf_counter() - began, "whole process")]
+
+
+def first_result() -> list[tuple[str, float, str]]:
+    """Seconds from starting lesson 00 in a new process to its first row of results."""
+    began = time.perf_counter()
+    command = [sys.executable, "-u", "-m", "jaxreason.cli", "lesson", "00"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("direct answer"):
+                break
+        seconds = time.perf_counter() - began
+        process.kill()
+    return [("lesson 00: first result from a cold start", seconds, "imports and compilation included")]
+
+
+def main() -> None:
+    rows = [*sampling(), *first_result()]
+    for number in ("00", "01", "02"):
+        rows += lesson_wall(number)
+    table = "\n".join(f"| {what} | {seconds:.1f} | {note} |" for what, seconds, note in rows)
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text(
+        "# Benchmarks\n\nWritten by `python -m benchmarks`.\n\n"
+        f"{device()}; {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}.\n\n"
+        f"| what | seconds | note |\n| --- | ---: | --- |\n{table}\n"
+    )
+    print(REPORT.read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Prompts: what a model is asked is what the training mixture taught it, token for token."""
+
+import numpy as np
+import pytest
+
+from jaxreason import prompts
+
+QUESTION = "Tom has 5 apples. Tom buys 2 more. How many apples are left?"
+
+
+def test_formats():
+    assert prompts.direct(QUESTION) == f"Q: {QUESTION}\nAnswer:"
+    assert prompts.zero_shot_cot(QUESTION) == f"Q: {QUESTION}\nLet's think step by step.\n"
+    assert prompts.chain(["5+2=7"], 7) == "5+2=7\n#### 7"
+    assert prompts.few_shot("b?", [("a?", prompts.direct_answer(3))]) == "Q: a?\nA: 3\n\nQ: b?\nA:"
+    assert prompts.few_shot("b?", [("a?", prompts.cot_answer(["1+2=3"], 3))]) == (
+        "Q: a?\nA:\n1+2=3\n#### 3\n\nQ: b?\nA:"
+    )
+    assert prompts.few_shot("b?", []) == "Q: b?\nA:"
+
+
+@pytest.fixture(scope="module")
+def mixture(recipe):
+    """1,500 documents: (pieces, the problems they used)."""
+    used, rng, found = [], np.random.default_rng(1), []
+    sample = recipe.arithmetic.sample_problem
+
+    def spy(*args, **kwargs):
+        used.append(sample(*args, **kwargs))
+        return used[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe.arithmetic, "sample_problem", spy)
+        for _ in range(1500):
+            used.clear()
+            found.append((recipe.document(rng), list(used)))
+    return found
+
+
+def test_every_arithmetic_document_is_a_prompt_and_its_answer(mixture):
+    kinds = {"direct": 0, "cot": 0, "few_shot_direct": 0, "few_shot_cot": 0, "recheck": 0}
+    for pieces, used in mixture:
+        if not used:
+            continue  # Game of 24
+        text, last = "".join(p.text for p in pieces), used[-1]
+        if len(used) == 3:
+            answers = [pieces[1].text, pieces[4].text]
+            prompt = prompts.few_shot(last.question, list(zip([p.question for p in used[:2]], answers, strict=True)))
+            assert text == prompt + pieces[-1].text
+            kind = "few_shot_cot" if "####" in pieces[-1].text else "few_shot_direct"
+            assert all(("####" in a) == (kind == "few_shot_cot") for a in answers)  # one style a document
+            answer = pieces[-1].text.removeprefix("\n") if kind == "few_shot_cot" else pieces[-1].text
+        elif text.startswith(prompts.direct(last.question)):
+            kind, answer = "direct", text.removeprefix(prompts.direct(last.question))
+        else:
+            assert text.startswith(prompts.zero_shot_cot(last.question))
+            kind, answer = "cot", text.removeprefix(prompts.zero_shot_cot(last.question))
+            if f"\n{prompts.WAIT}\n" in answer:
+                kind, answer = "recheck", answer.split(f"\n{prompts.WAIT}\n")[1]
+        kinds[kind] += 1
+        if kind.endswith("direct"):
+            assert answer == prompts.direct_answer(last.answer)
+        else:
+            *lines, end = answer.split("\n")
+            assert answer == prompts.chain(lines, last.answer) and len(lines) == last.num_operations
+            assert end == f"#### {last.answer}"
+    assert all(count > 20 for count in kinds.values()), kinds  # every behaviour occurs
+
+
+def test_a_prompt_has_the_tokens_it_was_trained_on(mixture, recipe):
+    """Training tokenises a document piece by piece, a user the whole prompt: the borders must not matter."""
+    tokenizer = recipe.build_tokenizer(recipe.words())
+    for pieces, _ in mixture[:400]:
+        texts = [p.text for p in pieces]
+        by_piece = [i for ids in tokenizer(texts, add_special_tokens=False).input_ids for i in ids]
+        assert tokenizer("".join(texts), add_special_tokens=False).input_ids == by_piece
+
+
+def test_prompts_carry_no_loss(mixture):
+    for pieces, used in mixture:
+        assert pieces[0].weight == 0 and pieces[-1].weight > 0
+        for piece in pieces:
+            assert not (piece.weight and any(p.question in piece.text for p in used))
