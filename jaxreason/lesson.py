@@ -62,6 +62,7 @@ class Lesson:
 
 
 def in_notebook() -> bool:
+    """Whether this runs inside a Jupyter kernel, where there is no command line."""
     return "ipykernel" in sys.modules
 
 

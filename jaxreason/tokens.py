@@ -64,11 +64,16 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max
     """Token ids of every prompt, int32 arrays of their own lengths.
 
     Raises:
-      InputError: a prompt is empty, or longer than ``max_tokens`` (the context minus room for the answer).
+      InputError: a prompt is empty, not valid Unicode, or longer than ``max_tokens`` (the context minus room for
+        the answer).
     """
+    if not texts:
+        return []
     for text in texts:
         if not text.strip():
             raise InputError("prompt is empty: expected a question in words")
+        if any("\ud800" <= char <= "\udfff" for char in text):  # how Python hands over bytes that are not UTF-8
+            raise InputError(f"prompt {text[:40]!r} is not valid text: expected UTF-8")
     encoded = [np.asarray(ids, np.int32) for ids in tokenizer(list(texts), add_special_tokens=False).input_ids]
     for text, ids in zip(texts, encoded, strict=True):
         if len(ids) > max_tokens:

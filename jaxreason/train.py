@@ -25,6 +25,7 @@ class TrainState(NamedTuple):
 
 
 def init_state(params, tx: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
     return TrainState(params, tx.init(params), jnp.int32(0))
 
 
@@ -40,7 +41,7 @@ def make_update(loss_fn: Callable, tx: optax.GradientTransformation) -> Callable
         grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params, batch)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = metrics | {"grad_norm": optax.global_norm(grads)}
+        metrics = metrics | {"grad_norm": optax.tree.norm(grads)}
         return TrainState(params, opt_state, state.step + 1), metrics
 
     return jax.jit(update, donate_argnums=0)

@@ -4,6 +4,7 @@ The tiny models that ship with the package are ordinary Llama directories, so on
 """
 
 import hashlib
+import os
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -72,10 +73,10 @@ def find_model(name: str) -> Path:
     """
     if name in shipped():
         return shipped()[name]
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(name))  # of os: Path's own raises for an unknown user, and for a name too long
+    if os.path.isdir(path) and name:
         return path
-    if name.count("/") == 1 and not path.is_absolute() and not name.startswith("."):
+    if name.count("/") == 1 and not path.is_absolute() and not name.startswith((".", "~")):
         try:
             return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja"]))
         except Exception as error:  # the hub client raises many kinds; the user needs one line
