@@ -19,6 +19,7 @@ import tyro
 
 from jaxreason import prompts, sft, train
 from jaxreason.evaluate import Interval, accuracy, mean_interval
+from jaxreason.lesson import clean_exit
 from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel, load_model, save_model
 from jaxreason.rollout import complete
@@ -38,8 +39,7 @@ class Recipe(NamedTuple):
     intermediate_size: int
     num_layers: int
     num_heads: int
-    num_steps: int
-    learning_rate: float
+    phases: tuple[tuple[int, float], ...]  # (steps, peak learning rate), a cosine each: warm restarts
     rows: int = 16  # of 256 tokens each
     stored_as: str = "float32"  # in the shipped file; in memory always float32
 
@@ -55,10 +55,14 @@ class Recipe(NamedTuple):
             max_position_embeddings=512,
         )
 
+    @property
+    def num_steps(self) -> int:
+        return sum(steps for steps, _ in self.phases)
+
     def optimizer(self) -> optax.GradientTransformation:
-        schedule = optax.warmup_cosine_decay_schedule(
-            0.0, self.learning_rate, 100, self.num_steps, end_value=self.learning_rate / 50
-        )
+        """AdamW under one warmed-up cosine a phase (warm restarts, Loshchilov & Hutter 2017)."""
+        cosines = [optax.warmup_cosine_decay_schedule(0.0, lr, 100, n, end_value=lr / 50) for n, lr in self.phases]
+        schedule = optax.join_schedules(cosines, np.cumsum([n for n, _ in self.phases])[:-1].tolist())
         return optax.chain(
             optax.clip_by_global_norm(1.0),
             optax.adamw(schedule, b2=0.95, weight_decay=0.05, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)),
@@ -66,8 +70,8 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "tiny": Recipe(96, 256, 3, 2, num_steps=8000, learning_rate=3e-3),
-    "tiny-l": Recipe(288, 768, 5, 6, num_steps=2600, learning_rate=1.5e-3, stored_as="float16"),
+    "tiny": Recipe(96, 256, 3, 2, phases=((8000, 3e-3), (4000, 2e-3))),
+    "tiny-l": Recipe(288, 768, 5, 6, phases=((2600, 1.5e-3),), stored_as="float16"),
 }
 
 # Share of documents. Direct answers are mostly of one operation, which a forward pass can do, so that the lesson's gap
@@ -154,14 +158,14 @@ def words() -> list[str]:
     return sorted({*found, *arithmetic.NAMES, *arithmetic.ITEMS, "He", "She", "he", "she"})
 
 
-def documents(tokenizer, rng: np.random.Generator) -> Iterator[sft.Sequence]:
+def documents(tokenizer, rng: np.random.Generator) -> Iterator[sft.Document]:
     """Endless tokenised documents, each closed by the end-of-text token."""
     while True:
         pieces = document(rng)
         pieces[-1] = pieces[-1]._replace(text=pieces[-1].text + tokenizer.eos_token)
         ids = tokenizer([p.text for p in pieces], add_special_tokens=False).input_ids
         weights = np.repeat([p.weight for p in pieces], [len(i) for i in ids]).astype(np.float32)
-        yield sft.Sequence(np.concatenate(ids).astype(np.int32), weights)
+        yield sft.Document(np.concatenate(ids).astype(np.int32), weights)
 
 
 def train_model(name: str, seed: int, work: Path) -> tuple[train.TrainState, decoder.DecoderConfig]:
@@ -179,8 +183,8 @@ def train_model(name: str, seed: int, work: Path) -> tuple[train.TrainState, dec
     return train.fit(state, update, batch_fn, recipe.num_steps, work, description=name), cfg
 
 
-def measure(model: LanguageModel, n: int = 1000, chains: int = 32) -> dict[str, Interval]:
-    """Held-out results on the test split: n problems of 2-6 operations, n of one, and 232 puzzles of 24."""
+def measure(model: LanguageModel, n: int = 500, chains: int = 32) -> dict[str, Interval]:
+    """Held-out results on the test split: the n problems of the lessons (2-6 operations), 300 of one, 232 puzzles of 24."""
     results: dict[str, Interval] = {}
 
     def run(name: str, texts: list[str], golds: list[int], sampler: Sampler, num_samples: int = 1) -> np.ndarray:
@@ -204,12 +208,12 @@ def measure(model: LanguageModel, n: int = 1000, chains: int = 32) -> dict[str, 
     results["cot/4+ operations"] = accuracy(run("cot", cot, golds, GREEDY)[deep])
     direct = run("direct", [prompts.direct(p.question) for p in problems], golds, GREEDY)
     results["direct/4+ operations"] = accuracy(direct[deep])
-    one = arithmetic.problems("test", n, operations=(1,))
+    one = arithmetic.problems("test", 300, operations=(1,))
     run("direct/1 operation", [prompts.direct(p.question) for p in one], [p.answer for p in one], GREEDY)
     shown = arithmetic.problems("train", 2, operations=(2, 3))
     examples = [(p.question, prompts.cot_answer(arithmetic.solve(p), p.answer)) for p in shown]
     run("few-shot cot", [prompts.few_shot(p.question, examples) for p in problems], golds, GREEDY)
-    run("cot, T=0.7", cot[: n // 2], golds[: n // 2], Sampler(temperature=0.7), chains)
+    run("cot, T=0.7", cot, golds, Sampler(temperature=0.7), chains)
 
     puzzles = [*game24.puzzles("test"), *game24.PAPER_TEST]
     written = complete(
@@ -292,4 +296,5 @@ def main(name: tyro.conf.Positional[Literal["tiny", "tiny-l"]], seed: int = 0, o
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    with clean_exit():
+        tyro.cli(main)

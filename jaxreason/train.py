@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,9 +74,10 @@ def fit(
         state = checkpoints.restore(state)
     start = int(state.step)
     stopped_by: list[int] = []  # signals are acted on between steps, when the state is whole
-    handlers = {
-        s: signal.signal(s, lambda number, _: stopped_by.append(number)) for s in (signal.SIGINT, signal.SIGTERM)
-    }
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no signals
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handlers[number] = signal.signal(number, lambda number, _: stopped_by.append(number))
     try:
         with (
             (directory / "metrics.jsonl").open("a") as log,
