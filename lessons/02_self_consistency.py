@@ -14,9 +14,6 @@
 # scatter, so sampling $N$ chains and taking the most frequent answer (Wang et al. 2023) beats any one of them:
 # $$\hat a = \arg\max_a \sum_{n=1}^N w_n \mathbf 1[a_n = a], \qquad w_n = 1.$$
 #
-# The chains are drawn at temperature 1, the model's own distribution: there the vote is a Monte Carlo estimate of the most
-# probable answer, $\arg\max_a P(a \mid q)$, with all reasonings summed out (lesson 01).
-#
 # In JAX the $N$ chains are a `vmap` over keys. The prompt is prefilled **once**; every chain reads the same cached keys and
 # values, and draws from its own key, so chain 17 is the same whether it is sampled alone or among 64.
 #
@@ -36,7 +33,7 @@ from jaxreason.tasks import arithmetic
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
 run = lesson.start("02_self_consistency", problems=500)
-N, TEMPERATURE, MAX_NEW_TOKENS = 64, 1.0, 96
+N, TEMPERATURE, MAX_NEW_TOKENS = 64, 0.7, 96
 problems = arithmetic.problems("test", run.problems, seed=run.options.seed)  # 2 to 6 operations
 texts, golds = [prompts.zero_shot_cot(p.question) for p in problems], [p.answer for p in problems]
 
@@ -132,7 +129,7 @@ run.figure(
             "greedy, one chain": [greedy_line] * len(SIZES),
         },
         title=f"Voting lifts one chain's {mean_interval(single).value:.0%} to {by_n[32].mean():.0%} at N = 32",
-        xlabel="N, sampled chains per problem (temperature 1)", ylabel="accuracy (95% interval)", log2=True,
+        xlabel="N, sampled chains per problem (temperature 0.7)", ylabel="accuracy (95% interval)", log2=True,
     ),
     "accuracy_by_n",
 )  # fmt: skip
