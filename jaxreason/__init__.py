@@ -12,7 +12,7 @@ from jaxreason.evaluate import Interval, accuracy, mean_interval, paired_differe
 from jaxreason.logprobs import text_logprobs, token_logprobs
 from jaxreason.models.decoder import DecoderConfig, forward
 from jaxreason.models.hf import LanguageModel, load_model, save_model
-from jaxreason.prompts import direct, few_shot, zero_shot_cot
+from jaxreason.prompts import chat, direct, few_shot, zero_shot_cot
 from jaxreason.rollout import Completions, Rollout, compile_stop, complete, generate
 from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.sft import sft_loss
@@ -22,7 +22,7 @@ from jaxreason.vote import best_of_n, early_stop, majority, pass_at_k
 
 __all__ = [
     "InputError",
-    "direct", "zero_shot_cot", "few_shot",
+    "direct", "zero_shot_cot", "few_shot", "chat",
     "LanguageModel", "load_model", "save_model", "DecoderConfig", "forward",
     "Sampler", "GREEDY",
     "generate", "Rollout", "complete", "Completions", "compile_stop",
