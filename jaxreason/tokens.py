@@ -72,6 +72,10 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max
     for text in texts:
         if not text.strip():
             raise InputError("prompt is empty: expected a question in words")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # what Python makes of a shell's argument that is not UTF-8
+            raise InputError(f"prompt {text[:40]!r} is not Unicode text: expected UTF-8") from error
     first = _leading_ids(tokenizer)
     encoded = [np.asarray(ids, np.int32) for ids in tokenizer(list(texts), add_special_tokens=False).input_ids]
     encoded = [ids if ids[: len(first)].tolist() == first else np.r_[np.int32(first), ids] for ids in encoded]

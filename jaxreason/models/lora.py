@@ -38,11 +38,11 @@ def init_lora(key: jax.Array, params: Params, rank: int, targets: Sequence[str] 
         raise InputError(f"LoRA rank is {rank}: expected at least 1")
     if not targets or not set(targets) <= set(MATRICES):
         raise InputError(f"LoRA targets are {list(targets)}: expected some of {', '.join(MATRICES)}")
-    lora = {}
-    for name, key in zip(sorted(set(targets)), jax.random.split(key, len(set(targets))), strict=True):
+    lora, names = {}, sorted(set(targets))
+    for name, a_key in zip(names, jax.random.split(key, len(names)), strict=True):
         layers, inputs, outputs = get_path(params["layers"], MATRICES[name][0]).shape
         bound = inputs**-0.5
-        a = jax.random.uniform(key, (layers, inputs, rank), minval=-bound, maxval=bound)
+        a = jax.random.uniform(a_key, (layers, inputs, rank), minval=-bound, maxval=bound)
         lora[name] = {"a": a, "b": jnp.zeros((layers, rank, outputs))}
     return lora
 
