@@ -274,7 +274,7 @@ def hidden_states(
     rows, length = tokens.shape
     block_def, outer_def = _graphdefs(cfg)
     outer = nnx.merge(outer_def, {name: leaf for name, leaf in params.items() if name != "layers"})
-    x = outer.embed(tokens)
+    x = outer.embed(tokens).astype(params["embed"]["embedding"].dtype)  # nnx.Embed would stay with float32
 
     if cache is None:
         if segment_ids is None:

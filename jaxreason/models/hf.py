@@ -145,8 +145,9 @@ def load_config(directory: Path) -> DecoderConfig:
     if not path.is_file():
         raise InputError(f"{str(directory)!r} is not a model directory: it has no config.json")
     raw = read_json(path)
-    architecture = (raw.get("architectures") or ["unknown"])[0]
-    if architecture not in FAMILIES:
+    architectures = raw.get("architectures")
+    architecture = architectures[0] if isinstance(architectures, list) and architectures else architectures
+    if not isinstance(architecture, str) or architecture not in FAMILIES:
         raise InputError(
             f"{str(path)!r}: architecture {architecture!r} is not supported: expected one of {', '.join(FAMILIES)}"
         )
