@@ -86,14 +86,12 @@ def load_gguf(path: Path, dtype: Any = jnp.float32) -> LanguageModel:
         tensors = open_tensors(path, stored, cfg, metadata["general.architecture"], gguf)
         params = assemble(tensors, KEYS, cfg, dtype)
         tokenizer = load_tokenizer(metadata, cfg)
+        eos_ids = load_eos_ids(metadata, cfg)
     except InputError as error:
         raise InputError(f"{str(path)!r}: {error}" if str(path) not in str(error) else str(error)) from error
     except Exception as error:  # a hostile file has many ways to be wrong; the user needs one line
         raise InputError(f"{str(path)!r} is damaged or not a GGUF file ({one_line(error)})") from error
-    ends = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot")]
-    return LanguageModel(
-        params, cfg, tokenizer, path.name, digest([path]), tuple(int(i) for i in ends if i is not None)
-    )
+    return LanguageModel(params, cfg, tokenizer, path.name, digest([path]), eos_ids)
 
 
 def read_header(path: Path, gguf) -> tuple[dict[str, Any], dict[str, Stored]]:
@@ -222,11 +220,11 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], path: Path,
         tie_word_embeddings="output.weight" not in stored,
     )
     if ROPE_FREQS in stored:
-        return _with_llama3_scaling(cfg, read_tensor(path, stored.pop(ROPE_FREQS), gguf))
+        return with_llama3_scaling(cfg, read_tensor(path, stored.pop(ROPE_FREQS), gguf))
     return cfg
 
 
-def _with_llama3_scaling(cfg: DecoderConfig, divisors: np.ndarray) -> DecoderConfig:
+def with_llama3_scaling(cfg: DecoderConfig, divisors: np.ndarray) -> DecoderConfig:
     """The file has only what llama3 scaling came to; its settings are found by trying those that are in use."""
     plain = np.asarray(rope_frequencies(cfg))
     scaled = dataclasses.replace(cfg, rope_scaling=RopeScaling("llama3", float(divisors.max())))
@@ -318,6 +316,16 @@ def load_tokenizer(metadata: dict[str, Any], cfg: DecoderConfig) -> PreTrainedTo
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, chat_template=template, clean_up_tokenization_spaces=False, **named
     )
+
+
+def load_eos_ids(metadata: dict[str, Any], cfg: DecoderConfig) -> tuple[int, ...]:
+    """The tokens that end a text: end of text and end of turn, where the file names them."""
+    found = {key: metadata.get(f"tokenizer.ggml.{key}") for key in ("eos_token_id", "eot_token_id")}
+    found = {key: int(i) for key, i in found.items() if i is not None}
+    for key, i in found.items():
+        if not 0 <= i < cfg.vocab_size:
+            raise InputError(f"tokenizer.ggml.{key} is {i}: expected less than {cfg.vocab_size}")
+    return tuple(found.values())
 
 
 def _byte_level(tokens: list[str], merges: list[str] | None, pre: str) -> Tokenizer:
