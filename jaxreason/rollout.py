@@ -57,7 +57,7 @@ def compile_stop(tokenizer, strings: Sequence[str] = (), eos_ids: Sequence[int] 
     pieces = token_bytes(tokenizer)
     # Embeddings may be padded beyond the tokenizer: JAX reads the last row for those ids, and it changes nothing.
     ends = {tokenizer.eos_token_id, *eos_ids} - {None}
-    next_state = np.tile(np.arange(final + 1, dtype=np.int32), (max(len(pieces), *ends, 0) + 1, 1))
+    next_state = np.tile(np.arange(final + 1, dtype=np.int32), (max(len(pieces), *(i + 1 for i in ends), 0) + 1, 1))
     for token, piece in enumerate(pieces):
         for byte in piece if patterns else b"":
             next_state[token] = by_byte[next_state[token], byte]

@@ -144,7 +144,7 @@ def test_all_problems_with_the_tensors_come_in_one_error(llama):
     message = message_of(llama)
     assert f"{first} is missing" in message
     assert f"{second} has shape (3, 5), expected (" in message
-    assert "model.layers.7.extra is unexpected" in message
+    assert "'model.layers.7.extra' is unexpected" in message
 
 
 def test_a_long_list_of_problems_is_cut(llama):
@@ -253,7 +253,7 @@ def test_quantised_tensors_are_refused(llama):
     tensors = load_file(path)
     first = sorted(tensors)[0]
     save_file({**tensors, first: tensors[first].astype(np.int8)}, path)
-    assert f"{first} is stored as I8: quantised weights are not supported" in message_of(llama)
+    assert f"{first!r} is stored as I8: quantised weights are not supported" in message_of(llama)
 
 
 def test_end_tokens_of_the_generation_config(llama):

@@ -87,10 +87,11 @@ def load_gguf(path: Path, dtype: Any = jnp.float32) -> LanguageModel:
         params = assemble(tensors, KEYS, cfg, dtype)
         tokenizer = load_tokenizer(metadata, cfg)
         eos_ids = load_eos_ids(metadata, cfg)
-    except InputError as error:
-        raise InputError(f"{str(path)!r}: {error}" if str(path) not in str(error) else str(error)) from error
+    except InputError as error:  # may quote what the file says, which may be long
+        line = one_line(error)[:500]
+        raise InputError(line if str(path) in line else f"{str(path)!r}: {line}") from error
     except Exception as error:  # a hostile file has many ways to be wrong; the user needs one line
-        raise InputError(f"{str(path)!r} is damaged or not a GGUF file ({one_line(error)})") from error
+        raise InputError(f"{str(path)!r} is damaged or not a GGUF file ({one_line(error)[:500]})") from error
     return LanguageModel(params, cfg, tokenizer, path.name, digest([path]), eos_ids)
 
 
@@ -111,13 +112,13 @@ def read_header(path: Path, gguf) -> tuple[dict[str, Any], dict[str, Stored]]:
         for _ in range(num_keys):  # ends with an error at the end of the file at the latest
             key = string(file, size)
             if key in metadata:
-                raise InputError(f"has {key!r} twice")
+                raise InputError(f"has {key[:80]!r} twice")
             metadata[key] = value(file, size, number(file, size, "<u4"))
         found = []
         for _ in range(num_tensors):
             name = string(file, size)
             if (rank := number(file, size, "<u4")) > 4:
-                raise InputError(f"tensor {name!r} has {rank} dimensions: expected at most 4")
+                raise InputError(f"tensor {name[:80]!r} has {rank} dimensions: expected at most 4")
             shape = tuple(number(file, size) for _ in range(rank))[::-1]
             found.append((name, shape, number(file, size, "<u4"), number(file, size)))
         alignment = int(metadata.get("general.alignment", 32))
@@ -129,14 +130,14 @@ def read_header(path: Path, gguf) -> tuple[dict[str, Any], dict[str, Stored]]:
         kind = gguf.GGMLQuantizationType(kind)
         block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
         if not shape or min(shape) < 1 or shape[-1] % block:
-            raise InputError(f"tensor {name!r} has shape {shape}: expected rows of whole blocks of {block}")
+            raise InputError(f"tensor {name[:80]!r} has shape {shape}: expected rows of whole blocks of {block}")
         num_bytes = math.prod(shape) // block * block_bytes
         if start + offset + num_bytes > size:
             raise InputError(
-                f"is truncated: tensor {name!r} ends at byte {start + offset + num_bytes}, the file at {size}"
+                f"is truncated: tensor {name[:80]!r} ends at byte {start + offset + num_bytes}, the file at {size}"
             )
         if name in stored:
-            raise InputError(f"has tensor {name!r} twice")
+            raise InputError(f"has tensor {name[:80]!r} twice")
         stored[name] = Stored(shape, kind, start + offset, num_bytes)
     return metadata, stored
 

@@ -47,7 +47,7 @@ def open_safetensors(directory: Path) -> Tensors:
                     view = file.get_slice(name)
                     if view.get_dtype() not in ("F64", "F32", "F16", "BF16"):
                         raise InputError(
-                            f"{str(path)!r}: {name} is stored as {view.get_dtype()}: quantised weights are not supported, "
+                            f"{str(path)!r}: {name[:80]!r} is stored as {view.get_dtype()}: quantised weights are not supported, "
                             "expected F32, F16 or BF16"
                         )
                     shapes[name], file_of[name] = tuple(view.get_shape()), path
@@ -96,7 +96,7 @@ def assemble(tensors: Tensors, keys: dict[str, tuple[str, ...]], cfg: DecoderCon
                 problems.append(f"{name} has shape {found}, expected {expected}")
         left -= set(names)
         plan.append((path, names, shape))
-    problems += [f"{name} is unexpected" for name in sorted(left)]
+    problems += [f"{name[:80]!r} is unexpected" for name in sorted(left)]
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         raise InputError(f"{source!r} does not match its config: {shown}")
