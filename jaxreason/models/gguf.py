@@ -370,7 +370,9 @@ def _sentencepiece(tokens: list[str], kinds: np.ndarray, scores: np.ndarray | No
     backend = Tokenizer(
         models.BPE(vocab, [merge[1:] for merge in merges], unk_token=unknown, fuse_unk=True, byte_fallback=True)
     )
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first" if space_first else "never", split=False)
+    # A space before every text and behind every special token, as llama.cpp has it; not cut into words.
+    space = [normalizers.Prepend("\u2581")] * bool(space_first)
+    backend.normalizer = normalizers.Sequence([*space, normalizers.Replace(" ", "\u2581")])
     steps = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
     backend.decoder = decoders.Sequence(steps + [decoders.Strip(" ", 1, 0)] * bool(space_first))
     return backend
