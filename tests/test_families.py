@@ -174,7 +174,7 @@ def test_an_old_llamas_rope_buffers_and_a_tied_models_copy_of_the_head_are_ignor
         ({"architectures": ["Qwen3MoeForCausalLM"]}, "Qwen2ForCausalLM, Qwen3ForCausalLM"),
         ({"architectures": None}, "architecture None"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantization_config"),
-        ({"hidden_act": "gelu"}, "hidden_act gelu is not supported: expected silu"),
+        ({"hidden_act": "gelu"}, "hidden_act is gelu, which is not supported: expected silu"),
         ({"attention_bias": True}, "attention_bias"),
         ({"mlp_bias": True}, "mlp_bias"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}}, "'yarn' is not supported"),

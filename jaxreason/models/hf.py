@@ -167,7 +167,10 @@ def load_config(directory: Path) -> DecoderConfig:
         for what, (found, expected) in refused.items():
             if found != expected:
                 shown = str(found).splitlines()[0][:80]
-                raise InputError(f"{what} {shown} is not supported: expected {expected} (plain {architecture})")
+                raise InputError(
+                    f"{what} is {shown}, which is not supported: expected {expected} (dense models with full attention and "
+                    "weights in F32, F16 or BF16 are)"
+                )
         return DecoderConfig(
             vocab_size=hf.vocab_size,
             hidden_size=hf.hidden_size,
