@@ -167,6 +167,14 @@ def test_tokenizer_and_chat_template_come_along(file):
     assert chat(tokenizer, "hi") == "<|start|>user\nhi<|end|>\n"
 
 
+def test_a_file_without_chat_template_is_named_when_one_is_needed(tmp_path):
+    path = tmp_path / "model.gguf"
+    write(path, "llama", tokenizer__chat_template=None)
+    with pytest.raises(InputError, match="no chat template") as error:
+        chat(load_gguf(path).tokenizer, "hi")
+    assert str(path) in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("pre", "pieces"),
     [
@@ -188,8 +196,15 @@ def test_text_is_cut_as_the_file_says(tmp_path, pre, pieces):
 
 def test_the_beginning_of_text_is_added_once_where_the_file_asks_for_it(tmp_path):
     path = tmp_path / "model.gguf"
-    for add, first in ((True, [1]), (False, [])):
-        write(path, "llama", tokenizer__ggml__bos_token_id=1, tokenizer__ggml__add_bos_token=add)
+    for add, pre, first in (
+        (True, "smollm", [1]),
+        (False, "smollm", []),
+        (None, "smollm", []),
+        (None, "llama-bpe", [1]),
+        (False, "llama-bpe", []),
+    ):
+        changes = {"tokenizer__ggml__add_bos_token": add, "tokenizer__ggml__pre": pre}
+        write(path, "llama", tokenizer__ggml__bos_token_id=1, **changes)
         tokenizer = load_gguf(path).tokenizer
         plain = tokenizer("that", add_special_tokens=False).input_ids
         assert encode_prompts(tokenizer, ["that"], 9)[0].tolist() == first + plain

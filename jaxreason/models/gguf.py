@@ -86,6 +86,7 @@ def load_gguf(path: Path, dtype: Any = jnp.float32) -> LanguageModel:
         tensors = open_tensors(path, stored, cfg, metadata["general.architecture"], gguf)
         params = assemble(tensors, KEYS, cfg, dtype)
         tokenizer = load_tokenizer(metadata, cfg)
+        tokenizer.name_or_path = str(path)  # for messages
         eos_ids = load_eos_ids(metadata, cfg)
     except InputError as error:  # may quote what the file says, which may be long
         line = one_line(error)[:500]
@@ -306,10 +307,11 @@ def load_tokenizer(metadata: dict[str, Any], cfg: DecoderConfig) -> PreTrainedTo
                 raise InputError(f"tokenizer.ggml.{theirs}_token_id is {i}: expected less than {len(tokens)}")
             named[f"{ours}_token"] = tokens[int(i)]
     named.setdefault("pad_token", named.get("eos_token", tokens[0]))  # padding is masked: any token will do
-    if get("add_bos_token", get("model") == "llama") and "bos_token" in named:
+    begins = get("model") == "llama" or SPLITS.get(get("pre")) is LLAMA3  # llama.cpp's defaults
+    if get("add_bos_token", begins) and "bos_token" in named:
         bos = named["bos_token"]
         backend.post_processor = processors.TemplateProcessing(
-            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, tokens.index(bos))]
+            single=[bos, "$A"], pair=[bos, "$A", bos, "$B:1"], special_tokens=[(bos, tokens.index(bos))]
         )
     template = metadata.get("tokenizer.chat_template")
     if template is not None and not isinstance(template, str):
