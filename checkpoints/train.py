@@ -19,6 +19,7 @@ import tyro
 
 from jaxreason import prompts, sft, train
 from jaxreason.evaluate import Interval, accuracy, mean_interval
+from jaxreason.lesson import clean_exit
 from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel, load_model, save_model
 from jaxreason.rollout import complete
@@ -31,6 +32,36 @@ from jaxreason.vote import majority
 ROW_LENGTH = 256
 
 
+class Mixture(NamedTuple):
+    """What the training documents are."""
+
+    shares: dict[str, float]  # of the documents
+    cot_depths: np.ndarray  # share of 1..6 operations among the chains of thought
+
+
+# Direct answers are mostly of one operation, which a forward pass can do, so that the lesson's gap is about depth and not
+# about starved training; their few tokens are weighted up against the long chains.
+BROAD = Mixture(
+    {"cot": 0.42, "direct": 0.22, "few_shot": 0.08, "recheck": 0.05, "equation": 0.08, "game24": 0.15},
+    np.array([1, 2, 2, 3, 3, 3]) / 14,
+)
+DEEP = Mixture(
+    {"cot": 0.64, "direct": 0.12, "few_shot": 0.10, "recheck": 0.04, "equation": 0.02, "game24": 0.08},
+    np.array([1, 1, 1, 3, 3, 3]) / 12,
+)
+DIRECT_WEIGHT = 4.0
+DIRECT_DEPTHS = np.array([10, 2, 2, 2, 2, 2]) / 20
+SHORT_DEPTHS = np.array([2, 2, 1]) / 5
+
+
+class Phase(NamedTuple):
+    """One cosine of the learning rate over one mixture."""
+
+    num_steps: int
+    learning_rate: float  # at the peak
+    mixture: Mixture
+
+
 class Recipe(NamedTuple):
     """What differs between the shipped models."""
 
@@ -38,8 +69,7 @@ class Recipe(NamedTuple):
     intermediate_size: int
     num_layers: int
     num_heads: int
-    num_steps: int
-    learning_rate: float
+    phases: tuple[Phase, ...]
     rows: int = 16  # of 256 tokens each
     stored_as: str = "float32"  # in the shipped file; in memory always float32
 
@@ -55,10 +85,21 @@ class Recipe(NamedTuple):
             max_position_embeddings=512,
         )
 
+    @property
+    def num_steps(self) -> int:
+        return sum(phase.num_steps for phase in self.phases)
+
+    def mixture(self, step: int) -> Mixture:
+        ends = np.cumsum([phase.num_steps for phase in self.phases])
+        return self.phases[int(np.searchsorted(ends, step, side="right"))].mixture
+
     def optimizer(self) -> optax.GradientTransformation:
-        schedule = optax.warmup_cosine_decay_schedule(
-            0.0, self.learning_rate, 100, self.num_steps, end_value=self.learning_rate / 50
-        )
+        """AdamW under one warmed-up cosine a phase (warm restarts, Loshchilov & Hutter 2017)."""
+        cosines = [
+            optax.warmup_cosine_decay_schedule(0.0, p.learning_rate, 100, p.num_steps, end_value=p.learning_rate / 50)
+            for p in self.phases
+        ]
+        schedule = optax.join_schedules(cosines, np.cumsum([p.num_steps for p in self.phases])[:-1].tolist())
         return optax.chain(
             optax.clip_by_global_norm(1.0),
             optax.adamw(schedule, b2=0.95, weight_decay=0.05, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)),
@@ -66,17 +107,9 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "tiny": Recipe(96, 256, 3, 2, num_steps=8000, learning_rate=3e-3),
-    "tiny-l": Recipe(288, 768, 5, 6, num_steps=2600, learning_rate=1.5e-3, stored_as="float16"),
+    "tiny": Recipe(96, 256, 3, 2, phases=(Phase(8000, 3e-3, BROAD), Phase(4000, 2e-3, BROAD), Phase(3000, 2e-3, DEEP))),
+    "tiny-l": Recipe(288, 768, 5, 6, phases=(Phase(2600, 1.5e-3, BROAD),), stored_as="float16"),
 }
-
-# Share of documents. Direct answers are mostly of one operation, which a forward pass can do, so that the lesson's gap
-# is about depth and not about starved training; their few tokens are weighted up against the long chains.
-SHARES = {"cot": 0.42, "direct": 0.22, "few_shot": 0.08, "recheck": 0.05, "equation": 0.08, "game24": 0.15}
-DIRECT_WEIGHT = 4.0
-COT_DEPTHS = np.array([1, 2, 2, 3, 3, 3]) / 14  # share of 1..6 operations
-DIRECT_DEPTHS = np.array([10, 2, 2, 2, 2, 2]) / 20
-SHORT_DEPTHS = np.array([2, 2, 1]) / 5
 
 
 class Piece(NamedTuple):
@@ -109,9 +142,9 @@ def wrong_chain(rng: np.random.Generator, problem: arithmetic.Problem) -> list[s
     return arithmetic.solve(problem._replace(terms=tuple(terms)))
 
 
-def document(rng: np.random.Generator) -> list[Piece]:
+def document(rng: np.random.Generator, mixture: Mixture) -> list[Piece]:
     """One document of the mixture; only problems of the train split occur."""
-    kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+    kind = str(rng.choice(list(mixture.shares), p=list(mixture.shares.values())))
     if kind == "game24":
         example = game24.training_example(rng)
         return [Piece(example.prompt, 0.0), Piece(example.completion, 1.0)]
@@ -120,7 +153,7 @@ def document(rng: np.random.Generator) -> list[Piece]:
         reasons = rng.random() < 0.6
         pieces = []
         for last in (False, False, True):
-            shares = COT_DEPTHS if last and reasons else SHORT_DEPTHS
+            shares = mixture.cot_depths if last and reasons else SHORT_DEPTHS
             problem = arithmetic.sample_problem(rng, depth(rng, shares))
             pieces.append(Piece(f"Q: {problem.question}\nA:", 0.0))
             if reasons:
@@ -132,7 +165,7 @@ def document(rng: np.random.Generator) -> list[Piece]:
         return pieces
 
     direct = kind == "direct" or (kind == "equation" and rng.random() < 0.5)
-    num_operations = depth(rng, DIRECT_DEPTHS if direct else COT_DEPTHS)
+    num_operations = depth(rng, DIRECT_DEPTHS if direct else mixture.cot_depths)
     problem = arithmetic.sample_problem(rng, num_operations, as_equation=kind == "equation")
     if direct:
         answer = prompts.direct_answer(problem.answer)
@@ -154,14 +187,14 @@ def words() -> list[str]:
     return sorted({*found, *arithmetic.NAMES, *arithmetic.ITEMS, "He", "She", "he", "she"})
 
 
-def documents(tokenizer, rng: np.random.Generator) -> Iterator[sft.Sequence]:
+def documents(tokenizer, rng: np.random.Generator, mixture: Mixture) -> Iterator[sft.Document]:
     """Endless tokenised documents, each closed by the end-of-text token."""
     while True:
-        pieces = document(rng)
+        pieces = document(rng, mixture)
         pieces[-1] = pieces[-1]._replace(text=pieces[-1].text + tokenizer.eos_token)
         ids = tokenizer([p.text for p in pieces], add_special_tokens=False).input_ids
         weights = np.repeat([p.weight for p in pieces], [len(i) for i in ids]).astype(np.float32)
-        yield sft.Sequence(np.concatenate(ids).astype(np.int32), weights)
+        yield sft.Document(np.concatenate(ids).astype(np.int32), weights)
 
 
 def train_model(name: str, seed: int, work: Path) -> tuple[train.TrainState, decoder.DecoderConfig]:
@@ -171,7 +204,9 @@ def train_model(name: str, seed: int, work: Path) -> tuple[train.TrainState, dec
 
     def batch_fn(step: int) -> sft.Batch:
         rng = np.random.default_rng([seed, step])
-        return sft.pack(documents(tokenizer, rng), recipe.rows, ROW_LENGTH, tokenizer.pad_token_id)
+        return sft.pack(
+            documents(tokenizer, rng, recipe.mixture(step)), recipe.rows, ROW_LENGTH, tokenizer.pad_token_id
+        )
 
     tx = recipe.optimizer()
     state = train.init_state(decoder.init(jax.random.key(seed), cfg), tx)
@@ -179,8 +214,8 @@ def train_model(name: str, seed: int, work: Path) -> tuple[train.TrainState, dec
     return train.fit(state, update, batch_fn, recipe.num_steps, work, description=name), cfg
 
 
-def measure(model: LanguageModel, n: int = 1000, chains: int = 32) -> dict[str, Interval]:
-    """Held-out results on the test split: n problems of 2-6 operations, n of one, and 232 puzzles of 24."""
+def measure(model: LanguageModel, n: int = 500, chains: int = 32) -> dict[str, Interval]:
+    """Held-out results on the test split: the n problems of the lessons (2-6 operations), 300 of one, 232 puzzles of 24."""
     results: dict[str, Interval] = {}
 
     def run(name: str, texts: list[str], golds: list[int], sampler: Sampler, num_samples: int = 1) -> np.ndarray:
@@ -204,12 +239,12 @@ def measure(model: LanguageModel, n: int = 1000, chains: int = 32) -> dict[str, 
     results["cot/4+ operations"] = accuracy(run("cot", cot, golds, GREEDY)[deep])
     direct = run("direct", [prompts.direct(p.question) for p in problems], golds, GREEDY)
     results["direct/4+ operations"] = accuracy(direct[deep])
-    one = arithmetic.problems("test", n, operations=(1,))
+    one = arithmetic.problems("test", 300, operations=(1,))
     run("direct/1 operation", [prompts.direct(p.question) for p in one], [p.answer for p in one], GREEDY)
     shown = arithmetic.problems("train", 2, operations=(2, 3))
     examples = [(p.question, prompts.cot_answer(arithmetic.solve(p), p.answer)) for p in shown]
     run("few-shot cot", [prompts.few_shot(p.question, examples) for p in problems], golds, GREEDY)
-    run("cot, T=0.7", cot[: n // 2], golds[: n // 2], Sampler(temperature=0.7), chains)
+    run("cot, T=0.7", cot, golds, Sampler(temperature=0.7), chains)
 
     puzzles = [*game24.puzzles("test"), *game24.PAPER_TEST]
     written = complete(
@@ -226,7 +261,11 @@ def card(name: str, seed: int, model: LanguageModel, results: dict[str, Interval
     """The model card, in Markdown."""
     recipe = RECIPES[name]
     rows = "\n".join(f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |" for key, i in results.items())
-    recipe_rows = "\n".join(f"| {key} | {value} |" for key, value in recipe._asdict().items())
+    phases = "\n".join(
+        f"| phase {i} | {p.num_steps} steps, peak learning rate {p.learning_rate:g}, "
+        f"{', '.join(f'{key} {share:.0%}' for key, share in p.mixture.shares.items())} (share of documents) |"
+        for i, p in enumerate(recipe.phases, start=1)
+    )
     return f"""# {name}
 
 A Llama-style decoder with {model.num_params:,} parameters, trained from scratch for this course by
@@ -239,10 +278,10 @@ nothing else. It is meant to be imperfect: a model that is always right cannot s
 | recipe | |
 | --- | --- |
 | seed | {seed} |
-{recipe_rows}
-| tokens a step | {recipe.rows * ROW_LENGTH} |
-| mixture (share of documents) | {", ".join(f"{key} {share:.0%}" for key, share in SHARES.items())} |
-| weights | {next(iter(jax.tree.leaves(model.params))).dtype} in memory, sha256 of model.safetensors `{model.sha256}` |
+| architecture | {recipe.num_layers} layers, width {recipe.hidden_size}, {recipe.num_heads} heads, SwiGLU {recipe.intermediate_size} |
+| optimiser | AdamW (b2 0.95, weight decay 0.05), a cosine per phase, {recipe.rows * ROW_LENGTH} tokens a step |
+{phases}
+| weights | stored as {recipe.stored_as}, sha256 of model.safetensors `{model.sha256}` |
 
 Held-out results (test split, disjoint from training by a hash of the numbers; 95% intervals; greedy unless a temperature
 is named; arithmetic problems of 2 to 6 operations unless the row says otherwise):
@@ -285,11 +324,12 @@ def main(name: tyro.conf.Positional[Literal["tiny", "tiny-l"]], seed: int = 0, o
     # "seconds" starts anew when a run resumes: a row's share is its distance to the row before, or to that start.
     seconds = sum(row["seconds"] - (before["seconds"] if before["seconds"] < row["seconds"] else 0.0)
                   for before, row in zip([{"seconds": 0.0}, *rows[:-1]], rows, strict=True))  # fmt: skip
-    example = "".join(piece.text for piece in document(np.random.default_rng(3)))
+    example = "".join(piece.text for piece in document(np.random.default_rng(3), BROAD))
     (out / "README.md").write_text(card(name, seed, model, results, seconds, example))
     (out / "results.json").write_text(json.dumps({key: list(i) for key, i in results.items()}, indent=1) + "\n")
     print(f"written to {out}")
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    with clean_exit():
+        tyro.cli(main)

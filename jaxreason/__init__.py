@@ -8,27 +8,25 @@ import os
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # on import it would say that PyTorch is missing
 
 from jaxreason.errors import InputError
-from jaxreason.evaluate import Interval, accuracy, mean_interval, paired_difference, wilson
-from jaxreason.logprobs import text_logprobs, token_logprobs
-from jaxreason.models.decoder import DecoderConfig, forward
-from jaxreason.models.hf import LanguageModel, load_model, save_model
+from jaxreason.evaluate import accuracy, paired_difference
+from jaxreason.logprobs import token_logprobs
+from jaxreason.models.decoder import forward
+from jaxreason.models.hf import load_model, save_model
 from jaxreason.prompts import chat, direct, few_shot, zero_shot_cot
-from jaxreason.rollout import Completions, Rollout, compile_stop, complete, generate
+from jaxreason.rollout import compile_stop, complete, generate
 from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.sft import sft_loss
-from jaxreason.train import TrainState, fit, make_update
+from jaxreason.train import fit, make_update
 from jaxreason.verify import answer_ids, extract_answer, is_correct
 from jaxreason.vote import best_of_n, early_stop, majority, pass_at_k
 
 __all__ = [
     "InputError",
     "direct", "zero_shot_cot", "few_shot", "chat",
-    "LanguageModel", "load_model", "save_model", "DecoderConfig", "forward",
-    "Sampler", "GREEDY",
-    "generate", "Rollout", "complete", "Completions", "compile_stop",
-    "token_logprobs", "text_logprobs",
+    "load_model", "save_model", "forward",
+    "Sampler", "GREEDY", "generate", "complete", "compile_stop", "token_logprobs",
     "extract_answer", "is_correct", "answer_ids",
     "majority", "early_stop", "best_of_n", "pass_at_k",
-    "Interval", "accuracy", "wilson", "mean_interval", "paired_difference",
-    "sft_loss", "TrainState", "make_update", "fit",
+    "sft_loss", "make_update", "fit",
+    "accuracy", "paired_difference",
 ]  # fmt: skip

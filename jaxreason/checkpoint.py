@@ -1,5 +1,9 @@
 """Training checkpoints with orbax: atomic, a bounded number on disk, restored bit for bit."""
 
+import contextlib
+import gc
+import logging
+import warnings
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,14 +42,29 @@ class Checkpoints:
         step = self.latest_step
         if step is None:
             raise InputError(f"no checkpoint in {str(self.directory)!r}: expected one written by this trainer")
-        try:
-            return self._orbax.load(step, like)
-        except Exception as error:  # orbax and tensorstore raise many kinds; the user needs one line
-            reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-            raise InputError(
-                f"checkpoint {str(self.directory / str(step))!r} cannot be restored: it is damaged or of another model; "
-                f"delete it to fall back to an older one ({reason})"
-            ) from error
+        with _quiet():
+            try:
+                return self._orbax.load(step, like)
+            except Exception as error:  # orbax and tensorstore raise many kinds; the user needs one line
+                reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise InputError(
+            f"checkpoint {str(self.directory / str(step))!r} cannot be restored: it is damaged or of another model; "
+            f"delete it to fall back to an older one ({reason})"
+        )
 
     def close(self) -> None:
         self._orbax.close()
+
+
+@contextlib.contextmanager
+def _quiet():
+    """A failed load logs tracebacks, and leaves coroutines that warn when they are collected; our error says it all."""
+    level = logging.root.manager.disable
+    logging.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            yield
+            gc.collect()
+    finally:
+        logging.disable(level)

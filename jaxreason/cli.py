@@ -11,7 +11,7 @@ import tyro
 
 from jaxreason import prompts
 from jaxreason.errors import InputError
-from jaxreason.lesson import exit_on_bad_input
+from jaxreason.lesson import clean_exit
 from jaxreason.models.hf import load_model
 from jaxreason.rollout import complete
 from jaxreason.sampling import GREEDY, Sampler
@@ -96,7 +96,7 @@ def lesson(number: tyro.conf.Positional[str], options: Annotated[tuple[str, ...]
 
 def main() -> None:
     """Entry point; bad input is one line on stderr and exit status 2."""
-    with exit_on_bad_input():
+    with clean_exit():
         arguments = sys.argv[1:]
         if arguments[:1] == ["lesson"] and len(arguments) > 1 and not arguments[1].startswith("-"):
             lesson(arguments[1], tuple(arguments[2:]))  # its options are the lesson's own, not ours to parse

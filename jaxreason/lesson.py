@@ -62,6 +62,7 @@ class Lesson:
 
 
 def in_notebook() -> bool:
+    """Whether this runs inside a Jupyter kernel, where there is no command line."""
     return "ipykernel" in sys.modules
 
 
@@ -80,7 +81,7 @@ def start(name: str, problems: int = 500) -> Lesson:
     if in_notebook():
         return _start(name, options)
     plt.switch_backend("agg")
-    with exit_on_bad_input():
+    with clean_exit():
         return _start(name, options)
 
 
@@ -115,10 +116,13 @@ def device() -> str:
 
 
 @contextlib.contextmanager
-def exit_on_bad_input() -> Iterator[None]:
-    """Turns InputError into its one line on stderr and exit status 2."""
+def clean_exit() -> Iterator[None]:
+    """Ends the program without a traceback: InputError with its one line and status 2, Ctrl-C with status 130."""
     try:
         yield
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt as interrupt:
+        print(f"\n{interrupt or 'interrupted'}", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,6 +1,6 @@
 """Supervised fine-tuning on text: examples packed into rows without padding, and the loss on completions only."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import optax
 from jaxreason.models.decoder import DecoderConfig, Params, forward
 
 
-class Sequence(NamedTuple):
+class Document(NamedTuple):
     """One tokenised document; ``weights[t]`` is the weight of the loss on token t (0 on the prompt)."""
 
     tokens: np.ndarray  # [T] int32
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     weights: jax.Array  # [B, T] float32
 
 
-def pack(documents: Iterator[Sequence] | Iterable[Sequence], rows: int, length: int, pad_id: int) -> Batch:
+def pack(documents: Iterable[Document], rows: int, length: int, pad_id: int) -> Batch:
     """First-fit packing: documents are taken until one fits into no row.
 
     Documents longer than ``length`` are passed over.
@@ -61,7 +61,7 @@ def sft_loss(params: Params, batch: Batch, *, cfg: DecoderConfig) -> tuple[jax.A
     targets = batch.tokens[:, 1:]
     weights = batch.weights[:, 1:] * (batch.positions[:, 1:] > 0)
     nll = optax.softmax_cross_entropy_with_integer_labels(logits[:, :-1], targets)
-    total = jnp.maximum(weights.sum(), 1.0)
+    total = jnp.where(weights.sum() > 0, weights.sum(), 1.0)
     loss = (nll * weights).sum() / total
     hits = (logits[:, :-1].argmax(-1) == targets) * (weights > 0)
     return loss, {"loss": loss, "token_accuracy": hits.sum() / jnp.maximum((weights > 0).sum(), 1)}

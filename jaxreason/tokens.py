@@ -67,15 +67,16 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max
     begins with it, as one from a chat template does.
 
     Raises:
-      InputError: a prompt is empty, or longer than ``max_tokens`` (the context minus room for the answer).
+      InputError: a prompt is empty, not valid Unicode, or longer than ``max_tokens`` (the context minus room for
+        the answer).
     """
+    if not texts:
+        return []
     for text in texts:
         if not text.strip():
             raise InputError("prompt is empty: expected a question in words")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:  # what Python makes of a shell's argument that is not UTF-8
-            raise InputError(f"prompt {text[:40]!r} is not Unicode text: expected UTF-8") from error
+        if any("\ud800" <= char <= "\udfff" for char in text):  # how Python hands over bytes that are not UTF-8
+            raise InputError(f"prompt {text[:40]!r} is not valid text: expected UTF-8")
     first = _leading_ids(tokenizer)
     encoded = [np.asarray(ids, np.int32) for ids in tokenizer(list(texts), add_special_tokens=False).input_ids]
     encoded = [ids if ids[: len(first)].tolist() == first else np.r_[np.int32(first), ids] for ids in encoded]

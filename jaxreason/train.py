@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ class TrainState(NamedTuple):
 
 
 def init_state(params, tx: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
     return TrainState(params, tx.init(params), jnp.int32(0))
 
 
@@ -40,7 +42,7 @@ def make_update(loss_fn: Callable, tx: optax.GradientTransformation) -> Callable
         grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params, batch)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = metrics | {"grad_norm": optax.global_norm(grads)}
+        metrics = metrics | {"grad_norm": optax.tree.norm(grads)}
         return TrainState(params, opt_state, state.step + 1), metrics
 
     return jax.jit(update, donate_argnums=0)
@@ -72,9 +74,10 @@ def fit(
         state = checkpoints.restore(state)
     start = int(state.step)
     stopped_by: list[int] = []  # signals are acted on between steps, when the state is whole
-    handlers = {
-        s: signal.signal(s, lambda number, _: stopped_by.append(number)) for s in (signal.SIGINT, signal.SIGTERM)
-    }
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no signals
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handlers[number] = signal.signal(number, lambda number, _: stopped_by.append(number))
     try:
         with (
             (directory / "metrics.jsonl").open("a") as log,

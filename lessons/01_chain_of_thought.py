@@ -10,10 +10,10 @@
 # %% [markdown]
 # # 01 Chain of thought
 #
-# A transformer spends the same computation on every token. A question that needs five additions *in a row* cannot be
-# answered by one forward pass of a three-layer model, however it is trained: there is not enough depth. Written
-# reasoning lifts the limit, since every line the model writes is read again: the text is its working memory, and
-# the number of serial steps grows with the number of tokens.
+# A transformer spends the same computation on every token: a model of three layers makes three steps in a row, and then
+# it has to answer. A question that needs five sums, each of the result of the one before, asks for more. Written reasoning
+# lifts the limit, since every line the model writes is read again: the text is its working memory, and the number of
+# serial steps grows with the number of tokens.
 #
 # This lesson asks **one set of weights** the same held-out questions in four ways and measures
 #

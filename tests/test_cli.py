@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxreason import cli
+from jaxreason import cli, generate
 
 LESSONS = sorted(Path(__file__).parent.parent.glob("lessons/[0-9][0-9]_*.py"))
 
@@ -28,7 +28,13 @@ def fails(monkeypatch, capsys, *arguments: str) -> str:
 
 
 def test_solve_answers_a_simple_question(monkeypatch, capsys):
-    run(monkeypatch, "solve", "Tom has 12 apples. Tom buys 5 more. How many apples does Tom have now?", "--method", "cot")
+    run(
+        monkeypatch,
+        "solve",
+        "Tom has 12 apples. Tom buys 5 more. How many apples does Tom have now?",
+        "--method",
+        "cot",
+    )
     assert capsys.readouterr().out == "12+5=17\n#### 17\n"
 
 
@@ -89,7 +95,10 @@ def test_option_errors_of_the_parser_exit_with_2_too(monkeypatch):
 
 
 def test_a_lesson_writes_its_results(monkeypatch, capsys, tmp_path):
+    compiled_before = generate._cache_size()
     run(monkeypatch, "lesson", "00", "--quick", "--out", str(tmp_path))
+    # Four methods on one problem and on many; methods of equal shapes share a program.
+    assert generate._cache_size() - compiled_before <= 6
     record = json.loads((tmp_path / "00_introduction" / "results.json").read_text())
     assert list(record) == [
         "lesson", "model", "seed", "problems", "device", "versions", "seconds", "measurements", "claims",

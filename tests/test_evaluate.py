@@ -194,9 +194,7 @@ def test_results_have_the_schema_and_survive_a_round_trip(tmp_path):
         {"name": "one chain", "value": 0.5, "low": 0.4, "high": 0.6, "n": 500, "tokens": 32.0},
         {"name": "majority@8", "value": 0.75, "low": 0.7, "high": 0.8, "n": 500, "tokens": None},
     ]
-    assert record["claims"] == [
-        {"claim": "voting helps", "value": 0.25, "low": 0.2, "high": 0.3, "holds": True}
-    ]
+    assert record["claims"] == [{"claim": "voting helps", "value": 0.25, "low": 0.2, "high": 0.3, "holds": True}]
 
 
 @pytest.mark.parametrize(

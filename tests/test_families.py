@@ -144,7 +144,7 @@ def test_all_problems_with_the_tensors_come_in_one_error(llama):
     message = message_of(llama)
     assert f"{first} is missing" in message
     assert f"{second} has shape (3, 5), expected (" in message
-    assert "'model.layers.7.extra' is unexpected" in message
+    assert "model.layers.7.extra is unexpected" in message
 
 
 def test_a_long_list_of_problems_is_cut(llama):
@@ -172,7 +172,7 @@ def test_an_old_llamas_rope_buffers_and_a_tied_models_copy_of_the_head_are_ignor
             "'MambaForCausalLM' is not supported: expected one of LlamaForCausalLM",
         ),
         ({"architectures": ["Qwen3MoeForCausalLM"]}, "Qwen2ForCausalLM, Qwen3ForCausalLM"),
-        ({"architectures": None}, "architecture None"),
+        ({"architectures": None}, "'unknown'"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantization_config"),
         ({"hidden_act": "gelu"}, "hidden_act is gelu, which is not supported: expected silu"),
         ({"attention_bias": True}, "attention_bias"),
@@ -253,7 +253,7 @@ def test_quantised_tensors_are_refused(llama):
     tensors = load_file(path)
     first = sorted(tensors)[0]
     save_file({**tensors, first: tensors[first].astype(np.int8)}, path)
-    assert f"{first!r} is stored as I8: quantised weights are not supported" in message_of(llama)
+    assert f"{first} is stored as I8: quantised weights are not supported" in message_of(llama)
 
 
 def test_end_tokens_of_the_generation_config(llama):

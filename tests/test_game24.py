@@ -233,9 +233,7 @@ def test_no_step_is_right_after_the_first_error():
     assert not game24.is_solved(PUZZLE, text)
 
 
-@pytest.mark.parametrize(
-    "end", ["", "#### 8", "#### 240", "#### 24.5", "#### 24/5", "#### ", "24", "#### 13\n#### 24"]
-)
+@pytest.mark.parametrize("end", ["", "#### 8", "#### 240", "#### 24.5", "#### 24/5", "#### ", "24", "#### 13\n#### 24"])
 def test_the_stated_answer_counts(end):
     text = SOLVED.replace("#### 24", end)
     assert not game24.is_solved(PUZZLE, text)

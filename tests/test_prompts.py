@@ -34,7 +34,7 @@ def mixture(recipe):
         patch.setattr(recipe.arithmetic, "sample_problem", spy)
         for _ in range(1500):
             used.clear()
-            found.append((recipe.document(rng), list(used)))
+            found.append((recipe.document(rng, recipe.BROAD), list(used)))
     return found
 
 

@@ -30,10 +30,16 @@ CASES = [
     ("#### 54<|im_end|>", "54"),
     ("#### 54</s><pad><pad>", "54"),
     ("54<|endoftext|><|reserved_special_token_12|>", "54"),
-    ("Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nNatalia sold 48+24 = <<48+24=72>>72 clips altogether"
-     " in April and May.\n#### 72", "72"),
-    ("Weng earns 12/60 = $<<12/60=0.2>>0.2 per minute.\nWorking 50 minutes, she earned 0.2 x 50 ="
-     " $<<0.2*50=10>>10.\n#### 10", "10"),
+    (
+        "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nNatalia sold 48+24 = <<48+24=72>>72 clips altogether"
+        " in April and May.\n#### 72",
+        "72",
+    ),
+    (
+        "Weng earns 12/60 = $<<12/60=0.2>>0.2 per minute.\nWorking 50 minutes, she earned 0.2 x 50 ="
+        " $<<0.2*50=10>>10.\n#### 10",
+        "10",
+    ),
     ("She makes 9 * 2 = $<<9*2=18>>18 every day", "18"),
     ("The profit was 200,000-130,000=$<<200000-130000=70000>>70,000\n#### 70,000", "70000"),
     ("#### 1,200", "1200"),
@@ -281,8 +287,9 @@ def test_extract_answer(text, expected):
     assert extract_answer(text) == expected
 
 
-@pytest.mark.parametrize("text, expected", [
-    (text, expected) for text, expected in CASES if expected and text not in ("80-25", "45-12=")])
+@pytest.mark.parametrize(
+    "text, expected", [(text, expected) for text, expected in CASES if expected and text not in ("80-25", "45-12=")]
+)
 def test_a_text_and_its_extracted_answer_grade_alike(text, expected):
     """Except for an unfinished sum: as a text its last number is read, as an extracted answer it is a sum."""
     assert is_correct(expected, expected)
@@ -291,8 +298,7 @@ def test_a_text_and_its_extracted_answer_grade_alike(text, expected):
     assert answer_ids([[expected, extract_answer(text)]]).tolist() == [[0, 0]]
 
 
-@pytest.mark.parametrize(
-    "text", [r"\boxed{42}", "#### 42", "The answer is 42.", "Answer: 42", "Final Answer\n42"])
+@pytest.mark.parametrize("text", [r"\boxed{42}", "#### 42", "The answer is 42.", "Answer: 42", "Final Answer\n42"])
 @pytest.mark.parametrize("later", [r" So \boxed{43}", "\n#### 43", " The answer is 43.", "\nAnswer: 43"])
 def test_the_later_statement_wins_whatever_its_kind(text, later):
     assert extract_answer(text) == "42"
@@ -394,19 +400,22 @@ def test_only_text_is_read():
 
 
 @pytest.mark.skipif(not has_math_verify, reason="math-verify is optional")
-@pytest.mark.parametrize("text, gold, right", [
-    (r"\boxed{\sqrt{8}}", r"2\sqrt{2}", True),
-    (r"\boxed{1+x}", "x+1", True),
-    (r"\boxed{(x+1)^2}", "x^2+2x+1", True),
-    (r"\boxed{\frac{\sqrt3}{2}}", r"\frac{1}{2}\sqrt{3}", True),
-    (r"\boxed{2^3}", 8, True),
-    (r"\boxed{\sqrt{8}}", r"2\sqrt{3}", False),
-    (r"\boxed{x}", "y", False),
-    (r"\boxed{x+1}", "x-1", False),
-    (r"\boxed{\pi}", 3.14159265, False),
-    (r"\boxed{5\pi}", 5, False),
-    (r"\boxed{\frac{x}{", "5", False),
-])
+@pytest.mark.parametrize(
+    "text, gold, right",
+    [
+        (r"\boxed{\sqrt{8}}", r"2\sqrt{2}", True),
+        (r"\boxed{1+x}", "x+1", True),
+        (r"\boxed{(x+1)^2}", "x^2+2x+1", True),
+        (r"\boxed{\frac{\sqrt3}{2}}", r"\frac{1}{2}\sqrt{3}", True),
+        (r"\boxed{2^3}", 8, True),
+        (r"\boxed{\sqrt{8}}", r"2\sqrt{3}", False),
+        (r"\boxed{x}", "y", False),
+        (r"\boxed{x+1}", "x-1", False),
+        (r"\boxed{\pi}", 3.14159265, False),
+        (r"\boxed{5\pi}", 5, False),
+        (r"\boxed{\frac{x}{", "5", False),
+    ],
+)
 def test_is_correct_knows_mathematics(text, gold, right):
     assert is_correct(text, gold) is right
 
@@ -426,12 +435,14 @@ def test_without_math_verify_answers_compare_as_text(monkeypatch):
 
 
 def test_answer_ids():
-    ids = answer_ids([
-        ["0.5", "1/2", None, "2", ".50", "x+1"],
-        ["Paris", "paris", "17", "7", "1,000", "1000"],
-        [None] * 6,
-        ["x + 1", "x+1", "-5", "5", "-0", "0"],
-    ])
+    ids = answer_ids(
+        [
+            ["0.5", "1/2", None, "2", ".50", "x+1"],
+            ["Paris", "paris", "17", "7", "1,000", "1000"],
+            [None] * 6,
+            ["x + 1", "x+1", "-5", "5", "-0", "0"],
+        ]
+    )
     assert ids.dtype == np.int32
     assert ids.tolist() == [[0, 0, -1, 1, 0, 2], [0, 0, 1, 2, 3, 3], [-1] * 6, [0, 0, 1, 2, 3, 3]]
 
@@ -444,21 +455,43 @@ def test_answer_ids_of_nothing_and_of_ragged_groups():
 
 
 WRAPS = [
-    "{}", "#### {}", r"\boxed{{{}}}", "The answer is {}.", "the answer is: **{}**", "Answer: {}",
-    "<think>12 - 7 = 5</think>\n\nFinal answer: {}", "80 - 25 = 55, so 17 of them cost {}.",
+    "{}",
+    "#### {}",
+    r"\boxed{{{}}}",
+    "The answer is {}.",
+    "the answer is: **{}**",
+    "Answer: {}",
+    "<think>12 - 7 = 5</think>\n\nFinal answer: {}",
+    "80 - 25 = 55, so 17 of them cost {}.",
     "3+4=7\n#### {}<|im_end|>",
-    r"So $x = {}$.", "{} apples", "Thus $x$ is ${}$", r"\boxed{{{}\text{{ cm}}}}", r"I get \( {} \)",
+    r"So $x = {}$.",
+    "{} apples",
+    "Thus $x$ is ${}$",
+    r"\boxed{{{}\text{{ cm}}}}",
+    r"I get \( {} \)",
 ]
 
 
 def renderings(value: Fraction) -> list[str]:
     """Every usual way to write a value."""
     sign, top, bottom = "-" if value < 0 else "", abs(value.numerator), value.denominator
-    texts = [f"{sign}{top}/{bottom}", f"{sign}{3 * top}/{3 * bottom}",
-             rf"{sign}\frac{{{top}}}{{{bottom}}}", rf"{sign}\dfrac{{{top}}}{{{bottom}}}"]
+    texts = [
+        f"{sign}{top}/{bottom}",
+        f"{sign}{3 * top}/{3 * bottom}",
+        rf"{sign}\frac{{{top}}}{{{bottom}}}",
+        rf"{sign}\dfrac{{{top}}}{{{bottom}}}",
+    ]
     if bottom == 1:
-        texts += [f"{sign}{top}", f"{sign}{top:,}", f"{sign}{top}.00", f"{sign}${top:,}", f"{sign}{top}%",
-                  f"{sign}{top:,}".replace(",", "{,}"), f"{sign}{top}".replace("-", "−"), f"{sign}{top}e0"]
+        texts += [
+            f"{sign}{top}",
+            f"{sign}{top:,}",
+            f"{sign}{top}.00",
+            f"{sign}${top:,}",
+            f"{sign}{top}%",
+            f"{sign}{top:,}".replace(",", "{,}"),
+            f"{sign}{top}".replace("-", "−"),
+            f"{sign}{top}e0",
+        ]
     elif top > bottom:
         whole, rest = divmod(top, bottom)
         texts += [f"{sign}{whole} {rest}/{bottom}", rf"{sign}{whole}\frac{{{rest}}}{{{bottom}}}"]
@@ -473,7 +506,7 @@ def test_all_renderings_of_a_value_are_that_value():
     generator = np.random.default_rng(0)
     checked = 0
     for _ in range(60):
-        top = int(generator.integers(-10 ** int(generator.integers(1, 8)), 10**5))
+        top = int(generator.integers(-(10 ** int(generator.integers(1, 8))), 10**5))
         value = Fraction(top, int(generator.choice([1, 1, 2, 3, 7, 8, 40, 1000])))
         for text in renderings(value):
             wrap = WRAPS[checked % len(WRAPS)]
@@ -485,27 +518,104 @@ def test_all_renderings_of_a_value_are_that_value():
     assert checked > 500
 
 
-HOSTILE = [unit * (100_000 // len(unit)) for unit in [
-    "9", "(", "\\boxed{", "\\boxed{1}", "\\boxed{9", "\\boxed ", "1,", "1,234,", "-", "--1", "#", "#### ",
-    "#### 1", "1/", "1 1/", "$", "$1", "\\$", "{", "}", "\\", "\\frac{", "\\frac1", "\\text{", "\\(", "\\(1",
-    "<<", "<|", "<a", "</think>", "\0", "1\0", "٣", "²", "½", "−", "Σ", "\ud800", "😀", " ", "\n", "*", "=1",
-    "1=", ".5", "1.", "5e", "5e5", "1e999999999 ", "answer", "answer is ", "the answer: ", "answer is 9",
-    "answer in ", "answer (", "final answer\n", "answer is $1", "Step 1. ", "1 million ", "5 apples ", "a=",
-]] + [
-    "1e999999999", "1e-999999999", "1" + "0" * 5000, "#### " + "9" * 100_000, "answer is " + "9" * 100_000,
-    "\\boxed{" + "9" * 100_000 + "}", "\\boxed{" + "{" * 50_000 + "}" * 50_000,
+HOSTILE = [
+    unit * (100_000 // len(unit))
+    for unit in [
+        "9",
+        "(",
+        "\\boxed{",
+        "\\boxed{1}",
+        "\\boxed{9",
+        "\\boxed ",
+        "1,",
+        "1,234,",
+        "-",
+        "--1",
+        "#",
+        "#### ",
+        "#### 1",
+        "1/",
+        "1 1/",
+        "$",
+        "$1",
+        "\\$",
+        "{",
+        "}",
+        "\\",
+        "\\frac{",
+        "\\frac1",
+        "\\text{",
+        "\\(",
+        "\\(1",
+        "<<",
+        "<|",
+        "<a",
+        "</think>",
+        "\0",
+        "1\0",
+        "٣",
+        "²",
+        "½",
+        "−",
+        "Σ",
+        "\ud800",
+        "😀",
+        " ",
+        "\n",
+        "*",
+        "=1",
+        "1=",
+        ".5",
+        "1.",
+        "5e",
+        "5e5",
+        "1e999999999 ",
+        "answer",
+        "answer is ",
+        "the answer: ",
+        "answer is 9",
+        "answer in ",
+        "answer (",
+        "final answer\n",
+        "answer is $1",
+        "Step 1. ",
+        "1 million ",
+        "5 apples ",
+        "a=",
+    ]
+] + [
+    "1e999999999",
+    "1e-999999999",
+    "1" + "0" * 5000,
+    "#### " + "9" * 100_000,
+    "answer is " + "9" * 100_000,
+    "\\boxed{" + "9" * 100_000 + "}",
+    "\\boxed{" + "{" * 50_000 + "}" * 50_000,
     "\\boxed{" * 9000 + "}" * 9000,
-    "\\frac{1}{" * 10_000 + "2" + "}" * 10_000, "\\boxed{" + "\\frac{1}{" * 50 + "2" + "}" * 51,
-    "1/" + "9" * 100_000, "answer is " + "about " * 16_000, "answer " + " " * 100_000 + "5",
-    "answer: " + "a" * 100_000, "#### " + "1=" * 50_000, "0." + "0" * 100_000 + "1",
-    "<think>" * 7_000 + "</think>" * 7_000, "5" + " " * 100_000, "5" + " " * 100_000 + "/",
+    "\\frac{1}{" * 10_000 + "2" + "}" * 10_000,
+    "\\boxed{" + "\\frac{1}{" * 50 + "2" + "}" * 51,
+    "1/" + "9" * 100_000,
+    "answer is " + "about " * 16_000,
+    "answer " + " " * 100_000 + "5",
+    "answer: " + "a" * 100_000,
+    "#### " + "1=" * 50_000,
+    "0." + "0" * 100_000 + "1",
+    "<think>" * 7_000 + "</think>" * 7_000,
+    "5" + " " * 100_000,
+    "5" + " " * 100_000 + "/",
 ]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:24]))
-@pytest.mark.parametrize("call", [
-    extract_answer, lambda text: is_correct(text, 5), lambda text: answer_ids([[text]]),
-], ids=["extract_answer", "is_correct", "answer_ids"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        extract_answer,
+        lambda text: is_correct(text, 5),
+        lambda text: answer_ids([[text]]),
+    ],
+    ids=["extract_answer", "is_correct", "answer_ids"],
+)
 def test_no_text_crashes_or_takes_ten_milliseconds(call, text):
     best = math.inf
     for _ in range(20):  # the best of several: other processes may take the core

@@ -19,10 +19,9 @@ from transformers import PreTrainedTokenizerFast
 
 from jaxreason.errors import InputError, one_line
 from jaxreason.models.decoder import DecoderConfig, RopeScaling, rope_frequencies
-from jaxreason.models.hf import LanguageModel
-from jaxreason.models.weights import Tensors, assemble, digest
+from jaxreason.models.weights import LanguageModel, Tensors, assemble, digest
 
-# GGUF name -> path in our params, as hf.KEYS.
+# GGUF name -> path in our params, as KEYS in hf.py.
 KEYS = {
     "token_embd.weight": ("embed", "embedding"),
     "output.weight": ("head", "kernel"),
@@ -151,10 +150,12 @@ def take(file: BinaryIO, count: int, size: int) -> bytes:
 
 
 def number(file: BinaryIO, size: int, kind: str = "<u8") -> Any:
+    """The next number, of numpy's type ``kind``."""
     return np.frombuffer(take(file, np.dtype(kind).itemsize, size), kind)[0].item()
 
 
 def string(file: BinaryIO, size: int) -> str:
+    """The next text: its length in bytes, then UTF-8."""
     return take(file, int.from_bytes(take(file, 8, size), "little"), size).decode()
 
 

@@ -3,12 +3,12 @@
 The tiny models that ship with the package are ordinary Llama directories, so one loader serves them and the hub.
 """
 
+import os
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from huggingface_hub import snapshot_download
@@ -24,7 +24,8 @@ from transformers import (
 
 from jaxreason.errors import InputError, one_line
 from jaxreason.models.decoder import DecoderConfig, Params, RopeScaling
-from jaxreason.models.weights import assemble, digest, get_path, open_safetensors, read_json
+from jaxreason.models.gguf import load_gguf
+from jaxreason.models.weights import LanguageModel, assemble, digest, get_path, open_safetensors, read_json
 from jaxreason.tokens import load_tokenizer
 
 FAMILIES: dict[str, type[PretrainedConfig]] = {
@@ -57,21 +58,6 @@ KEYS = {
 }
 
 
-class LanguageModel(NamedTuple):
-    """Everything needed to use a model."""
-
-    params: Params
-    cfg: DecoderConfig
-    tokenizer: PreTrainedTokenizerBase
-    name: str
-    sha256: str  # of the weights' file or, of several, of their digests
-    eos_ids: tuple[int, ...] = ()  # tokens that end a text beside the tokenizer's own, from generation_config.json
-
-    @property
-    def num_params(self) -> int:
-        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
-
-
 def shipped() -> dict[str, Path]:
     """The models that come with the package: name -> directory."""
     package = Path(str(resources.files("jaxreason")))
@@ -90,10 +76,10 @@ def find_model(name: str) -> Path:
     """
     if name in shipped():
         return shipped()[name]
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(name))  # of os: Path's own raises for an unknown user, and for a name too long
+    if os.path.isdir(path) and name:
         return path
-    if name.count("/") == 1 and not path.is_absolute() and not name.startswith("."):
+    if name.count("/") == 1 and not path.is_absolute() and not name.startswith((".", "~")):
         try:
             return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja"]))
         except Exception as error:  # the hub client raises many kinds; the user needs one line
@@ -123,9 +109,7 @@ def load_model(name: str, dtype: Any = jnp.float32) -> LanguageModel:
     if dtype.name not in DTYPES:
         raise InputError(f"dtype {dtype.name!r} is not supported: expected one of {', '.join(DTYPES)}")
     if name.endswith(".gguf"):
-        from jaxreason.models.gguf import load_gguf  # needs the optional package
-
-        return load_gguf(Path(name).expanduser(), dtype)
+        return load_gguf(Path(os.path.expanduser(name)), dtype)
     directory = find_model(name)
     cfg = load_config(directory)
     tensors = open_safetensors(directory)
@@ -145,8 +129,8 @@ def load_config(directory: Path) -> DecoderConfig:
     if not path.is_file():
         raise InputError(f"{str(directory)!r} is not a model directory: it has no config.json")
     raw = read_json(path)
-    architectures = raw.get("architectures")
-    architecture = architectures[0] if isinstance(architectures, list) and architectures else architectures
+    architectures = raw.get("architectures") or ["unknown"]
+    architecture = architectures[0] if isinstance(architectures, list) else architectures
     if not isinstance(architecture, str) or architecture not in FAMILIES:
         raise InputError(
             f"{str(path)!r}: architecture {architecture!r} is not supported: expected one of {', '.join(FAMILIES)}"

@@ -11,9 +11,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedTokenizerBase
 
 from jaxreason.errors import InputError, one_line
 from jaxreason.models.decoder import DecoderConfig, Params, init
+
+
+class LanguageModel(NamedTuple):
+    """Everything needed to use a model."""
+
+    params: Params
+    cfg: DecoderConfig
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    sha256: str  # of the weights' file or, of several, of their digests
+    eos_ids: tuple[int, ...] = ()  # tokens that end a text beside the tokenizer's own, from generation_config.json
+
+    @property
+    def num_params(self) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
 
 
 class Tensors(NamedTuple):
@@ -47,7 +63,7 @@ def open_safetensors(directory: Path) -> Tensors:
                     view = file.get_slice(name)
                     if view.get_dtype() not in ("F64", "F32", "F16", "BF16"):
                         raise InputError(
-                            f"{str(path)!r}: {name[:80]!r} is stored as {view.get_dtype()}: quantised weights are not supported, "
+                            f"{str(path)!r}: {_escaped(name)} is stored as {view.get_dtype()}: quantised weights are not supported, "
                             "expected F32, F16 or BF16"
                         )
                     shapes[name], file_of[name] = tuple(view.get_shape()), path
@@ -71,7 +87,7 @@ def assemble(tensors: Tensors, keys: dict[str, tuple[str, ...]], cfg: DecoderCon
       InputError: the tensors do not match the config; names all that are missing, unexpected or misshapen.
     """
     source = str(tensors.files[0] if len(tensors.files) == 1 else tensors.files[0].parent)
-    if cfg.num_hidden_layers > len(tensors.shapes):
+    if cfg.num_hidden_layers > max(len(tensors.shapes), 100):  # not to list a million that are missing
         raise InputError(
             f"{source!r} does not match its config: {len(tensors.shapes)} tensors, {cfg.num_hidden_layers} layers"
         )
@@ -96,7 +112,7 @@ def assemble(tensors: Tensors, keys: dict[str, tuple[str, ...]], cfg: DecoderCon
                 problems.append(f"{name} has shape {found}, expected {expected}")
         left -= set(names)
         plan.append((path, names, shape))
-    problems += [f"{name[:80]!r} is unexpected" for name in sorted(left)]
+    problems += [f"{_escaped(name)} is unexpected" for name in sorted(left)]
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         raise InputError(f"{source!r} does not match its config: {shown}")
@@ -116,6 +132,10 @@ def _aligned_empty(shape: tuple[int, ...], dtype) -> np.ndarray:
     buffer = np.empty(count + 64, np.uint8)
     start = -buffer.ctypes.data % 64
     return buffer[start : start + count].view(dtype).reshape(shape)
+
+
+def _escaped(name: str) -> str:
+    return name[:80].encode("unicode_escape").decode()  # a file may name its tensors as it likes
 
 
 def digest(files: list[Path]) -> str:
@@ -143,12 +163,14 @@ def read_json(path: Path) -> dict:
 
 
 def get_path(tree: dict, path: tuple[str, ...]):
+    """``tree[path[0]][path[1]]...``"""
     for name in path:
         tree = tree[name]
     return tree
 
 
 def set_path(tree: dict, path: tuple[str, ...], value) -> None:
+    """Sets ``tree[path[0]][path[1]]...`` and makes the dicts on the way."""
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
     tree[path[-1]] = value

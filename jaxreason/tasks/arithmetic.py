@@ -24,6 +24,7 @@ from jaxreason.errors import InputError
 
 MAX_TOTAL = 199
 MAX_OPERATIONS = 6
+MAX_REPEATS = 10_000  # draws without a new problem before a split counts as exhausted
 
 PRONOUNS = {
     name: pronoun
@@ -198,19 +199,32 @@ def problems(split: str, n: int, seed: int = 0, operations: tuple[int, ...] = (2
     """``n`` different problems of ``split``, the numbers of operations in turn, so that each is equally frequent.
 
     Raises:
-      InputError: ``n`` is not positive, or the split or an operation count does not exist.
+      InputError: ``n`` is not positive, ``seed`` is negative, the split or an operation count does not exist, or there
+        are not ``n`` different problems (of one operation a held-out split has about 390).
     """
     if n < 1:
         raise InputError(f"number of problems is {n}: expected at least 1")
     if split not in ("train", "validation", "test"):
         raise InputError(f"split {split!r}: expected 'train', 'validation' or 'test'")
+    if seed < 0:
+        raise InputError(f"seed is {seed}: expected 0 or more")
+    if not operations:
+        raise InputError("no numbers of operations: expected at least one, such as (2, 3)")
     for k in operations:
         if not 1 <= k <= MAX_OPERATIONS:
             raise InputError(f"{k} operations: expected 1 to {MAX_OPERATIONS}")
     rng = np.random.default_rng([seed, ["train", "validation", "test"].index(split)])
     found: dict[str, Problem] = {}
+    repeats = 0
     while len(found) < n:
-        problem = sample_problem(rng, operations[len(found) % len(operations)], split)
+        num_operations = operations[len(found) % len(operations)]
+        problem = sample_problem(rng, num_operations, split)
+        repeats = repeats + 1 if problem.expression in found else 0
+        if repeats == MAX_REPEATS:
+            raise InputError(
+                f"{n} different problems of split {split!r}: only {len(found)} were found before those of "
+                f"{num_operations} operation(s) ran out; ask for fewer or for more operations"
+            )
         found.setdefault(problem.expression, problem)
     return list(found.values())
 

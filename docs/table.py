@@ -1,0 +1,54 @@
+"""The README's table of results, from the committed runs of the lessons: ``python docs/table.py`` rewrites it in place.
+
+The runs themselves: ``jaxreason lesson NN --out docs/results``.
+"""
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+START, END = "<!-- results -->\n", "<!-- end of results -->\n"
+SHOWN = {  # lesson: measurements worth a row of their own
+    "00_introduction": [],
+    "01_chain_of_thought": ["accuracy/direct", "accuracy/cot", "accuracy/few_shot_direct", "accuracy/few_shot_cot"],
+    "02_self_consistency": [
+        "accuracy/greedy",
+        "accuracy/pass@1",
+        "accuracy/majority@8",
+        "accuracy/majority@32",
+        "accuracy/early_stop@32",
+        "accuracy/pass@32",
+    ],
+}
+
+
+def table() -> str:
+    rows = [
+        "| lesson | measurement or claim | value | 95% interval | n | tokens |",
+        "| --- | --- | ---: | :---: | ---: | ---: |",
+    ]
+    for path in sorted((ROOT / "docs" / "results").glob("*/results.json")):
+        record = json.loads(path.read_text())
+        number = record["lesson"][:2]
+        link = f"[{number}](lessons/{record['lesson']}.py)"
+        for m in record["measurements"]:
+            if m["name"] in SHOWN[record["lesson"]]:
+                interval = f"{m['low']:.3f} to {m['high']:.3f}"
+                rows.append(f"| {link} | {m['name']} | {m['value']:.3f} | {interval} | {m['n']} | {m['tokens']:.0f} |")
+        for c in record["claims"]:
+            verdict = "" if c["holds"] else " **(not seen)**"
+            rows.append(
+                f"| {link} | {c['claim']}{verdict} | {c['value']:.3f} | {c['low']:.3f} to {c['high']:.3f} | | |"
+            )
+    return "\n".join(rows) + "\n"
+
+
+def insert(readme: str) -> str:
+    """The README's text with the table put between its markers."""
+    head, rest = readme.split(START)
+    return head + START + "\n" + table() + "\n" + END + rest.split(END)[1]
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    path.write_text(insert(path.read_text()))

@@ -1,0 +1,36 @@
+"""The README says what the committed runs measured, and what the folder holds."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_table_is_that_of_the_committed_results():
+    spec = importlib.util.spec_from_file_location("table", ROOT / "docs" / "table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.insert(README) == README, "run: python docs/table.py"
+
+
+def test_committed_results_are_of_the_shipped_model_and_enough_problems():
+    records = [json.loads(path.read_text()) for path in sorted((ROOT / "docs" / "results").glob("*/results.json"))]
+    assert [record["lesson"][:2] for record in records] == ["00", "01", "02"]
+    for record in records:
+        assert record["problems"] >= 500
+        assert record["model"]["name"] == "tiny"
+        assert record["model"]["sha256"] in (ROOT / "checkpoints" / "tiny" / "README.md").read_text()
+
+
+def test_links_and_figures_exist():
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_annotated_tree_names_every_module():
+    for path in (ROOT / "jaxreason").rglob("*.py"):
+        if path.name != "__init__.py":
+            assert path.name in README, path

@@ -1,0 +1,88 @@
+"""The models in checkpoints/: their files, their cards, and what they can do."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxreason import GREEDY, Sampler, complete, direct, few_shot, load_model, zero_shot_cot
+from jaxreason.models.hf import shipped
+from jaxreason.tasks import arithmetic, game24
+from jaxreason.verify import grade
+
+CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_model("tiny")
+
+
+def write(model, texts, sampler=GREEDY, num_samples=1):
+    return complete(
+        model, texts, jax.random.key(0), sampler=sampler, max_new_tokens=96, num_samples=num_samples,
+        stop_strings=("\n\n",),
+    ).texts  # fmt: skip
+
+
+def test_both_sizes_ship_and_fit_the_budget():
+    assert set(shipped()) >= {"tiny", "tiny-l"}
+    assert sum(path.stat().st_size for path in CHECKPOINTS.rglob("*") if path.is_file()) < 40 * 2**20
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_the_card_belongs_to_the_weights(name):
+    directory = shipped()[name]
+    sha256 = hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
+    card = (directory / "README.md").read_text()
+    assert sha256 in card
+    for key, (value, low, high, n) in json.loads((directory / "results.json").read_text()).items():
+        assert f"| {key} | {value:.3f} | {low:.3f} - {high:.3f} | {n} |" in card
+
+
+def test_tiny_is_14_times_smaller_than_tiny_l(tiny):
+    assert 300_000 < tiny.num_params < 400_000
+    assert 12 < load_model("tiny-l").num_params / tiny.num_params < 16
+
+
+def test_tiny_on_fresh_problems_agrees_with_its_card(tiny):
+    """200 validation problems the card never saw: within four standard errors of the card's greedy accuracy."""
+    problems = arithmetic.problems("validation", 200, seed=7)
+    correct = grade(write(tiny, [zero_shot_cot(p.question) for p in problems]), [p.answer for p in problems])
+    value, _, _, _ = json.loads((CHECKPOINTS / "tiny" / "results.json").read_text())["cot"]
+    assert abs(correct.mean() - value) < 4 * np.sqrt(value * (1 - value) / 200)
+
+
+def test_the_prompt_decides_the_behaviour_of_the_same_weights(tiny):
+    problems = arithmetic.problems("validation", 20, operations=(3,))
+    shown = arithmetic.problems("train", 2, operations=(2,))
+    reasoned = [(p.question, "\n" + "\n".join([*arithmetic.solve(p), f"#### {p.answer}"])) for p in shown]
+    at_once = [(p.question, f" {p.answer}") for p in shown]
+    lines = {
+        "direct": [direct(p.question) for p in problems],
+        "cot": [zero_shot_cot(p.question) for p in problems],
+        "few-shot direct": [few_shot(p.question, at_once) for p in problems],
+        "few-shot cot": [few_shot(p.question, reasoned) for p in problems],
+    }
+    median = {k: np.median([t[0].strip().count("\n") for t in write(tiny, v)]) for k, v in lines.items()}
+    assert median == {"direct": 0, "cot": 3, "few-shot direct": 0, "few-shot cot": 3}
+
+
+def test_after_wait_it_starts_again_from_the_problem(tiny):
+    problems = arithmetic.problems("validation", 20, operations=(2,))
+    texts = [zero_shot_cot(p.question) + "\n".join([*arithmetic.solve(p), "Wait", ""]) for p in problems]
+    correct = grade(write(tiny, texts), [p.answer for p in problems])
+    assert correct.mean() > 0.5
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_games_of_24_are_written_in_the_format_the_checker_reads(name):
+    model, puzzles = load_model(name), game24.puzzles("validation")[:10]
+    texts = write(model, [game24.format_puzzle(p) for p in puzzles], Sampler(temperature=1.0), num_samples=4)
+    first_moves = [game24.parse_line(text.split("\n")[0]) for group in texts for text in group]
+    assert np.mean([move is not None for move in first_moves]) > 0.9
+    values = write(model, ["Value: 4 6\n", "Value: 1 1\n", "Value: 20 4\n"])
+    assert {text[0] for text in values} <= {"sure", "likely", "impossible"}
