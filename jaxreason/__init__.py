@@ -12,7 +12,7 @@ from jaxreason.evaluate import accuracy, paired_difference
 from jaxreason.logprobs import token_logprobs
 from jaxreason.models.decoder import forward
 from jaxreason.models.hf import load_model, save_model
-from jaxreason.prompts import direct, few_shot, zero_shot_cot
+from jaxreason.prompts import chat, direct, few_shot, zero_shot_cot
 from jaxreason.rollout import compile_stop, complete, generate
 from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.sft import sft_loss
@@ -22,7 +22,7 @@ from jaxreason.vote import best_of_n, early_stop, majority, pass_at_k
 
 __all__ = [
     "InputError",
-    "direct", "zero_shot_cot", "few_shot",
+    "direct", "zero_shot_cot", "few_shot", "chat",
     "load_model", "save_model", "forward",
     "Sampler", "GREEDY", "generate", "complete", "compile_stop", "token_logprobs",
     "extract_answer", "is_correct", "answer_ids",

@@ -33,7 +33,7 @@ def solve(
     Args:
       question: the problem, in words.
       method: at once, by one greedy chain of thought, or by a vote over sampled chains.
-      model: a shipped model, a directory, or a Hugging Face id.
+      model: a shipped model, a directory, a .gguf file, or a Hugging Face id.
       samples: chains to vote over.
       temperature: of the sampled chains.
       max_new_tokens: longest chain.

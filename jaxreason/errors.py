@@ -6,3 +6,8 @@ class InputError(ValueError):
 
     Command-line programs print it and exit with status 2; library callers catch it as ``ValueError``.
     """
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of a library says first, to be quoted in an InputError."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -20,7 +20,7 @@ from jaxreason.models.hf import LanguageModel, load_model
 class Options:
     """Options that all lessons take."""
 
-    model: str = "tiny"  # a shipped model, a directory, or a Hugging Face id
+    model: str = "tiny"  # a shipped model, a directory, a .gguf file, or a Hugging Face id
     problems: int = 500  # number of held-out problems
     seed: int = 0  # of the problems and of the sampling
     out: Path = Path("outputs")  # results and figures go to OUT/NN_name/

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxreason.models.decoder import DecoderConfig, Params, hidden_states, output_head
 from jaxreason.models.hf import LanguageModel
+from jaxreason.tokens import encode_prompts
 
 
 @functools.partial(jax.jit, static_argnames=("cfg", "chunk"))
@@ -41,7 +42,8 @@ def token_logprobs(
 def text_logprobs(model: LanguageModel, prompts: list[str], completions: list[str]) -> np.ndarray:
     """log p(completion, end of text | prompt) of each pair, float32 ``[G]``, in nats."""
     tokenizer = model.tokenizer
-    heads = tokenizer(prompts, add_special_tokens=False).input_ids
+    encoded = encode_prompts(tokenizer, prompts, model.cfg.max_position_embeddings)
+    heads = [ids.tolist() for ids in encoded]
     tails = tokenizer([c + tokenizer.eos_token for c in completions], add_special_tokens=False).input_ids
     width = -(-max(len(h) + len(t) for h, t in zip(heads, tails, strict=True)) // 32) * 32
     tokens = np.full((len(heads), width), tokenizer.pad_token_id, np.int32)

@@ -5,6 +5,10 @@ Every function maps a question to the text the model continues. The tiny models 
 
 from collections.abc import Sequence
 
+from transformers import PreTrainedTokenizerBase
+
+from jaxreason.errors import InputError, one_line
+
 STEP_BY_STEP = "Let's think step by step."
 WAIT = "Wait"
 
@@ -25,6 +29,33 @@ def few_shot(question: str, examples: Sequence[tuple[str, str]]) -> str:
     The prompt names no style: whether the model answers at once or reasons is read off the examples.
     """
     return "".join(f"Q: {q}\nA:{a}\n\n" for q, a in examples) + f"Q: {question}\nA:"
+
+
+def chat(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None = None, **options) -> str:
+    """Ask a chat model, in the format it was tuned on; the text ends where its answer begins.
+
+    Args:
+      tokenizer: of the model; its chat template writes the text.
+      question: the user's turn.
+      system: the system's turn; None leaves it to the template, which may have a default.
+      options: what the template understands beside, for instance ``enable_thinking=False`` for Qwen3.
+
+    Raises:
+      InputError: the tokenizer has no chat template, or the template refuses the turns.
+    """
+    if not tokenizer.chat_template:
+        raise InputError(
+            f"the tokenizer of {tokenizer.name_or_path!r} has no chat template: use an instruct model, or a plain prompt "
+            "such as zero_shot_cot"
+        )
+    turns = [] if system is None else [{"role": "system", "content": system}]
+    turns.append({"role": "user", "content": question})
+    try:
+        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **options)
+    except Exception as error:  # templates are programs: they raise what they like
+        raise InputError(
+            f"the chat template of {tokenizer.name_or_path!r} cannot write this ({one_line(error)})"
+        ) from error
 
 
 def direct_answer(answer: int | str) -> str:

@@ -20,7 +20,7 @@ from jaxreason.tokens import Prompt, encode_prompts, pad_left, token_bytes
 class Stop(NamedTuple):
     """When a chain ends: an automaton over tokens whose last state is final (see :func:`compile_stop`)."""
 
-    next_state: np.ndarray  # [V, S] int32: state after a token
+    next_state: np.ndarray  # [V + 1, S] int32: state after a token; the last row is of ids the tokenizer does not have
 
 
 class Rollout(NamedTuple):
@@ -32,8 +32,8 @@ class Rollout(NamedTuple):
     finished: jax.Array  # [B, N] bool, False where T tokens were not enough
 
 
-def compile_stop(tokenizer, strings: Sequence[str] = ()) -> Stop:
-    """Stops on the tokenizer's end-of-text token, and as soon as the completion contains one of ``strings``.
+def compile_stop(tokenizer, strings: Sequence[str] = (), eos_ids: Sequence[int] = ()) -> Stop:
+    """Stops on the tokenizer's end-of-text token, on ``eos_ids``, and as soon as the completion contains a string.
 
     Strings are matched on bytes by an Aho-Corasick automaton (Aho & Corasick 1975) whose steps are composed per token,
     so a string is found inside a token and across the borders of any number of tokens.
@@ -55,11 +55,13 @@ def compile_stop(tokenizer, strings: Sequence[str] = ()) -> Stop:
             if not any(text.endswith(p) for p in patterns):
                 by_byte[state, byte] = next(state_of[text[i:]] for i in range(len(text) + 1) if text[i:] in state_of)
     pieces = token_bytes(tokenizer)
-    next_state = np.tile(np.arange(final + 1, dtype=np.int32), (len(pieces), 1))
+    # Embeddings may be padded beyond the tokenizer: JAX reads the last row for those ids, and it changes nothing.
+    ends = {tokenizer.eos_token_id, *eos_ids} - {None}
+    next_state = np.tile(np.arange(final + 1, dtype=np.int32), (max(len(pieces), *(i + 1 for i in ends), 0) + 1, 1))
     for token, piece in enumerate(pieces):
         for byte in piece if patterns else b"":
             next_state[token] = by_byte[next_state[token], byte]
-    next_state[tokenizer.eos_token_id] = final
+    next_state[list(ends)] = final
     return Stop(next_state)
 
 
@@ -161,7 +163,7 @@ def complete(
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {max_new_tokens}: expected at least 1")
     encoded = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings - max_new_tokens)
-    stop = compile_stop(model.tokenizer, stop_strings)
+    stop = compile_stop(model.tokenizer, stop_strings, model.eos_ids)
     batch_size = max(1, rows // num_samples)
     keys = _chain_keys(key, len(encoded), num_samples)
     shape = (len(encoded), num_samples)

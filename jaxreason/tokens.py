@@ -1,5 +1,6 @@
 """Text to token ids and back: tokenizers from transformers, and left-padded batches of prompts."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from jaxreason.errors import InputError
+from jaxreason.errors import InputError, one_line
 
 PAD, EOS = "<pad>", "<eos>"
 
@@ -49,19 +50,21 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
       InputError: the directory holds no readable tokenizer.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds here; the user needs one line
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"tokenizer in {str(directory)!r} cannot be read: expected tokenizer.json ({reason})"
+            f"tokenizer in {str(directory)!r} cannot be read: expected tokenizer.json ({one_line(error)})"
         ) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id is None:  # padding is masked: any token will do
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
 
 
 def encode_prompts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> list[np.ndarray]:
     """Token ids of every prompt, int32 arrays of their own lengths.
+
+    A tokenizer that puts a token before every text (Llama's ``<|begin_of_text|>``) does so here too, unless the text
+    begins with it, as one from a chat template does.
 
     Raises:
       InputError: a prompt is empty, not valid Unicode, or longer than ``max_tokens`` (the context minus room for
@@ -74,7 +77,9 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max
             raise InputError("prompt is empty: expected a question in words")
         if any("\ud800" <= char <= "\udfff" for char in text):  # how Python hands over bytes that are not UTF-8
             raise InputError(f"prompt {text[:40]!r} is not valid text: expected UTF-8")
+    first = _leading_ids(tokenizer)
     encoded = [np.asarray(ids, np.int32) for ids in tokenizer(list(texts), add_special_tokens=False).input_ids]
+    encoded = [ids if ids[: len(first)].tolist() == first else np.r_[np.int32(first), ids] for ids in encoded]
     for text, ids in zip(texts, encoded, strict=True):
         if len(ids) > max_tokens:
             raise InputError(
@@ -95,13 +100,27 @@ def pad_left(sequences: Sequence[np.ndarray], pad_id: int, multiple: int = 32) -
     return Prompt(tokens, mask)
 
 
+def _leading_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What the tokenizer adds at the front: nothing, or the beginning-of-text token."""
+    added = tokenizer("").input_ids  # with special tokens
+    return added[:1] if tokenizer.bos_token_id is not None and added[:1] == [tokenizer.bos_token_id] else []
+
+
 def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
-    """The bytes every token id stands for, special tokens by their names; list of length V."""
+    """The bytes every token id stands for, added and special tokens by their names; list of length V."""
     byte_of = {char: byte for byte, char in bytes_to_unicode().items()}
+    added = tokenizer.added_tokens_decoder
+    byte_level = "ByteLevel" in repr(tokenizer.backend_tokenizer.decoder)
     pieces = []
-    for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer))):
-        if all(char in byte_of for char in token):  # byte-level BPE: GPT-2, Llama 3, Qwen, SmolLM, and the tiny models
-            pieces.append(bytes(byte_of[char] for char in token))
-        else:
+    for i, token in enumerate(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))):
+        if token is None:  # a hole in the ids
+            pieces.append(b"")
+        elif i in added:
             pieces.append(token.encode())
+        elif byte_level and all(char in byte_of for char in token):  # GPT-2, Llama 3, Qwen, SmolLM, and the tiny models
+            pieces.append(bytes(byte_of[char] for char in token))
+        elif not byte_level and re.fullmatch("<0x[0-9A-F]{2}>", token):  # sentencepiece with byte fallback: Llama 2
+            pieces.append(bytes([int(token[3:5], 16)]))
+        else:
+            pieces.append((token if byte_level else token.replace("\u2581", " ")).encode())
     return pieces

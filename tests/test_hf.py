@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,8 @@ from transformers import AutoConfig
 
 from jaxreason.errors import InputError
 from jaxreason.models import hf
-from jaxreason.models.hf import find_model, from_hf, load_config, load_model, save_model
+from jaxreason.models.hf import KEYS, find_model, load_config, load_model, save_model
+from jaxreason.models.weights import Tensors, assemble
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +226,8 @@ def test_all_tensors_that_do_not_fit_are_in_one_error(directory):
 
 
 def test_a_long_list_of_problems_is_counted(cfg):
-    message = refused(lambda: from_hf({}, cfg, "here"), "'here'", "and 15 more")
+    nothing = Tensors({}, {}.get, [Path("here")])
+    message = refused(lambda: assemble(nothing, KEYS, cfg, np.float32), "'here'", "and 15 more")
     assert message.count("is missing") == 5  # of 20
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxreason import prompts
+from jaxreason.errors import InputError
 
 QUESTION = "Tom has 5 apples. Tom buys 2 more. How many apples are left?"
 
@@ -81,3 +82,38 @@ def test_prompts_carry_no_loss(mixture):
         assert pieces[0].weight == 0 and pieces[-1].weight > 0
         for piece in pieces:
             assert not (piece.weight and any(p.question in piece.text for p in used))
+
+
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+)
+
+
+@pytest.fixture
+def chat_tokenizer(recipe):
+    tokenizer = recipe.build_tokenizer(["Tom"])
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def test_chat_is_written_by_the_template(chat_tokenizer):
+    assert prompts.chat(chat_tokenizer, "Why?") == "<user>Why?<assistant>"
+    assert prompts.chat(chat_tokenizer, "Why?", system="Be brief.") == "<system>Be brief.<user>Why?<assistant>"
+    assert prompts.chat(chat_tokenizer, "Why?", enable_thinking=False) == "<user>Why?<assistant><think></think>"
+
+
+@pytest.mark.parametrize(
+    ("template", "named"),
+    [
+        (None, "has no chat template"),
+        ("{% for m in", "cannot write this"),
+        ("{{ raise_exception('no system turn') }}", "no system turn"),
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "cannot write this"),  # the sandbox holds
+    ],
+)
+def test_a_missing_or_failing_template_is_one_line(chat_tokenizer, template, named):
+    chat_tokenizer.chat_template = template
+    with pytest.raises(InputError, match=named) as error:
+        prompts.chat(chat_tokenizer, "Why?", system="Be brief.")
+    assert "\n" not in str(error.value)

@@ -207,7 +207,7 @@ def test_the_end_of_text_token_ends_and_an_end_is_final(tokenizer):
     for strings in ([], ["ab", "1"]):
         next_state = compile_stop(tokenizer, strings).next_state
         final = next_state.shape[1] - 1
-        assert next_state.shape[0] == len(tokenizer) and next_state.dtype == np.int32
+        assert next_state.shape[0] == len(tokenizer) + 1 and next_state.dtype == np.int32
         assert (next_state[tokenizer.eos_token_id] == final).all() and (next_state[:, final] == final).all()
 
 

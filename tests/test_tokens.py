@@ -2,10 +2,14 @@
 
 import random
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from jaxreason.errors import InputError
+from jaxreason.rollout import compile_stop
 from jaxreason.tokens import EOS, PAD, build_tokenizer, encode_prompts, load_tokenizer, pad_left, token_bytes
 
 TEXTS = [
@@ -118,3 +122,86 @@ def test_text_that_is_not_unicode_is_refused(tokenizer):
     with pytest.raises(InputError, match="UTF-8") as error:
         encode_prompts(tokenizer, [b"Tom \xff".decode(errors="surrogateescape")], 50)
     assert "\\udcff" in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def sentencepiece():
+    """As Llama 2: spaces are U+2581, other bytes <0xNN>; one added token looks like a byte-level piece, one is French."""
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), "\u2581", "a", "b", "\u2581a", "ab"]
+    merges = [("\u2581", "a"), ("a", "b")]
+    backend = Tokenizer(models.BPE({t: i for i, t in enumerate(tokens)}, merges, unk_token="<unk>", byte_fallback=True))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    backend.add_tokens([AddedToken("\u0120x", normalized=False), AddedToken("<caf\u00e9 \u2581>", normalized=False)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+
+
+def test_bytes_of_sentencepiece_tokens(sentencepiece):
+    pieces = token_bytes(sentencepiece)
+    of = {token: pieces[i] for token, i in sentencepiece.get_vocab().items()}
+    assert (of["\u2581a"], of["\u2581"], of["ab"], of["</s>"]) == (b" a", b" ", b"ab", b"</s>")
+    assert (of["<0x0A>"], of["<0xC3>"]) == (b"\n", b"\xc3")
+    assert of["\u0120x"] == "\u0120x".encode() and of["<caf\u00e9 \u2581>"] == "<caf\u00e9 \u2581>".encode()
+    for text in (" a ab\n\u00e9\U0001f34e b", " ab\u0120xab"):
+        ids = sentencepiece(text, add_special_tokens=False).input_ids
+        assert b"".join(pieces[i] for i in ids).decode().lstrip() == text.lstrip()
+
+
+def test_bytes_of_added_tokens_in_a_byte_level_vocabulary():
+    """Their letters stand for themselves, where those of other tokens stand for bytes."""
+    tokenizer = build_tokenizer(["ab"])
+    tokenizer.add_tokens([AddedToken("caf\u00e9", normalized=False), AddedToken("<\uff5cend\u2581of\uff5c>")])
+    pieces = token_bytes(tokenizer)
+    assert pieces[-2:] == ["caf\u00e9".encode(), "<\uff5cend\u2581of\uff5c>".encode()]
+    assert pieces[tokenizer.convert_tokens_to_ids("\u00e9")] == b"\xe9"  # the byte, half of a character
+
+
+def test_holes_in_the_ids_are_empty(monkeypatch, tokenizer):
+    monkeypatch.setattr(type(tokenizer), "convert_ids_to_tokens", lambda self, ids: [None for _ in ids])
+    assert set(token_bytes(tokenizer)[2:]) == {b""}
+
+
+def run(stop, ids) -> list[bool]:
+    """Whether the chain has ended after each token, by the lookup that generate does on the device."""
+    table, state, ended = jnp.asarray(stop.next_state), 0, []
+    for i in ids:
+        state = int(table[jnp.int32(i), state])
+        ended.append(state == table.shape[1] - 1)
+    return ended
+
+
+def test_stop_strings_across_the_tokens_of_sentencepiece(sentencepiece):
+    stop = compile_stop(sentencepiece, [" a\u00e9", "\n\n"])
+    of = sentencepiece.get_vocab()
+    assert run(stop, [of["ab"], of["\u2581a"], of["<0xC3>"], of["<0xA9>"]]) == [False, False, False, True]
+    assert run(stop, [of["<0x0A>"], of["a"], of["<0x0A>"], of["<0x0A>"]]) == [False, False, False, True]
+    assert run(stop, [of["</s>"]]) == [True]
+
+
+def test_every_end_of_text_token_stops_and_ids_beyond_the_tokenizer_do_not(tokenizer):
+    size = len(tokenizer)
+    assert run(compile_stop(tokenizer), [5, size, size + 90, 1]) == [False, False, False, True]
+    for end in (5, size - 1, size + 3):  # the last as where embeddings are padded and the generation config names one
+        stop = compile_stop(tokenizer, ["Tom"], eos_ids=[end, 1])
+        assert run(stop, [end]) == run(stop, [1]) == [True]
+        assert run(stop, [6, size, size + 7]) == [False, False, False]
+
+
+def test_the_beginning_of_text_is_added_once(sentencepiece):
+    plain = sentencepiece("ab", add_special_tokens=False).input_ids
+    assert encode_prompts(sentencepiece, ["ab"], 9)[0].tolist() == [1, *plain]
+    assert encode_prompts(sentencepiece, ["<s>ab"], 9)[0].tolist().count(1) == 1
+    with pytest.raises(InputError, match="at most"):
+        encode_prompts(sentencepiece, ["ab"], len(plain))  # it counts
+
+
+def test_a_tokenizer_without_padding_or_end_pads_with_some_token(tmp_path, sentencepiece):
+    sentencepiece.save_pretrained(tmp_path)
+    assert load_tokenizer(tmp_path).pad_token == "</s>"
+    PreTrainedTokenizerFast(tokenizer_object=sentencepiece.backend_tokenizer).save_pretrained(tmp_path)
+    bare = load_tokenizer(tmp_path)
+    assert bare.eos_token_id is None and bare.pad_token_id == 0
+    assert run(compile_stop(bare, eos_ids=[7]), [5, 7]) == [False, True]

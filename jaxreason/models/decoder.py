@@ -14,7 +14,21 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxreason.errors import InputError
+
 Params = dict  # nested, leaves are jax.Array
+
+
+class RopeScaling(NamedTuple):
+    """How RoPE is stretched to a context longer than the one the model was first trained on."""
+
+    rope_type: str  # "linear" or "llama3"
+    factor: float  # new length / old length
+    # llama3 leaves waves alone that turn more than high_freq_factor times in the original context, and stretches by the
+    # whole factor those that turn less than low_freq_factor times.
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position_embeddings: int = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +44,28 @@ class DecoderConfig:
     head_dim: int
     max_position_embeddings: int
     rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
     rms_norm_eps: float = 1e-5
     attention_bias: bool = False  # bias on q, k, v (Qwen2)
     qk_norm: bool = False  # RMSNorm on every query and key head (Qwen3)
     tie_word_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        sizes = [f.name for f in dataclasses.fields(self) if f.type is int]
+        for name in sizes:
+            if not 1 <= getattr(self, name) < 2**31:
+                raise InputError(f"{name} is {getattr(self, name)}: expected at least 1 and less than 2^31")
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise InputError(
+                f"num_attention_heads is {self.num_attention_heads}: expected a multiple of num_key_value_heads, "
+                f"which is {self.num_key_value_heads}"
+            )
+        if self.head_dim % 2:
+            raise InputError(f"head_dim is {self.head_dim}: expected an even number, for RoPE turns pairs")
+        if self.rope_scaling is not None and self.rope_scaling.rope_type not in ("linear", "llama3"):
+            raise InputError(
+                f"rope type {self.rope_scaling.rope_type!r} is not supported: expected 'default', 'linear' or 'llama3'"
+            )
 
     @property
     def num_params(self) -> int:
@@ -79,10 +111,28 @@ def unstack(params: Params) -> Params:
     return {**params, "layers": layers}
 
 
-def rope(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
+def rope_frequencies(cfg: DecoderConfig) -> jax.Array:
+    """Radians per position of every pair, float32 ``[D / 2]`` (Su et al. 2021, eq. 15).
+
+    "linear" divides all by the factor (Chen et al. 2023, position interpolation). "llama3" divides slow waves only, and
+    blends between the two (Llama 3.1; the reference code's ``apply_scaling``).
+    """
+    half = cfg.head_dim // 2
+    frequencies = cfg.rope_theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    scaling = cfg.rope_scaling
+    if scaling is None:
+        return frequencies
+    if scaling.rope_type == "linear":
+        return frequencies / scaling.factor
+    turns = scaling.original_max_position_embeddings * frequencies / (2 * jnp.pi)
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    keep = jnp.clip((turns - low) / (high - low), 0.0, 1.0)
+    return frequencies * ((1.0 - keep) / scaling.factor + keep)
+
+
+def rope(x: jax.Array, positions: jax.Array, frequencies: jax.Array) -> jax.Array:
     """Rotary position embedding (Su et al. 2021, eq. 34), halves rotated as in Hugging Face. x [B, T, h, D]."""
     half = x.shape[-1] // 2
-    frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
     angles = positions[..., None, None].astype(jnp.float32) * frequencies  # [B, T, 1, D/2]
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     x1, x2 = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
@@ -111,8 +161,9 @@ class Attention(nnx.Module):
         v = self.v(x).reshape(rows, length, cfg.num_key_value_heads, cfg.head_dim)
         if cfg.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        q = rope(q, positions, cfg.rope_theta) * cfg.head_dim**-0.5
-        k = rope(k, positions, cfg.rope_theta)
+        frequencies = rope_frequencies(cfg)
+        q = rope(q, positions, frequencies) * cfg.head_dim**-0.5
+        k = rope(k, positions, frequencies)
         # [B, K, G, T, D] and [B, K, T, D]: heads before time keeps every product a plain batched matrix product.
         q = q.reshape(rows, length, cfg.num_key_value_heads, -1, cfg.head_dim).transpose(0, 2, 3, 1, 4)
         new = KV(k.swapaxes(1, 2), v.swapaxes(1, 2))
@@ -223,7 +274,7 @@ def hidden_states(
     rows, length = tokens.shape
     block_def, outer_def = _graphdefs(cfg)
     outer = nnx.merge(outer_def, {name: leaf for name, leaf in params.items() if name != "layers"})
-    x = outer.embed(tokens)
+    x = outer.embed(tokens).astype(params["embed"]["embedding"].dtype)  # nnx.Embed would stay with float32
 
     if cache is None:
         if segment_ids is None:

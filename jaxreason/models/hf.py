@@ -1,58 +1,61 @@
-"""Weights on disk: directories in Hugging Face's format (config.json, model.safetensors, tokenizer.json).
+"""Weights on disk: directories in Hugging Face's format (config.json, *.safetensors, tokenizer.json), read and written.
 
 The tiny models that ship with the package are ordinary Llama directories, so one loader serves them and the hub.
 """
 
-import hashlib
 import os
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
-from transformers import AutoConfig, LlamaConfig, PretrainedConfig, PreTrainedTokenizerBase
+from safetensors.numpy import save_file
+from transformers import (
+    GenerationConfig,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+    Qwen2Config,
+    Qwen3Config,
+)
 
-from jaxreason.errors import InputError
-from jaxreason.models.decoder import DecoderConfig, Params, init
+from jaxreason.errors import InputError, one_line
+from jaxreason.models.decoder import DecoderConfig, Params, RopeScaling
+from jaxreason.models.gguf import load_gguf
+from jaxreason.models.weights import LanguageModel, assemble, digest, get_path, open_safetensors, read_json
 from jaxreason.tokens import load_tokenizer
 
-ARCHITECTURES = ("LlamaForCausalLM",)
+FAMILIES: dict[str, type[PretrainedConfig]] = {
+    "LlamaForCausalLM": LlamaConfig,
+    "Qwen2ForCausalLM": Qwen2Config,  # Qwen2.5 as well
+    "Qwen3ForCausalLM": Qwen3Config,
+}
+DTYPES = ("float32", "bfloat16", "float16")
 
 # Hugging Face name -> path in our params. A per-layer name has {} for the layer; its arrays are stacked on axis 0.
 # Matrices are stored there as [out, in] and used here as [in, out].
 KEYS = {
     "model.embed_tokens.weight": ("embed", "embedding"),
-    "model.norm.weight": ("norm", "scale"),
     "lm_head.weight": ("head", "kernel"),
+    "model.norm.weight": ("norm", "scale"),
     "model.layers.{}.input_layernorm.weight": ("layers", "attention_norm", "scale"),
     "model.layers.{}.self_attn.q_proj.weight": ("layers", "attention", "q", "kernel"),
     "model.layers.{}.self_attn.k_proj.weight": ("layers", "attention", "k", "kernel"),
     "model.layers.{}.self_attn.v_proj.weight": ("layers", "attention", "v", "kernel"),
+    "model.layers.{}.self_attn.q_proj.bias": ("layers", "attention", "q", "bias"),
+    "model.layers.{}.self_attn.k_proj.bias": ("layers", "attention", "k", "bias"),
+    "model.layers.{}.self_attn.v_proj.bias": ("layers", "attention", "v", "bias"),
+    "model.layers.{}.self_attn.q_norm.weight": ("layers", "attention", "q_norm", "scale"),
+    "model.layers.{}.self_attn.k_norm.weight": ("layers", "attention", "k_norm", "scale"),
     "model.layers.{}.self_attn.o_proj.weight": ("layers", "attention", "o", "kernel"),
     "model.layers.{}.post_attention_layernorm.weight": ("layers", "mlp_norm", "scale"),
     "model.layers.{}.mlp.gate_proj.weight": ("layers", "mlp", "gate", "kernel"),
     "model.layers.{}.mlp.up_proj.weight": ("layers", "mlp", "up", "kernel"),
     "model.layers.{}.mlp.down_proj.weight": ("layers", "mlp", "down", "kernel"),
 }
-
-
-class LanguageModel(NamedTuple):
-    """Everything needed to use a model."""
-
-    params: Params
-    cfg: DecoderConfig
-    tokenizer: PreTrainedTokenizerBase
-    name: str
-    sha256: str  # of model.safetensors
-
-    @property
-    def num_params(self) -> int:
-        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
 
 
 def shipped() -> dict[str, Path]:
@@ -80,126 +83,173 @@ def find_model(name: str) -> Path:
         try:
             return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja"]))
         except Exception as error:  # the hub client raises many kinds; the user needs one line
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise InputError(f"model {name!r} cannot be fetched from the Hugging Face hub ({reason})") from error
+            raise InputError(
+                f"model {name!r} cannot be fetched from the Hugging Face hub ({one_line(error)})"
+            ) from error
     raise InputError(
-        f"model {name!r} not found: expected one of {', '.join(shipped())}, a directory, or a hub id such as "
-        "'HuggingFaceTB/SmolLM2-135M-Instruct'"
+        f"model {name!r} not found: expected one of {', '.join(shipped())}, a directory, a .gguf file, or a hub id "
+        "such as 'HuggingFaceTB/SmolLM2-135M-Instruct'"
     )
 
 
-def load_model(name: str) -> LanguageModel:
-    """Loads a shipped model by name, a directory, or a hub id.
+def load_model(name: str, dtype: Any = jnp.float32) -> LanguageModel:
+    """Loads a shipped model by name, a directory, a GGUF file, or a hub id.
+
+    Args:
+      name: what to load.
+      dtype: float32, bfloat16 or float16: of the parameters and so of the computation, whatever is stored.
 
     Raises:
       InputError: not found, unsupported, or damaged; the message says which and names the file.
     """
+    try:
+        dtype = jnp.dtype(dtype)
+    except TypeError as error:
+        raise InputError(f"dtype {dtype!r} is unknown: expected one of {', '.join(DTYPES)}") from error
+    if dtype.name not in DTYPES:
+        raise InputError(f"dtype {dtype.name!r} is not supported: expected one of {', '.join(DTYPES)}")
+    if name.endswith(".gguf"):
+        return load_gguf(Path(os.path.expanduser(name)), dtype)
     directory = find_model(name)
     cfg = load_config(directory)
-    path = directory / "model.safetensors"
-    if not path.is_file():
-        raise InputError(f"{str(path)!r} is missing: expected the weights of model {name!r} in safetensors format")
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{str(path)!r} is damaged or truncated: restore or download it again ({error})") from error
-    params = from_hf(tensors, cfg, str(path))
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    return LanguageModel(jax.tree.map(jnp.asarray, params), cfg, load_tokenizer(directory), name, sha256)
+    tensors = open_safetensors(directory)
+    params = assemble(tensors, KEYS, cfg, dtype)
+    return LanguageModel(
+        params, cfg, load_tokenizer(directory), name, digest(tensors.files), load_eos_ids(directory, cfg)
+    )
 
 
 def load_config(directory: Path) -> DecoderConfig:
     """Reads config.json.
 
     Raises:
-      InputError: missing, unreadable or of an architecture this decoder does not implement.
+      InputError: missing, unreadable or of a model this decoder does not implement.
     """
     path = directory / "config.json"
     if not path.is_file():
         raise InputError(f"{str(directory)!r} is not a model directory: it has no config.json")
+    raw = read_json(path)
+    architectures = raw.get("architectures") or ["unknown"]
+    architecture = architectures[0] if isinstance(architectures, list) else architectures
+    if not isinstance(architecture, str) or architecture not in FAMILIES:
+        raise InputError(
+            f"{str(path)!r}: architecture {architecture!r} is not supported: expected one of {', '.join(FAMILIES)}"
+        )
+    if not isinstance(layers := raw.get("num_hidden_layers", 1), int) or not 1 <= layers <= 10_000:
+        raise InputError(f"{str(path)!r}: num_hidden_layers is {layers!r}: expected 1 to 10000")
     try:
-        hf = AutoConfig.from_pretrained(str(directory), local_files_only=True)
-    except Exception as error:
-        raise InputError(f"{str(path)!r} cannot be read ({(str(error) or 'invalid').splitlines()[0]})") from error
-    architecture = (hf.architectures or ["unknown"])[0]
-    if architecture not in ARCHITECTURES:
-        raise InputError(f"architecture {architecture!r} is not supported: expected one of {', '.join(ARCHITECTURES)}")
-    rope = getattr(hf, "rope_parameters", None) or {}
-    if rope.get("rope_type", "default") != "default":
-        raise InputError(f"rope type {rope['rope_type']!r} is not supported: expected 'default'")
-    return DecoderConfig(
-        vocab_size=hf.vocab_size,
-        hidden_size=hf.hidden_size,
-        intermediate_size=hf.intermediate_size,
-        num_hidden_layers=hf.num_hidden_layers,
-        num_attention_heads=hf.num_attention_heads,
-        num_key_value_heads=hf.num_key_value_heads,
-        head_dim=getattr(hf, "head_dim", None) or hf.hidden_size // hf.num_attention_heads,
-        max_position_embeddings=hf.max_position_embeddings,
-        rope_theta=rope.get("rope_theta") or getattr(hf, "rope_theta", 10_000.0),
-        rms_norm_eps=hf.rms_norm_eps,
-        tie_word_embeddings=hf.tie_word_embeddings,
-    )
+        hf = FAMILIES[architecture].from_dict(raw)
+        rope = getattr(hf, "rope_parameters", None) or {"rope_theta": hf.rope_theta, **(hf.rope_scaling or {})}
+        refused = {
+            "quantization_config": (getattr(hf, "quantization_config", None), None),
+            "hidden_act": (hf.hidden_act, "silu"),
+            "sliding attention": ("sliding_attention" in (getattr(hf, "layer_types", None) or ()), False),
+            "attention_bias": (architecture != "Qwen2ForCausalLM" and hf.attention_bias, False),
+            "mlp_bias": (getattr(hf, "mlp_bias", False), False),
+            "partial_rotary_factor": (rope.get("partial_rotary_factor") or 1.0, 1.0),
+        }
+        for what, (found, expected) in refused.items():
+            if found != expected:
+                shown = str(found).splitlines()[0][:80]
+                raise InputError(
+                    f"{what} is {shown}, which is not supported: expected {expected} (dense models with full attention and "
+                    "weights in F32, F16 or BF16 are)"
+                )
+        return DecoderConfig(
+            vocab_size=hf.vocab_size,
+            hidden_size=hf.hidden_size,
+            intermediate_size=hf.intermediate_size,
+            num_hidden_layers=hf.num_hidden_layers,
+            num_attention_heads=hf.num_attention_heads,
+            num_key_value_heads=hf.num_key_value_heads,
+            head_dim=getattr(hf, "head_dim", None) or hf.hidden_size // hf.num_attention_heads,
+            max_position_embeddings=hf.max_position_embeddings,
+            rope_theta=float(rope.get("rope_theta") or 10_000.0),
+            rope_scaling=_rope_scaling(rope, hf.max_position_embeddings),
+            rms_norm_eps=hf.rms_norm_eps,
+            attention_bias=architecture == "Qwen2ForCausalLM",
+            qk_norm=architecture == "Qwen3ForCausalLM",
+            tie_word_embeddings=hf.tie_word_embeddings,
+        )
+    except InputError as error:
+        raise InputError(f"{str(path)!r}: {error}") from error
+    except Exception as error:  # transformers' own validation raises many kinds
+        raise InputError(f"{str(path)!r} cannot be read ({one_line(error)})") from error
 
 
-def from_hf(tensors: dict[str, np.ndarray], cfg: DecoderConfig, source: str) -> Params:
-    """Renames, transposes and stacks. All missing, unexpected and misshapen tensors go into one error.
+def _rope_scaling(rope: dict, max_position_embeddings: int) -> RopeScaling | None:
+    rope_type = rope.get("rope_type") or rope.get("type") or "default"
+    if rope_type == "default":
+        return None
+    if rope_type != "llama3":  # linear, or one that DecoderConfig refuses
+        return RopeScaling(rope_type, float(rope.get("factor", 1.0)))
+    original = int(rope.get("original_max_position_embeddings") or max_position_embeddings)
+    numbers = [float(rope[name]) for name in ("factor", "low_freq_factor", "high_freq_factor")]
+    return RopeScaling(rope_type, *numbers, original)
+
+
+def load_eos_ids(directory: Path, cfg: DecoderConfig) -> tuple[int, ...]:
+    """The tokens that end a text by generation_config.json or else config.json, where they may be one or a list.
 
     Raises:
-      InputError: the tensors do not match the config.
+      InputError: they are not token ids.
     """
-    left, problems, params = dict(tensors), [], {}
-    shapes = jax.eval_shape(lambda: init(jax.random.key(0), cfg))
-    if cfg.tie_word_embeddings:
-        left.pop("lm_head.weight", None)
-    for name, path in KEYS.items():
-        try:
-            expected = _get(shapes, path).shape
-        except KeyError:
-            continue  # a tied model has no head
-        names = [name.format(i) for i in range(cfg.num_hidden_layers)] if "{}" in name else [name]
-        arrays = [left.pop(n, None) for n in names]
-        problems += [f"{n} is missing" for n, a in zip(names, arrays, strict=True) if a is None]
-        if any(a is None for a in arrays):
-            continue
-        arrays = [a.astype(np.float32).T if path[-1] == "kernel" else a.astype(np.float32) for a in arrays]
-        one = expected[1:] if "{}" in name else expected
-        wrong = [
-            f"{n} has shape {a.shape}, expected {one}" for n, a in zip(names, arrays, strict=True) if a.shape != one
-        ]
-        problems += wrong
-        if not wrong:
-            _set(params, path, np.stack(arrays) if "{}" in name else arrays[0])
-    problems += [f"{n} is unexpected" for n in left]
-    if problems:
-        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-        raise InputError(f"{source!r} does not match its config.json: {shown}")
-    return params
+    for path in (directory / "generation_config.json", directory / "config.json"):
+        found = read_json(path).get("eos_token_id") if path.is_file() else None
+        if found is not None:
+            ids = found if isinstance(found, list) else [found]
+            if not all(type(i) is int and 0 <= i < cfg.vocab_size for i in ids):
+                raise InputError(f"{str(path)!r}: eos_token_id is {found}: expected ids below {cfg.vocab_size}")
+            return tuple(ids)
+    return ()
 
 
 def save_model(
-    directory: Path, params: Params, cfg: DecoderConfig, tokenizer: PreTrainedTokenizerBase, dtype=np.float32
+    directory: Path,
+    params: Params,
+    cfg: DecoderConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    dtype: Any = np.float32,
+    eos_ids: Iterable[int] = (),
 ) -> None:
-    """Writes a directory that :func:`load_model` and transformers both read."""
+    """Writes a directory that :func:`load_model` and transformers both read.
+
+    Raises:
+      InputError: no family of transformers has this combination of flags.
+    """
     directory.mkdir(parents=True, exist_ok=True)
+    config = hf_config(cfg, tokenizer, jnp.dtype(dtype).name, eos_ids)
     tensors = {}
     for name, path in KEYS.items():
         try:
-            array = np.asarray(_get(params, path)).astype(dtype)
+            array = np.asarray(get_path(params, path)).astype(dtype)
         except KeyError:
             continue
         per_layer = "{}" in name
         for i, one in enumerate(array if per_layer else [array]):
             tensors[name.format(i)] = np.ascontiguousarray(one.T if path[-1] == "kernel" else one)
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
-    hf_config(cfg, tokenizer, np.dtype(dtype).name).save_pretrained(directory)
+    config.save_pretrained(directory)
+    GenerationConfig(
+        bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
+    ).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 
 
-def hf_config(cfg: DecoderConfig, tokenizer: PreTrainedTokenizerBase, dtype: str) -> PretrainedConfig:
-    """The transformers config of a model of ours."""
-    return LlamaConfig(
-        architectures=["LlamaForCausalLM"],
+def hf_config(
+    cfg: DecoderConfig, tokenizer: PreTrainedTokenizerBase, dtype: str, eos_ids: Iterable[int] = ()
+) -> PretrainedConfig:
+    """The transformers config of a model of ours; its family follows from the flags.
+
+    Raises:
+      InputError: no family has both QKV bias and QK-norm.
+    """
+    if cfg.qk_norm and cfg.attention_bias:
+        raise InputError("a model with both attention_bias and qk_norm cannot be exported: no family has both")
+    architecture = "Qwen3" if cfg.qk_norm else "Qwen2" if cfg.attention_bias else "Llama"
+    eos = sorted({tokenizer.eos_token_id, *eos_ids} - {None})
+    return FAMILIES[f"{architecture}ForCausalLM"](
+        architectures=[f"{architecture}ForCausalLM"],
         vocab_size=cfg.vocab_size,
         hidden_size=cfg.hidden_size,
         intermediate_size=cfg.intermediate_size,
@@ -209,22 +259,17 @@ def hf_config(cfg: DecoderConfig, tokenizer: PreTrainedTokenizerBase, dtype: str
         head_dim=cfg.head_dim,
         max_position_embeddings=cfg.max_position_embeddings,
         rope_theta=cfg.rope_theta,
+        rope_scaling=_hf_rope_scaling(cfg.rope_scaling),
         rms_norm_eps=cfg.rms_norm_eps,
         tie_word_embeddings=cfg.tie_word_embeddings,
         dtype=dtype,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=eos if len(eos) > 1 else tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
 
 
-def _get(tree: dict, path: tuple[str, ...]):
-    for name in path:
-        tree = tree[name]
-    return tree
-
-
-def _set(tree: dict, path: tuple[str, ...], value) -> None:
-    for name in path[:-1]:
-        tree = tree.setdefault(name, {})
-    tree[path[-1]] = value
+def _hf_rope_scaling(scaling: RopeScaling | None) -> dict | None:
+    if scaling is None:
+        return None
+    return scaling._asdict() if scaling.rope_type == "llama3" else {"rope_type": "linear", "factor": scaling.factor}

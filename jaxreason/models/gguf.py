@@ -1,0 +1,381 @@
+"""Models in one GGUF file: weights dequantised, config, tokenizer and chat template rebuilt from its metadata.
+
+The ``gguf`` package knows the number formats. The file itself is read here, each size checked against the file before it
+is believed: that package's reader loops and allocates as a damaged file tells it to. Format:
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+import dataclasses
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from jaxreason.errors import InputError, one_line
+from jaxreason.models.decoder import DecoderConfig, RopeScaling, rope_frequencies
+from jaxreason.models.weights import LanguageModel, Tensors, assemble, digest
+
+# GGUF name -> path in our params, as KEYS in hf.py.
+KEYS = {
+    "token_embd.weight": ("embed", "embedding"),
+    "output.weight": ("head", "kernel"),
+    "output_norm.weight": ("norm", "scale"),
+    "blk.{}.attn_norm.weight": ("layers", "attention_norm", "scale"),
+    "blk.{}.attn_q.weight": ("layers", "attention", "q", "kernel"),
+    "blk.{}.attn_k.weight": ("layers", "attention", "k", "kernel"),
+    "blk.{}.attn_v.weight": ("layers", "attention", "v", "kernel"),
+    "blk.{}.attn_q.bias": ("layers", "attention", "q", "bias"),
+    "blk.{}.attn_k.bias": ("layers", "attention", "k", "bias"),
+    "blk.{}.attn_v.bias": ("layers", "attention", "v", "bias"),
+    "blk.{}.attn_q_norm.weight": ("layers", "attention", "q_norm", "scale"),
+    "blk.{}.attn_k_norm.weight": ("layers", "attention", "k_norm", "scale"),
+    "blk.{}.attn_output.weight": ("layers", "attention", "o", "kernel"),
+    "blk.{}.ffn_norm.weight": ("layers", "mlp_norm", "scale"),
+    "blk.{}.ffn_gate.weight": ("layers", "mlp", "gate", "kernel"),
+    "blk.{}.ffn_up.weight": ("layers", "mlp", "up", "kernel"),
+    "blk.{}.ffn_down.weight": ("layers", "mlp", "down", "kernel"),
+}
+ARCHITECTURES = ("llama", "qwen2", "qwen3")
+ROPE_FREQS = "rope_freqs.weight"  # how llama3 scaling is stored: what every frequency is divided by
+
+# How text is cut before byte-pair encoding, by tokenizer.ggml.pre.
+LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+SPLITS = {"llama-bpe": LLAMA3, "llama3": LLAMA3, "llama-v3": LLAMA3, "qwen2": QWEN2, "deepseek-r1-qwen": QWEN2}
+DIGITS = ("smollm", "starcoder", "refact", "command-r")  # single digits, then as GPT-2
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # tokenizer.ggml.token_type
+
+# Metadata value types of fixed size; 8 is a string, 9 an array.
+SCALARS = {
+    0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8"
+}  # fmt: skip
+STRING, ARRAY = 8, 9
+
+
+class Stored(NamedTuple):
+    """Where a tensor lies in the file."""
+
+    shape: tuple[int, ...]  # as in Hugging Face, [out, in]; the file has it reversed
+    kind: Any  # gguf.GGMLQuantizationType
+    offset: int  # bytes from the start of the file
+    size: int  # bytes
+
+
+def load_gguf(path: Path, dtype: Any = jnp.float32) -> LanguageModel:
+    """Loads a model from a GGUF file, its weights dequantised to ``dtype``.
+
+    Raises:
+      InputError: not there, damaged, or of a model this decoder does not implement.
+    """
+    try:
+        import gguf
+    except ImportError as error:
+        raise InputError("GGUF files need the gguf package: pip install 'jaxreason[gguf]'") from error
+    if not path.is_file():
+        raise InputError(f"{str(path)!r} not found: expected a GGUF file")
+    try:
+        metadata, stored = read_header(path, gguf)
+        cfg = load_config(metadata, stored, path, gguf)
+        tensors = open_tensors(path, stored, cfg, metadata["general.architecture"], gguf)
+        params = assemble(tensors, KEYS, cfg, dtype)
+        tokenizer = load_tokenizer(metadata, cfg)
+        tokenizer.name_or_path = str(path)  # for messages
+        eos_ids = load_eos_ids(metadata, cfg)
+    except InputError as error:  # may quote what the file says, which may be long
+        line = one_line(error)[:500]
+        raise InputError(line if str(path) in line else f"{str(path)!r}: {line}") from error
+    except Exception as error:  # a hostile file has many ways to be wrong; the user needs one line
+        raise InputError(f"{str(path)!r} is damaged or not a GGUF file ({one_line(error)[:500]})") from error
+    return LanguageModel(params, cfg, tokenizer, path.name, digest([path]), eos_ids)
+
+
+def read_header(path: Path, gguf) -> tuple[dict[str, Any], dict[str, Stored]]:
+    """Metadata and the places of the tensors; reads no weights.
+
+    Raises:
+      InputError: a size or type in the file cannot be true.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if take(file, 4, size) != b"GGUF":
+            raise InputError("is not a GGUF file: it does not begin with 'GGUF'")
+        if (version := number(file, size, "<u4")) not in (2, 3):
+            raise InputError(f"has GGUF version {version}: expected 2 or 3")
+        num_tensors, num_keys = number(file, size), number(file, size)
+        metadata: dict[str, Any] = {}
+        for _ in range(num_keys):  # ends with an error at the end of the file at the latest
+            key = string(file, size)
+            if key in metadata:
+                raise InputError(f"has {key[:80]!r} twice")
+            metadata[key] = value(file, size, number(file, size, "<u4"))
+        found = []
+        for _ in range(num_tensors):
+            name = string(file, size)
+            if (rank := number(file, size, "<u4")) > 4:
+                raise InputError(f"tensor {name[:80]!r} has {rank} dimensions: expected at most 4")
+            shape = tuple(number(file, size) for _ in range(rank))[::-1]
+            found.append((name, shape, number(file, size, "<u4"), number(file, size)))
+        alignment = int(metadata.get("general.alignment", 32))
+        if not 1 <= alignment <= 2**20:
+            raise InputError(f"has alignment {alignment}: expected a small power of two")
+        start = -(-file.tell() // alignment) * alignment
+    stored = {}
+    for name, shape, kind, offset in found:
+        kind = gguf.GGMLQuantizationType(kind)
+        block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+        if not shape or min(shape) < 1 or shape[-1] % block:
+            raise InputError(f"tensor {name[:80]!r} has shape {shape}: expected rows of whole blocks of {block}")
+        num_bytes = math.prod(shape) // block * block_bytes
+        if start + offset + num_bytes > size:
+            raise InputError(
+                f"is truncated: tensor {name[:80]!r} ends at byte {start + offset + num_bytes}, the file at {size}"
+            )
+        if name in stored:
+            raise InputError(f"has tensor {name[:80]!r} twice")
+        stored[name] = Stored(shape, kind, start + offset, num_bytes)
+    return metadata, stored
+
+
+def take(file: BinaryIO, count: int, size: int) -> bytes:
+    """The next ``count`` bytes, or an InputError: never more memory than the file is long."""
+    if count > size - file.tell():
+        raise InputError(f"is truncated or damaged: {count} bytes expected at byte {file.tell()} of {size}")
+    return file.read(count)
+
+
+def number(file: BinaryIO, size: int, kind: str = "<u8") -> Any:
+    """The next number, of numpy's type ``kind``."""
+    return np.frombuffer(take(file, np.dtype(kind).itemsize, size), kind)[0].item()
+
+
+def string(file: BinaryIO, size: int) -> str:
+    """The next text: its length in bytes, then UTF-8."""
+    return take(file, int.from_bytes(take(file, 8, size), "little"), size).decode()
+
+
+def value(file: BinaryIO, size: int, kind: int) -> Any:
+    """One metadata value: a number, text, a list of texts, or an array of numbers."""
+    if kind in SCALARS:
+        return number(file, size, SCALARS[kind])
+    if kind == STRING:
+        return string(file, size)
+    if kind != ARRAY:
+        raise InputError(f"has a value of unknown type {kind} before byte {file.tell()}")
+    kind, count = number(file, size, "<u4"), number(file, size)
+    if kind == STRING:
+        return [string(file, size) for _ in range(count)]
+    if kind not in SCALARS:
+        raise InputError(f"has an array of unknown type {kind} before byte {file.tell()}")
+    return np.frombuffer(take(file, count * np.dtype(SCALARS[kind]).itemsize, size), SCALARS[kind])
+
+
+def load_config(metadata: dict[str, Any], stored: dict[str, Stored], path: Path, gguf) -> DecoderConfig:
+    """The config from metadata and shapes.
+
+    Raises:
+      InputError: incomplete, or of a model this decoder does not implement.
+    """
+    architecture = metadata.get("general.architecture")
+    if architecture not in ARCHITECTURES:
+        raise InputError(f"architecture {architecture!r} is not supported: expected one of {', '.join(ARCHITECTURES)}")
+
+    def get(name: str, default: Any = None) -> Any:
+        found = metadata.get(f"{architecture}.{name}", default)
+        if found is None:
+            raise InputError(f"lacks the metadata key {architecture}.{name}")
+        return found
+
+    for name in ("expert_count", "attention.sliding_window"):
+        if get(name, 0):
+            raise InputError(
+                f"{architecture}.{name} is {get(name)}: only dense models with full attention are supported"
+            )
+    if "token_embd.weight" not in stored:
+        raise InputError("lacks the tensor token_embd.weight")
+    heads = int(get("attention.head_count"))
+    head_dim = int(get("attention.key_length", int(get("embedding_length")) // max(heads, 1)))
+    for name in ("attention.value_length", "rope.dimension_count"):
+        if int(get(name, head_dim)) != head_dim:
+            raise InputError(f"{architecture}.{name} is {get(name)}: expected the head size, {head_dim}")
+    scaling = None
+    if (rope_type := get("rope.scaling.type", "none")) != "none":
+        scaling = RopeScaling(rope_type, float(get("rope.scaling.factor", 1.0)))
+    cfg = DecoderConfig(
+        vocab_size=stored["token_embd.weight"].shape[0],
+        hidden_size=int(get("embedding_length")),
+        intermediate_size=int(get("feed_forward_length")),
+        num_hidden_layers=int(get("block_count")),
+        num_attention_heads=heads,
+        num_key_value_heads=int(get("attention.head_count_kv", heads)),
+        head_dim=head_dim,
+        max_position_embeddings=int(get("context_length")),
+        rope_theta=float(get("rope.freq_base", 10_000.0)),
+        rope_scaling=scaling,
+        rms_norm_eps=float(str(np.float32(get("attention.layer_norm_rms_epsilon")))),  # 1e-05, not 9.99999974e-06
+        attention_bias=architecture == "qwen2",
+        qk_norm=architecture == "qwen3",
+        tie_word_embeddings="output.weight" not in stored,
+    )
+    if ROPE_FREQS in stored:
+        return with_llama3_scaling(cfg, read_tensor(path, stored.pop(ROPE_FREQS), gguf))
+    return cfg
+
+
+def with_llama3_scaling(cfg: DecoderConfig, divisors: np.ndarray) -> DecoderConfig:
+    """The file has only what llama3 scaling came to; its settings are found by trying those that are in use."""
+    plain = np.asarray(rope_frequencies(cfg))
+    scaled = dataclasses.replace(cfg, rope_scaling=RopeScaling("llama3", float(divisors.max())))
+    if divisors.shape != plain.shape or not np.allclose(
+        plain / np.asarray(rope_frequencies(scaled)), divisors, rtol=1e-3
+    ):
+        raise InputError(
+            f"{ROPE_FREQS} is not that of Llama 3: no other scaling of frequencies one by one is supported"
+        )
+    return scaled
+
+
+def read_tensor(path: Path, tensor: Stored, gguf) -> np.ndarray:
+    """One tensor, dequantised to float32."""
+    with path.open("rb") as file:
+        file.seek(tensor.offset)
+        data = np.frombuffer(file.read(tensor.size), np.uint8)
+    rows = data.reshape(*tensor.shape[:-1], -1)
+    if tensor.kind in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16):
+        return rows.view("<f4" if tensor.kind == gguf.GGMLQuantizationType.F32 else "<f2").astype(np.float32)
+    try:
+        return gguf.quants.dequantize(rows, tensor.kind)
+    except NotImplementedError as error:
+        raise InputError(
+            f"tensors stored as {tensor.kind.name} are not supported: expected F32, F16, Q8_0, Q4_K..."
+        ) from error
+
+
+def open_tensors(path: Path, stored: dict[str, Stored], cfg: DecoderConfig, architecture: str, gguf) -> Tensors:
+    """The weights as Hugging Face has them."""
+
+    def read(name: str) -> np.ndarray:
+        array = read_tensor(path, stored[name], gguf)
+        part = re.fullmatch(r"blk\.\d+\.attn_([qk])\.weight", name)
+        if architecture == "llama" and part:
+            # llama.cpp turns neighbouring dimensions together, Hugging Face the two halves of a head.
+            heads = cfg.num_attention_heads if part[1] == "q" else cfg.num_key_value_heads
+            array = array.reshape(heads, -1, 2, array.shape[-1]).swapaxes(1, 2).reshape(array.shape)
+        return array
+
+    return Tensors({name: tensor.shape for name, tensor in stored.items()}, read, [path])
+
+
+def load_tokenizer(metadata: dict[str, Any], cfg: DecoderConfig) -> PreTrainedTokenizerFast:
+    """Tokenizer and chat template.
+
+    Raises:
+      InputError: incomplete, or of a kind that is not supported.
+    """
+
+    def get(name: str, default: Any = None) -> Any:
+        return metadata.get(f"tokenizer.ggml.{name}", default)
+
+    tokens, kinds = get("tokens"), get("token_type")
+    if not isinstance(tokens, list) or not 1 <= len(tokens) <= cfg.vocab_size or len(set(tokens)) < len(tokens):
+        raise InputError(f"tokenizer.ggml.tokens is damaged: expected at most {cfg.vocab_size} distinct texts")
+    kinds = np.full(len(tokens), NORMAL) if kinds is None else kinds
+    if len(kinds) != len(tokens):
+        raise InputError(f"tokenizer.ggml.token_type has {len(kinds)} entries: expected {len(tokens)}")
+    if get("model") == "gpt2":
+        backend = _byte_level(tokens, get("merges"), get("pre", "default"))
+    elif get("model") == "llama":
+        backend = _sentencepiece(tokens, kinds, get("scores"), get("add_space_prefix", True))
+    else:
+        raise InputError(f"tokenizer {get('model')!r} is not supported: expected 'gpt2' or 'llama'")
+    for kind, special in ((CONTROL, True), (USER_DEFINED, False)):
+        added = [
+            AddedToken(t, normalized=False, special=special) for t, k in zip(tokens, kinds, strict=True) if k == kind
+        ]
+        (backend.add_special_tokens if special else backend.add_tokens)(added)
+    if backend.get_vocab_size() != len(tokens):
+        raise InputError("tokenizer.ggml.tokens is damaged: added tokens are not all part of it")
+
+    named = {}
+    for ours, theirs in {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}.items():
+        if (i := get(f"{theirs}_token_id")) is not None:
+            if not 0 <= int(i) < len(tokens):
+                raise InputError(f"tokenizer.ggml.{theirs}_token_id is {i}: expected less than {len(tokens)}")
+            named[f"{ours}_token"] = tokens[int(i)]
+    named.setdefault("pad_token", named.get("eos_token", tokens[0]))  # padding is masked: any token will do
+    begins = get("model") == "llama" or SPLITS.get(get("pre")) is LLAMA3  # llama.cpp's defaults
+    if get("add_bos_token", begins) and "bos_token" in named:
+        bos = named["bos_token"]
+        backend.post_processor = processors.TemplateProcessing(
+            single=[bos, "$A"], pair=[bos, "$A", bos, "$B:1"], special_tokens=[(bos, tokens.index(bos))]
+        )
+    template = metadata.get("tokenizer.chat_template")
+    if template is not None and not isinstance(template, str):
+        raise InputError("tokenizer.chat_template is damaged: expected a text")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, chat_template=template, clean_up_tokenization_spaces=False, **named
+    )
+
+
+def load_eos_ids(metadata: dict[str, Any], cfg: DecoderConfig) -> tuple[int, ...]:
+    """The tokens that end a text: end of text and end of turn, where the file names them."""
+    found = {key: metadata.get(f"tokenizer.ggml.{key}") for key in ("eos_token_id", "eot_token_id")}
+    found = {key: int(i) for key, i in found.items() if i is not None}
+    for key, i in found.items():
+        if not 0 <= i < cfg.vocab_size:
+            raise InputError(f"tokenizer.ggml.{key} is {i}: expected less than {cfg.vocab_size}")
+    return tuple(found.values())
+
+
+def _byte_level(tokens: list[str], merges: list[str] | None, pre: str) -> Tokenizer:
+    """Byte-level BPE as GPT-2, Llama 3, Qwen and SmolLM have it."""
+    if merges is None:
+        raise InputError("lacks the metadata key tokenizer.ggml.merges")
+    pairs = [tuple(merge.split(" ")) for merge in merges]
+    backend = Tokenizer(
+        models.BPE(dict(zip(tokens, range(len(tokens)), strict=True)), pairs, ignore_merges=SPLITS.get(pre) is LLAMA3)
+    )
+    if pre in SPLITS:
+        first = pre_tokenizers.Split(Regex(SPLITS[pre]), "isolated")
+        backend.pre_tokenizer = pre_tokenizers.Sequence([first, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    elif pre in DIGITS:
+        backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(False)])
+    elif pre in ("default", "gpt-2"):
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(False)
+    else:
+        known = ", ".join(["gpt-2", *SPLITS, *DIGITS])
+        raise InputError(f"tokenizer.ggml.pre {pre!r} is not supported: expected one of {known}")
+    if SPLITS.get(pre) is QWEN2:
+        backend.normalizer = normalizers.NFC()
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _sentencepiece(tokens: list[str], kinds: np.ndarray, scores: np.ndarray | None, space_first: bool) -> Tokenizer:
+    """Sentencepiece BPE with byte fallback as Llama 2 has it; a pair merges the earlier, the higher its text scores."""
+    if scores is None or len(scores) != len(tokens) or max(map(len, tokens)) > 256:
+        raise InputError(f"tokenizer.ggml.scores is damaged: expected {len(tokens)} scores of short texts")
+    vocab = dict(zip(tokens, range(len(tokens)), strict=True))
+    normal = {token: float(score) for token, kind, score in zip(tokens, kinds, scores, strict=True) if kind == NORMAL}
+    merges = [
+        (score, token[:cut], token[cut:])
+        for token, score in normal.items()
+        for cut in range(1, len(token))
+        if token[:cut] in normal and token[cut:] in normal
+    ]
+    merges.sort(key=lambda merge: (-merge[0], -len(merge[1]), vocab[merge[1]]))
+    unknown = next((token for token, kind in zip(tokens, kinds, strict=True) if kind == UNKNOWN), None)
+    backend = Tokenizer(
+        models.BPE(vocab, [merge[1:] for merge in merges], unk_token=unknown, fuse_unk=True, byte_fallback=True)
+    )
+    # A space before every text and behind every special token, as llama.cpp has it; not cut into words.
+    space = [normalizers.Prepend("\u2581")] * bool(space_first)
+    backend.normalizer = normalizers.Sequence([*space, normalizers.Replace(" ", "\u2581")])
+    steps = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+    backend.decoder = decoders.Sequence(steps + [decoders.Strip(" ", 1, 0)] * bool(space_first))
+    return backend

