@@ -45,7 +45,7 @@ run = lesson.start("00_introduction", problems=500)
 # The model sees the same problem each time. Only the prompt, or what is done with its samples, differs.
 
 # %%
-CHAINS, MAX_NEW_TOKENS = 8, 96
+CHAINS, MAX_NEW_TOKENS = 16, 96
 problem = arithmetic.problems("test", 1, seed=run.options.seed, operations=(5,))[0]
 shown = arithmetic.problems("train", 2, seed=run.options.seed, operations=(2, 3))
 examples = [(p.question, prompts.cot_answer(arithmetic.solve(p), p.answer)) for p in shown]

@@ -65,8 +65,8 @@ LOSS = [
     "{p} spends {n} {i}.",
     "{p} breaks {n} of them.",
 ]
-# Only the order of the names tells this from a gain, and a model of three layers reads it as one in two cases of three: the
-# same error in every chain, which is no matter of reasoning. It is trained on, and not asked for in held-out problems.
+# Only the order of the names tells this from a gain, and `tiny` nearly always reads it as one: the same error in every
+# chain, which is no matter of reasoning. It is trained on, and not asked for in held-out problems.
 TRAINED_ONLY = "{p} gives {n} to {q}."
 GAIN_GROUPS = [
     "{p} buys {a} bags of {b}.",
