@@ -59,8 +59,8 @@ run.results.measure("accuracy/pass@1", mean_interval(single), tokens=chains.num_
 # %% [markdown]
 # ## The vote on one problem
 #
-# The share of the winner is the vote's *confidence*. Look at what the other answers have in common: nothing. A slip can
-# happen in any line and in many ways, so wrong chains rarely end at the same number.
+# The share of the winner is the vote's *confidence*. The right answer does not need half of the votes, only more than each
+# wrong one; and since a slip can happen in any line and in many ways, wrong chains share their votes among several answers.
 
 # %%
 hard = int(np.abs(single - 0.45).argmin())  # a problem that one chain gets wrong more often than not
