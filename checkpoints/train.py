@@ -233,8 +233,8 @@ A Llama-style decoder with {model.num_params:,} parameters, trained from scratch
 
     python checkpoints/train.py {name} --seed {seed}
 
-in {seconds / 60:.0f} minutes on one core of a two-core CPU. It reads small arithmetic word problems and the Game of 24, and
-nothing else. It is meant to be imperfect: a model that is always right cannot show what voting or search add.
+in {seconds / 60:.0f} minutes of wall time on one core of a two-core CPU, shared with other work. It reads small arithmetic word problems and the Game of 24, and
+nothing else. A model that is always right could not show what voting or search add.
 
 | recipe | |
 | --- | --- |
