@@ -73,10 +73,10 @@ RECIPES = {
 
 # Share of documents. Direct answers are mostly of one operation, which a forward pass can do, so that the lesson's gap is
 # about depth and not about starved training; their few tokens are weighted up against the long chains.
-SHARES = {"cot": 0.42, "direct": 0.22, "few_shot": 0.08, "recheck": 0.05, "equation": 0.08, "game24": 0.15}
+SHARES = {"cot": 0.38, "direct": 0.30, "few_shot": 0.07, "recheck": 0.04, "equation": 0.07, "game24": 0.14}
 DIRECT_WEIGHT = 4.0
 COT_DEPTHS = np.array([1, 2, 2, 3, 3, 3]) / 14  # share of 1..6 operations
-DIRECT_DEPTHS = np.array([10, 2, 2, 2, 2, 2]) / 20
+DIRECT_DEPTHS = np.array([14, 2, 2, 2, 2, 2]) / 24
 SHORT_DEPTHS = np.array([2, 2, 1]) / 5
 
 

@@ -55,8 +55,9 @@ GAIN = [
     "{p} earns {n} more.",
     "{p} adds {n}.",
 ]
+# "{p} gives {n} to {q}" is left out: only the order of two names would tell it from a gain, and models of this size
+# read it as one in every chain, an error that no vote can correct and that is no matter of reasoning.
 LOSS = [
-    "{p} gives {n} to {q}.",
     "{p} loses {n}.",
     "{p} sells {n} {i}.",
     "{q} takes {n} from {p}.",
@@ -65,9 +66,6 @@ LOSS = [
     "{p} spends {n} {i}.",
     "{p} breaks {n} of them.",
 ]
-# Only the order of the names tells this from a gain, and `tiny` nearly always reads it as one: the same error in every
-# chain, which is no matter of reasoning. It is trained on, and not asked for in held-out problems.
-TRAINED_ONLY = "{p} gives {n} to {q}."
 GAIN_GROUPS = [
     "{p} buys {a} bags of {b}.",
     "{p} gets {a} boxes with {b} each.",
@@ -154,9 +152,8 @@ def sample_expression(rng: np.random.Generator, num_operations: int) -> tuple[in
             return start, tuple(terms)
 
 
-def in_words(rng: np.random.Generator, start: int, terms: tuple[Term, ...], held_out: bool = False) -> str:
+def in_words(rng: np.random.Generator, start: int, terms: tuple[Term, ...]) -> str:
     """One of many wordings of the expression: names, items, verbs and the closing question vary."""
-    losses = [wording for wording in LOSS if not (held_out and wording == TRAINED_ONLY)]
 
     def pick(options: list[str]) -> str:
         return options[int(rng.integers(len(options)))]
@@ -171,7 +168,7 @@ def in_words(rng: np.random.Generator, start: int, terms: tuple[Term, ...], held
         if term.b > 1:
             sentence = pick(GAIN_GROUPS if term.sign > 0 else LOSS_GROUPS).format(a=term.a, b=term.b, **words)
         else:
-            sentence = pick(GAIN if term.sign > 0 else losses).format(n=term.a, **words)
+            sentence = pick(GAIN if term.sign > 0 else LOSS).format(n=term.a, **words)
         then = rng.random() < 0.2
         if sentence.startswith(person) and rng.random() < 0.3:
             sentence = (pronoun.lower() if then else pronoun) + sentence.removeprefix(person)
@@ -195,7 +192,7 @@ def sample_problem(
         problem = Problem("", start, terms)
         if split_of(problem.expression) == split:
             break
-    question = f"What is {problem.expression}?" if as_equation else in_words(rng, start, terms, split != "train")
+    question = f"What is {problem.expression}?" if as_equation else in_words(rng, start, terms)
     return problem._replace(question=question)
 
 
