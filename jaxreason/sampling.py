@@ -2,9 +2,11 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxreason.errors import InputError
 
@@ -45,22 +47,51 @@ GREEDY = Sampler(temperature=0.0)
 def filter_logits(logits: jax.Array, sampler: Sampler) -> jax.Array:
     """Tempered logits ``[..., V]`` with every token outside the sampler's filters at -inf.
 
-    Each filter is a threshold on the logit, so tokens that tie with the last one kept are kept too.
+    Each filter is a threshold on the probability, so tokens that tie with the last one kept are kept too.
     """
     logits = logits / sampler.temperature
-    if sampler.top_k or sampler.top_p < 1:
-        k = min(sampler.top_k or logits.shape[-1], logits.shape[-1])
-        best, _ = jax.lax.top_k(logits, k)  # [..., k] descending
-        threshold = best[..., -1:]
-        if sampler.top_p < 1:
-            probs = jax.nn.softmax(best, axis=-1)
-            mass_before = jnp.cumsum(probs, axis=-1) - probs
-            threshold = jnp.where(mass_before < sampler.top_p, best, jnp.inf).min(-1, keepdims=True)
-        logits = jnp.where(logits >= threshold, logits, -jnp.inf)
+    mass = jnp.exp(logits - logits.max(-1, keepdims=True))  # in 0..1, the best token has 1
+    if sampler.top_k:
+        mass = _largest(mass, lambda kept: _sum(kept > 0), float(min(sampler.top_k, logits.shape[-1])))
+    if sampler.top_p < 1:
+        mass = _largest(mass, _sum, sampler.top_p * _sum(mass))
     if sampler.min_p:
-        threshold = logits.max(-1, keepdims=True) + jnp.log(sampler.min_p)
-        logits = jnp.where(logits >= threshold, logits, -jnp.inf)
-    return logits
+        mass = jnp.where(mass >= sampler.min_p, mass, 0.0)
+    return jnp.where(mass > 0, logits, -jnp.inf)
+
+
+def _largest(mass: jax.Array, measure: Callable, enough: jax.Array | float) -> jax.Array:
+    """The largest masses ``[..., V]`` whose measure is enough, the others 0, without a sort.
+
+    Floats in 0..1 are ordered as their bits are, so 30 halvings of an integer interval find the threshold exactly. Over a
+    vocabulary of 49,152 that is about 30 times less time on CPU than sorting it.
+    """
+
+    def threshold(bits):
+        return jax.lax.bitcast_convert_type(bits, mass.dtype)[..., None]
+
+    def halve(bounds):
+        low, high = bounds
+        middle = (low + high) // 2
+        kept = measure(jnp.where(mass >= threshold(middle), mass, 0.0)) >= enough
+        return jnp.where(kept, middle, low), jnp.where(kept, high, middle)
+
+    everything = jnp.zeros(mass.shape[:-1], jnp.int32)
+    nothing = everything + (np.float32(1.0).view(np.int32) + 1)
+    low, _ = jax.lax.fori_loop(0, 30, lambda _, bounds: halve(bounds), (everything, nothing))
+    return jnp.where(mass >= threshold(low), mass, 0.0)
+
+
+def _sum(x: jax.Array) -> jax.Array:
+    """Sum over the last axis, by columns of a square first: XLA on CPU vectorises that, and not a sum along a row."""
+    return _square(x.astype(jnp.float32)).sum(-2).sum(-1)
+
+
+def _square(x: jax.Array) -> jax.Array:
+    """``[..., V]`` as ``[..., S, S]``, S the root of V rounded up, zeros behind."""
+    size = math.isqrt(x.shape[-1] - 1) + 1
+    padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, size * size - x.shape[-1])])
+    return padded.reshape(*x.shape[:-1], size, size)
 
 
 def sample(key: jax.Array, logits: jax.Array, sampler: Sampler) -> jax.Array:
@@ -76,16 +107,14 @@ def _inverse_cdf(key: jax.Array, logits: jax.Array) -> jax.Array:
     The Gumbel trick needs V random numbers and 2V logarithms; here it is one exponential a token, about 15 times less
     time on CPU.
     """
-    size = math.isqrt(logits.shape[-1] - 1) + 1  # blocks of about sqrt(V) tokens
-    mass = jnp.exp(logits - logits.max())
-    mass = jnp.pad(mass, (0, size * size - len(mass))).reshape(size, size)
+    mass = _square(jnp.exp(logits - logits.max()))  # blocks of about sqrt(V) tokens
     block_mass = mass.sum(-1)
     block_ends = jnp.cumsum(block_mass)
     u = jax.random.uniform(key) * block_ends[-1]
     block = _first_beyond(u, block_ends, block_mass)
     u -= jnp.where(block > 0, block_ends[block - 1], 0.0)
     inside = _first_beyond(u, jnp.cumsum(mass[block]), mass[block])
-    return (block * size + inside).astype(jnp.int32)
+    return (block * len(mass) + inside).astype(jnp.int32)
 
 
 def _first_beyond(u: jax.Array, ends: jax.Array, mass: jax.Array) -> jax.Array:
