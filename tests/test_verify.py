@@ -209,7 +209,12 @@ CASES = [
     ("<think>45-12=33</think>", "33"),
     ("<think>The answer is 33.</think>Done.", "33"),
     ("<think>a 1</think> 2 <think>b 3</think> 4", "4"),
-    ("<think> 45-12=33, 33+21=54 and", "54"),
+    ("<think> 45-12=33, 33+21=54 and", None),
+    ("<think>The answer is 33. Wait", None),
+    ("The answer is 5. <think>or is it 6?", "5"),
+    ("<think>a 1</think> 2 <think>b 3", "2"),
+    ("<think>a 1</think><think>b 3", "1"),
+    ("a thought whose opening was in the prompt: 3 </think> 4", "4"),
     # the last number, its sign, its unit
     ("He has 5 apples and 6 pears, 11 in all.", "11"),
     ("It is -5 degrees.", "-5"),
