@@ -77,26 +77,27 @@ class Lesson:
         sampler: Sampler,
         num_samples: int = 1,
         at_once: bool = False,
+        stop_strings: Sequence[str] = (),
         description: str | None = None,
     ) -> Completions:
-        """:func:`jaxreason.rollout.complete` with the options of the lesson and the stop strings of the prompts' style.
+        """:func:`jaxreason.rollout.complete` with the options of the lesson.
 
         Args:
           texts, key, sampler, num_samples, description: as there.
-          at_once: the prompts ask for the answer alone, which real models may not heed: they get few tokens.
+          at_once: the prompts ask for the answer alone, which a real model may not heed: it gets few tokens.
+          stop_strings: of the shipped models. Other chat models end their turn, and other plain-text models are stopped
+            where they would ask the next question.
 
         Returns:
           The completions, each behind what its prompt began of the model's turn, such as ``<think>``.
         """
-        stop = ("\n\n",)  # the tiny models' texts have no blank lines
+        at_most = self.max_new_tokens
         if self.model.name not in shipped():
-            stop = () if self.tokenizer else ("\nQ:",)  # chat models end their turn; others would ask the next question
-            at_most = AT_ONCE_TOKENS if at_once else self.max_new_tokens
-        else:
-            at_most = self.max_new_tokens
+            stop_strings = () if self.tokenizer else ("\nQ:",)
+            at_most = min(AT_ONCE_TOKENS, at_most) if at_once else at_most
         written = complete(
-            self.model, texts, key, sampler=sampler, max_new_tokens=min(at_most, self.max_new_tokens),
-            num_samples=num_samples, stop_strings=stop, rows=self.rows, description=description,
+            self.model, texts, key, sampler=sampler, max_new_tokens=at_most, num_samples=num_samples,
+            stop_strings=stop_strings, rows=self.rows, description=description,
         )  # fmt: skip
         begun = map(prompts.opening, texts)
         return written._replace(texts=[[b + t for t in row] for b, row in zip(begun, written.texts, strict=True)])

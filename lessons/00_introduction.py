@@ -67,6 +67,7 @@ for name, (prompt, sampler, n) in METHODS.items():
         sampler=sampler,
         num_samples=n,
         at_once=name == "direct answer",
+        stop_strings=("\n\n",),
     )
     [answers] = read_answers(written.texts, [problem.gold])
     winner = int(vote.majority(answer_ids([answers]))[0])
@@ -89,7 +90,7 @@ correct, intervals = {}, {}
 for name, (prompt, sampler, n) in METHODS.items():
     written = run.complete(
         [prompt(p.question, run.tokenizer) for p in problems], jax.random.fold_in(run.key, n), sampler=sampler,
-        num_samples=n, at_once=name == "direct answer", description=name,
+        num_samples=n, at_once=name == "direct answer", stop_strings=("\n\n",), description=name,
     )  # fmt: skip
     hits = grade(written.texts, golds)
     ids = answer_ids(read_answers(written.texts, golds))

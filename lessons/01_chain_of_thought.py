@@ -86,7 +86,9 @@ print(list(PROMPTS.values())[-1][0])
 
 # %%
 completions = {
-    name: run.complete(texts, run.key, sampler=GREEDY, at_once=name.endswith("direct"), description=name)
+    name: run.complete(
+        texts, run.key, sampler=GREEDY, at_once=name.endswith("direct"), stop_strings=("\n\n",), description=name
+    )
     for name, texts in PROMPTS.items()
 }
 correct = {name: grade(c.texts, golds)[:, 0] for name, c in completions.items()}
