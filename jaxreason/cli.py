@@ -11,8 +11,8 @@ import tyro
 
 from jaxreason import prompts
 from jaxreason.errors import InputError
-from jaxreason.lesson import clean_exit
-from jaxreason.models.hf import load_model
+from jaxreason.lesson import chain_length, clean_exit
+from jaxreason.models.hf import default_dtype, load_model
 from jaxreason.rollout import complete
 from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.verify import answer_ids, extract_answer
@@ -25,7 +25,8 @@ def solve(
     model: str = "tiny",
     samples: int = 32,
     temperature: float = 0.7,
-    max_new_tokens: int = 96,
+    max_new_tokens: int | None = None,
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     seed: int = 0,
 ) -> None:
     """Answer a question.
@@ -36,31 +37,36 @@ def solve(
       model: a shipped model, a directory, a .gguf file, or a Hugging Face id.
       samples: chains to vote over.
       temperature: of the sampled chains.
-      max_new_tokens: longest chain.
+      max_new_tokens: longest chain, by default 96 of shipped models, 512 of others, 2048 if they think.
+      dtype: auto is bfloat16 where the device is fast in it, else float32.
       seed: of the sampling.
     """
     if not question.strip():
         raise InputError("question is empty: expected a problem in words")
-    language_model = load_model(model)
-    prompt = prompts.direct(question) if method == "direct" else prompts.zero_shot_cot(question)
+    if max_new_tokens is not None and max_new_tokens < 1:
+        raise InputError(f"max_new_tokens is {max_new_tokens}: expected at least 1")
+    language_model = load_model(model, default_dtype(model) if dtype == "auto" else dtype)
+    ask = prompts.direct if method == "direct" else prompts.zero_shot_cot
+    prompt = ask(question, language_model.tokenizer)
     voting = method == "majority"
     written = complete(
         language_model,
         [prompt],
         jax.random.key(seed),
         sampler=Sampler(temperature) if voting else GREEDY,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=max_new_tokens or chain_length(language_model),
         num_samples=samples if voting else 1,
     )
-    answers = [extract_answer(text) for text in written.texts[0]]
+    texts = [prompts.opening(prompt) + text for text in written.texts[0]]
+    answers = [extract_answer(text) for text in texts]
     ids = answer_ids([answers])
     outcome = vote(ids)
     winner = int(outcome.winner[0])
     if winner < 0:
-        print(f"{written.texts[0][0].strip()}\n\nno answer found in {len(answers)} chain(s)")
+        print(f"{texts[0].strip()}\n\nno answer found in {len(answers)} chain(s)")
         return
     chosen = ids[0].tolist().index(winner)
-    print(written.texts[0][chosen].strip())
+    print(texts[chosen].strip())
     if voting:
         print(f"\n{answers[chosen]}  ({float(outcome.confidence[0]):.0%} of {samples} chains agree)")
 

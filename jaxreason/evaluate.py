@@ -186,9 +186,12 @@ class Results:
         model: ``{"name": str, "params": int, "sha256": str or None}``.
         seed: the lesson's seed.
         problems: number of held-out problems.
+        settings: what else the figures depend on, such as the task and the dtype.
     """
 
-    def __init__(self, lesson: str, *, model: dict[str, Any], seed: int, problems: int):
+    def __init__(
+        self, lesson: str, *, model: dict[str, Any], seed: int, problems: int, settings: dict[str, Any] | None = None
+    ):
         if set(model) != {"name", "params", "sha256"}:
             raise InputError(f"model has the keys {sorted(model)}: expected name, params and sha256")
         self.header = {
@@ -196,7 +199,7 @@ class Results:
             "model": {**model, "params": int(model["params"])},
             "seed": int(seed),
             "problems": int(problems),
-        }
+        } | ({"settings": dict(settings)} if settings else {})
         self.measurements: list[dict[str, Any]] = []
         self.claims: list[dict[str, Any]] = []
         self._start = time.perf_counter()

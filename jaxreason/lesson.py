@@ -4,16 +4,21 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import jax
 import matplotlib.pyplot as plt
 import tyro
+from transformers import PreTrainedTokenizerBase
 
+from jaxreason import prompts
 from jaxreason.errors import InputError
 from jaxreason.evaluate import Interval, Results
-from jaxreason.models.hf import LanguageModel, load_model
+from jaxreason.models.hf import LanguageModel, default_dtype, load_model, shipped
+from jaxreason.rollout import Completions, complete
+from jaxreason.sampling import Sampler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +26,24 @@ class Options:
     """Options that all lessons take."""
 
     model: str = "tiny"  # a shipped model, a directory, a .gguf file, or a Hugging Face id
+    task: str | None = None  # arithmetic[:LOW-HIGH], gsm8k[:FILE], math500[:FILE] or gym:FAMILY
     problems: int = 500  # number of held-out problems
     seed: int = 0  # of the problems and of the sampling
+    chains: int | None = None  # sampled chains per problem
+    max_new_tokens: int | None = (
+        None  # longest chain; by default 96 of shipped models, 512 of others, 2048 if they think
+    )
+    rows: int | None = (
+        None  # chains decoded at a time, by default 512 of shipped models, 64 of others; fewer save memory
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 where the device is fast in it
+    chat: bool = True  # use the chat template of a model that has one
     out: Path = Path("outputs")  # results and figures go to OUT/NN_name/
     quick: bool = False  # a smoke run on a few problems: seconds, wide intervals
 
 
 QUICK_PROBLEMS = 24
+AT_ONCE_TOKENS = 32  # a real model's direct answer; what is longer is no answer at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +55,52 @@ class Lesson:
     folder: Path
     model: LanguageModel
     key: jax.Array
+    task: str | None
     problems: int
+    chains: int | None
+    max_new_tokens: int
+    rows: int
+    as_measured: bool  # a shipped model on the lesson's own task, which the sizes of effects in its claims are about
     results: Results
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """For the prompts: the tokenizer of a chat model; None where they are plain text."""
+        chat = self.options.chat and prompts.has_template(self.model.tokenizer)
+        return self.model.tokenizer if chat else None
+
+    def complete(
+        self,
+        texts: Sequence[str],
+        key: jax.Array,
+        *,
+        sampler: Sampler,
+        num_samples: int = 1,
+        at_once: bool = False,
+        stop_strings: Sequence[str] = (),
+        description: str | None = None,
+    ) -> Completions:
+        """:func:`jaxreason.rollout.complete` with the options of the lesson.
+
+        Args:
+          texts, key, sampler, num_samples, description: as there.
+          at_once: the prompts ask for the answer alone, which a real model may not heed: it gets few tokens.
+          stop_strings: of the shipped models. Other chat models end their turn, and other plain-text models are stopped
+            where they would ask the next question.
+
+        Returns:
+          The completions, each behind what its prompt began of the model's turn, such as ``<think>``.
+        """
+        at_most = self.max_new_tokens
+        if self.model.name not in shipped():
+            stop_strings = () if self.tokenizer else ("\nQ:",)
+            at_most = min(AT_ONCE_TOKENS, at_most) if at_once else at_most
+        written = complete(
+            self.model, texts, key, sampler=sampler, max_new_tokens=at_most, num_samples=num_samples,
+            stop_strings=stop_strings, rows=self.rows, description=description,
+        )  # fmt: skip
+        begun = map(prompts.opening, texts)
+        return written._replace(texts=[[b + t for t in row] for b, row in zip(begun, written.texts, strict=True)])
 
     def figure(self, figure: plt.Figure, name: str) -> None:
         """Saves ``OUT/NN_name/name.png``; a notebook shows it as well."""
@@ -66,29 +126,42 @@ def in_notebook() -> bool:
     return "ipykernel" in sys.modules
 
 
-def start(name: str, problems: int = 500) -> Lesson:
+def start(name: str, problems: int = 500, task: str | None = None, chains: int | None = None) -> Lesson:
     """Reads the command line, loads the model, makes the output folder.
+
+    Args:
+      name: of the lesson and its folder.
+      problems, task, chains: defaults of the options; without a task or chains the lesson has no such option.
 
     Bad input ends the program with one line and exit status 2; in a notebook, where there is no command line, it raises.
 
     Raises:
       InputError: in a notebook only.
     """
-    defaults = Options(problems=problems)
+    defaults = Options(problems=problems, task=task, chains=chains)
     options = (
         defaults if in_notebook() else tyro.cli(Options, default=defaults, prog=name, description=f"Lesson {name}")
     )
     if in_notebook():
-        return _start(name, options)
+        return _start(name, options, defaults)
     plt.switch_backend("agg")
+    sys.excepthook = _excepthook
     with clean_exit():
-        return _start(name, options)
+        return _start(name, options, defaults)
 
 
-def _start(name: str, options: Options) -> Lesson:
+def _start(name: str, options: Options, defaults: Options) -> Lesson:
     if options.problems < 1:
         raise InputError(f"--problems is {options.problems}: expected at least 1")
-    model = load_model(options.model)
+    for option in ("task", "chains"):
+        if getattr(options, option) is not None and getattr(defaults, option) is None:
+            raise InputError(
+                f"--{option} is {getattr(options, option)!r}: this lesson has no such option, leave it out"
+            )
+    for option in ("chains", "max_new_tokens", "rows"):
+        if (value := getattr(options, option)) is not None and value < 1:
+            raise InputError(f"--{option.replace('_', '-')} is {value}: expected at least 1")
+    model = load_model(options.model, default_dtype(options.model) if options.dtype == "auto" else options.dtype)
     folder = options.out / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,9 +174,27 @@ def _start(name: str, options: Options) -> Lesson:
         ) from error
     count = min(options.problems, QUICK_PROBLEMS) if options.quick else options.problems
     identity = {"name": model.name, "params": model.num_params, "sha256": model.sha256}
-    results = Results(name, model=identity, seed=options.seed, problems=count)
-    print(f"lesson {name}: {count} held-out problems, model {model.name} ({model.num_params:,} parameters), {device()}")
-    return Lesson(name, options, folder, model, jax.random.key(options.seed), count, results)
+    length = options.max_new_tokens or chain_length(model)
+    dtype = jax.tree.leaves(model.params)[0].dtype.name
+    settings = {"task": options.task, "dtype": dtype, "chains": options.chains, "max_new_tokens": length}
+    settings["chat"] = options.chat and prompts.has_template(model.tokenizer)
+    results = Results(name, model=identity, seed=options.seed, problems=count, settings=settings)
+    of_task = f" of {options.task}" if options.task else ""
+    print(f"lesson {name}: {count} held-out problems{of_task}, model {model.name} ({model.num_params:,} parameters, {dtype}), "
+          f"{device()}")  # fmt: skip
+    rows = options.rows or (512 if model.name in shipped() else 64)
+    key = jax.random.key(options.seed)
+    as_measured = model.name in shipped() and options.task == defaults.task
+    return Lesson(
+        name, options, folder, model, key, options.task, count, options.chains, length, rows, as_measured, results
+    )
+
+
+def chain_length(model: LanguageModel) -> int:
+    """Tokens that a chain of thought may take by default: 96 of the shipped models, 512 of others, 2048 where they think."""
+    if model.name in shipped():
+        return 96
+    return 2048 if prompts.thinks(model.tokenizer) else 512
 
 
 def device() -> str:
@@ -113,6 +204,15 @@ def device() -> str:
     memory = f", {stats['bytes_limit'] / 2**30:.0f} GiB each" if "bytes_limit" in stats else ""
     cores = f", {os.cpu_count()} cores" if first.platform == "cpu" else ""
     return f"{jax.device_count()} x {first.device_kind}{memory}{cores}, jax {jax.__version__}"
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, traceback) -> None:
+    """For the body of a script, which no context manager surrounds."""
+    if not isinstance(error, InputError | KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    with clean_exit():
+        raise error
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm.auto import tqdm
 
 from jaxreason.models.decoder import DecoderConfig, Params, hidden_states, output_head
 from jaxreason.models.hf import LanguageModel
@@ -39,8 +40,10 @@ def token_logprobs(
     return jnp.pad(scores.reshape(tokens.shape[0], -1), ((0, 0), (1, 0)))
 
 
-def text_logprobs(model: LanguageModel, prompts: list[str], completions: list[str]) -> np.ndarray:
-    """log p(completion, end of text | prompt) of each pair, float32 ``[G]``, in nats."""
+def text_logprobs(
+    model: LanguageModel, prompts: list[str], completions: list[str], description: str | None = None
+) -> np.ndarray:
+    """log p(completion, end of text | prompt) of each pair, float32 ``[G]``, in nats; a description shows a progress bar."""
     tokenizer = model.tokenizer
     encoded = encode_prompts(tokenizer, prompts, model.cfg.max_position_embeddings)
     heads = [ids.tolist() for ids in encoded]
@@ -56,7 +59,7 @@ def text_logprobs(model: LanguageModel, prompts: list[str], completions: list[st
     scores = np.concatenate(
         [
             token_logprobs(model.params, tokens[i : i + 64], positions[i : i + 64], real[i : i + 64], cfg=model.cfg)
-            for i in range(0, len(tokens), 64)
+            for i in tqdm(range(0, len(tokens), 64), desc=description, disable=description is None)
         ]
     )
     return (scores * scored).sum(-1)

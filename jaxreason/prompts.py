@@ -1,6 +1,7 @@
 """Prompts: the same question asked so that the model answers at once, or thinks first.
 
-Every function maps a question to the text the model continues. The tiny models were trained on exactly these.
+Every function maps a question to the text the model continues. Without a tokenizer that is plain text, on exactly which the
+tiny models were trained. Given the tokenizer of a chat model, the model's own chat template writes it.
 """
 
 from collections.abc import Sequence
@@ -11,33 +12,62 @@ from jaxreason.errors import InputError, one_line
 
 STEP_BY_STEP = "Let's think step by step."
 WAIT = "Wait"
+THINK, END_OF_THOUGHT = "<think>", "</think>"
+
+# To chat models, which are told what tiny models and examples know.
+AT_ONCE = "Give only the final answer, without any working."
+THE_ANSWER_IS = "The answer is"
+AT_THE_END = f'At the end, write "{THE_ANSWER_IS}" and the answer.'
 
 
-def direct(question: str) -> str:
-    """Ask for the answer alone; the completion is `` 54``."""
-    return f"Q: {question}\nAnswer:"
+def direct(question: str, tokenizer: PreTrainedTokenizerBase | None = None) -> str:
+    """Ask for the answer alone; the completion is `` 54``.
+
+    A chat model is told to give nothing else, does not think, and finds its turn begun: ``The answer is``. Left to itself it
+    would often explain first, and this prompt is to measure what it knows without.
+    """
+    if not has_template(tokenizer):
+        return f"Q: {question}\nAnswer:"
+    return _thoughtless(chat(tokenizer, f"{question}\n\n{AT_ONCE}", enable_thinking=False)) + THE_ANSWER_IS
 
 
-def zero_shot_cot(question: str) -> str:
-    """Ask for reasoning with the trigger of Kojima et al. 2022, section 3; the completion is lines, then ``#### 54``."""
-    return f"Q: {question}\n{STEP_BY_STEP}\n"
+def zero_shot_cot(question: str, tokenizer: PreTrainedTokenizerBase | None = None) -> str:
+    """Ask for reasoning with the trigger of Kojima et al. 2022, section 3; the completion is lines, then ``#### 54``.
+
+    A chat model is asked to end with ``The answer is 54``; one that thinks between ``<think>`` tags does so.
+    """
+    if not has_template(tokenizer):
+        return f"Q: {question}\n{STEP_BY_STEP}\n"
+    return chat(tokenizer, f"{question}\n\n{STEP_BY_STEP} {AT_THE_END}")
 
 
-def few_shot(question: str, examples: Sequence[tuple[str, str]]) -> str:
+def few_shot(
+    question: str, examples: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase | None = None
+) -> str:
     """Worked examples ``(question, answer text)``, then the question (Brown et al. 2020; with reasoning, Wei et al. 2022).
 
-    The prompt names no style: whether the model answers at once or reasons is read off the examples.
+    The prompt names no style: whether the model answers at once or reasons is read off the examples. For a chat model they
+    are turns of the conversation, and it does not think beside them.
     """
-    return "".join(f"Q: {q}\nA:{a}\n\n" for q, a in examples) + f"Q: {question}\nA:"
+    if not has_template(tokenizer):
+        return "".join(f"Q: {q}\nA:{a}\n\n" for q, a in examples) + f"Q: {question}\nA:"
+    return _thoughtless(chat(tokenizer, question, examples=examples, enable_thinking=False))
 
 
-def chat(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None = None, **options) -> str:
+def chat(
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    system: str | None = None,
+    examples: Sequence[tuple[str, str]] = (),
+    **options,
+) -> str:
     """Ask a chat model, in the format it was tuned on; the text ends where its answer begins.
 
     Args:
       tokenizer: of the model; its chat template writes the text.
       question: the user's turn.
       system: the system's turn; None leaves it to the template, which may have a default.
+      examples: earlier turns, of the user and of the model.
       options: what the template understands beside, for instance ``enable_thinking=False`` for Qwen3.
 
     Raises:
@@ -48,23 +78,49 @@ def chat(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None =
             f"the tokenizer of {tokenizer.name_or_path!r} has no chat template: use an instruct model, or a plain prompt "
             "such as zero_shot_cot"
         )
-    turns = [] if system is None else [{"role": "system", "content": system}]
-    turns.append({"role": "user", "content": question})
+    turns = [] if system is None else [("system", system)]
+    for asked, answered in examples:
+        turns += [("user", asked), ("assistant", answered)]
+    messages = [{"role": role, "content": content} for role, content in [*turns, ("user", question)]]
     try:
-        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **options)
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options)
     except Exception as error:  # templates are programs: they raise what they like
         raise InputError(
             f"the chat template of {tokenizer.name_or_path!r} cannot write this ({one_line(error)})"
         ) from error
 
 
-def direct_answer(answer: int | str) -> str:
+def has_template(tokenizer: PreTrainedTokenizerBase | None) -> bool:
+    """Whether there is a tokenizer, of a chat model."""
+    return tokenizer is not None and bool(tokenizer.chat_template)
+
+
+def thinks(tokenizer: PreTrainedTokenizerBase | None) -> bool:
+    """Whether the chat template is of a model that thinks between ``<think>`` tags before it answers."""
+    return has_template(tokenizer) and THINK in str(tokenizer.chat_template)
+
+
+def opening(prompt: str) -> str:
+    """How a prompt begins the model's turn, to be read with the completion: a ``<think>``, ``The answer is``, or nothing."""
+    if prompt.rstrip().endswith(THINK):
+        return f"{THINK}\n"
+    return THE_ANSWER_IS if prompt.endswith(THE_ANSWER_IS) else ""
+
+
+def _thoughtless(prompt: str) -> str:
+    """Closes the thought that some templates open whatever they are told (DeepSeek-R1)."""
+    return f"{prompt.rstrip()}\n\n{END_OF_THOUGHT}\n\n" if prompt.rstrip().endswith(THINK) else prompt
+
+
+def direct_answer(answer: int | str, tokenizer: PreTrainedTokenizerBase | None = None) -> str:
     """How an example states an answer at once."""
-    return f" {answer}"
+    return f"{THE_ANSWER_IS} {answer}." if has_template(tokenizer) else f" {answer}"
 
 
-def cot_answer(lines: Sequence[str], answer: int | str) -> str:
-    """How an example reasons: one step a line, then the answer behind ``####`` (the format of GSM8K)."""
+def cot_answer(lines: Sequence[str], answer: int | str, tokenizer: PreTrainedTokenizerBase | None = None) -> str:
+    """How an example reasons: one step a line, then the answer, in plain text behind ``####`` (the format of GSM8K)."""
+    if has_template(tokenizer):
+        return "\n".join([*lines, direct_answer(answer, tokenizer)])
     return "\n" + chain(lines, answer)
 
 

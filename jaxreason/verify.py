@@ -12,28 +12,28 @@ import itertools
 import math
 import numbers
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
 
 from jaxreason.errors import InputError
+from jaxreason.notation import DECIMAL, plain, to_ascii
 from jaxreason.symbolic import same_mathematics
+
+Gold = str | int | float | Callable[[str], bool]  # the right answer, or a judge of any answer
 
 _SPAN = 500  # characters of an answer that are read; no real answer is longer
 _TRIES = 16  # statements tried, from the end
 _MAX_EXPONENT = 400  # covers every float; Fraction("1e999999999") would fill the memory
 _DIGITS = "0123456789"
 
-# Numbers. Possessive quantifiers (`++`, Python 3.11) keep the patterns free of backtracking.
-_INT = r"(?:\d{1,3}(?:,\d{3})++(?!\d)|\d++)"  # 1,234 or 1234
-_DECIMAL = rf"(?:{_INT}(?:\.\d++)?+|(?<![\w.])\.\d++)(?:[eE][+-]?\d++(?!\w))?+"  # .5  1,234.50  1.5e3
-# A minus is a sign unless an operand stands before it: "80-25", "80 - 25", "80 -25" subtract, "is -5" not.
+# Numbers. A minus is a sign unless an operand stands before it: "80-25", "80 - 25", "80 -25" subtract, "is -5" not.
 _SIGN = r"(?<![\w.)\]}%-])(?<![\d)\]}%]\s)-|(?<==)\s?-\s?|(?<==\s)-\s?"
 _NUMBER = re.compile(
     rf"(?P<sign>{_SIGN})?+(?:(?P<whole>\d++)\s(?=\d++/\d))?+"
-    rf"(?P<top>{_DECIMAL})(?:\s?/\s?(?P<bottom>-?{_DECIMAL}))?+(?:\s?%)?+",
+    rf"(?P<top>{DECIMAL})(?:\s?/\s?(?P<bottom>-?{DECIMAL}))?+(?:\s?%)?+",
     re.ASCII,
 )
 # Words after a number are its unit unless they are mathematics: "5 cm^2", "60 miles per hour", "3rd".
@@ -45,91 +45,6 @@ _UNIT = re.compile(
 )
 _CANONICAL = re.compile(r"-?\d{1,1000}(?:\.\d{1,1000}|/[1-9]\d{0,999})?", re.ASCII)
 _WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{3,}")  # prose: no LaTeX command and no product of variables
-
-_CHARACTERS = {
-    "−": "-",
-    "–": "-",
-    "﹣": "-",
-    "－": "-",
-    "×": "*",
-    "·": "*",
-    "≈": "=",
-    "％": "%",
-    "，": ",",
-    "．": ".",
-    "。": ". ",
-    "：": ":",
-    "²": "^2",
-    "³": "^3",
-    "½": " 1/2",
-    "¼": " 1/4",
-    "¾": " 3/4",
-    "⅓": " 1/3",
-    "⅔": " 2/3",
-    "⁄": "/",
-    "°": "",
-    "\0": "",
-    "\u200b": "",
-    "\ufeff": "",
-    "\u00a0": "\\,",
-    "\u2009": "\\,",
-    "\u202f": "\\,",
-} | {chr(0xFF10 + i): digit for i, digit in enumerate(_DIGITS)}  # the full-width digits
-_REWRITES = [
-    (re.compile(pattern), new)
-    for pattern, new in [
-        (r"<<[^<>]*>>", ""),  # GSM8K's calculator marks
-        (r"</?\|?[A-Za-z_]\w*\|?>", " "),  # <|im_end|>, </s>, <answer>
-        (r"\\(?:left|right|displaystyle|boxed|fbox)(?![A-Za-z])|\\!", ""),
-        (r"\{,\}", ","),
-        (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),  # a thin space between thousands
-        (r"\\[,;: ]|\\q?quad(?![A-Za-z])|~|\\[()\[\]]|\*\*|`", " "),
-        (r"\\(?=[$%#&])", ""),
-        (r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf|it)|mbox|operatorname)\s?\{([^{}]*)\}", r" \1 "),
-        (r"\^\s?\{?\s?\\circ\s?\}?", ""),
-        (r"\\(?:times|cdot)(?![A-Za-z])", "*"),
-        (r"\\approx(?![A-Za-z])", "="),
-        (r"[$€£¥₹]", ""),
-        (r"(?<=\d)\s?[x*]\s?10\s?\^\s?\{?\s?([+-]?\d+)\s?\}?", r"e\1"),
-        (r"(?i)\bnegative (?=\d)", "-"),
-        *(
-            (rf"(?i)(?<=\d)\s?{word}\b", power)
-            for word, power in {
-                "hundred": "e2",
-                "thousand": "e3",
-                "million": "e6",
-                "billion": "e9",
-                "trillion": "e12",
-            }.items()
-        ),
-    ]
-]
-_FRACTION = re.compile(r"\\[dtc]?frac\s?(\{[^{}]*\}|\d)\s?(\{[^{}]*\}|\d)")
-
-
-def _ascii(text: str) -> str:
-    for old, new in _CHARACTERS.items():  # on long texts faster than str.translate
-        text = text.replace(old, new)
-    return text
-
-
-def _plain_fraction(match: re.Match) -> str:
-    top, bottom = (part.strip("{} ") for part in match.groups())
-    simple = all(re.fullmatch(rf"-?{_DECIMAL}", part) for part in (top, bottom))
-    fraction = f"{top}/{bottom}" if simple else f"({top})/({bottom})"
-    if re.match(r"\\[a-z]|[A-Za-z(](?![A-Za-z])", match.string[match.end() :]):
-        return f"({fraction})"  # \frac{1}{2}x
-    mixed = match.string[: match.start()][-1:].isdigit()  # 1\frac{1}{2} is one and a half
-    return " " + fraction if mixed else fraction
-
-
-def _plain(text: str) -> str:
-    """A window of text without LaTeX, markdown, currency signs and special tokens."""
-    for pattern, new in _REWRITES:
-        text = pattern.sub(new, text)
-    for _ in range(3):  # fractions of fractions, innermost first
-        text = _FRACTION.sub(_plain_fraction, text)
-    return text
 
 
 def _number(match: re.Match) -> str:
@@ -157,7 +72,7 @@ def _canonical(text: str) -> str | None:
     """Canonical string of a text that *as a whole* is one answer, such as a box's content; None if empty."""
     if len(text) > _SPAN:
         return text  # too long to be read: kept, and compared, as it stands
-    text = _plain(_ascii(text)).strip().strip("*_\"'").lstrip(",;:").rstrip(".,;: ").strip()
+    text = plain(to_ascii(text)).strip().strip("*_\"'").lstrip(",;:").rstrip(".,;: ").strip()
     if not re.search(r"[,;]\s|\b(?:or|and)\b", text):  # x = 5 is 5, 45-12=33 is 33; but not x=1, y=2
         text = re.split(r"(?<![<>!\\])=", text)[-1].strip() or text
     text = re.sub(r"^(?:USD?|EUR|GBP|INR|Rs\.?)\s?(?=[\d-])", "", text)
@@ -192,7 +107,7 @@ def _stated(text: str, header: bool = False) -> tuple[str | None, bool]:
     whole reasoning, so there a number has to stand alone, with a short unit."""
     if (maths := _MATHS.match(text)) and not re.search(r"[A-Za-z]{3,} [a-z]{2,}", maths[0]):
         return _canonical(maths[maths.lastindex]), True
-    line = _plain(text.lstrip(" \n\t:=*_\"'`#").partition("\n")[0]).strip()
+    line = plain(text.lstrip(" \n\t:=*_\"'`#").partition("\n")[0]).strip()
     clause = _CLAUSE.split(line, maxsplit=1)[0]
     if match := _NUMBER.match(clause, _HEDGE.match(clause).end()):
         follows = clause[match.end() :]
@@ -234,7 +149,7 @@ def _phrase(window: str, final: bool) -> tuple[str | None, bool]:
     rest, header = window[match.end() :], match["header"] is not None
     answer, sure = _stated(rest, header)
     if answer is None and not header:  # "the answer is that he has 42 apples"
-        return _last_number(re.split(r"[.!?]\s|\n", _plain(rest).strip(), maxsplit=1)[0]), True
+        return _last_number(re.split(r"[.!?]\s|\n", plain(rest).strip(), maxsplit=1)[0]), True
     return answer, sure
 
 
@@ -277,7 +192,7 @@ def _extract(text: str) -> str | None:
     start = max(last_digit + 1 - _SPAN, 0)
     tail = text[start : last_digit + 50] if last_digit >= 0 else ""
     whole = _expression(text.strip()) if position < 0 else None
-    return weak or whole or _last_number(_plain(tail.lstrip(_DIGITS) if start else tail))
+    return weak or whole or _last_number(plain(tail.lstrip(_DIGITS) if start else tail))
 
 
 def extract_answer(text: str) -> str | None:
@@ -285,7 +200,8 @@ def extract_answer(text: str) -> str | None:
 
     Precedence, the first rule that finds something:
 
-    1. what follows the last ``</think>``; only where no answer is there, what precedes it. Within that:
+    1. what follows the last ``</think>``; only where no answer is there, what precedes it. A ``<think>`` that is never
+       closed is a thought under way: nothing behind it is stated. Within that:
     2. the *last* of ``\boxed{...}``, ``#### x``, "the answer is x" / "answer: x" / "final answer" /
        ``<answer>x</answer>``, whatever its kind; an empty or unclosed one is skipped
     3. "the answer is Paris": a word, where no number follows (nor precedes, if it is in lower case)
@@ -305,8 +221,54 @@ def extract_answer(text: str) -> str | None:
     """
     if not isinstance(text, str):
         raise InputError(f"text is {type(text).__name__}: expected a string, decode the tokens first")
-    thought, _, answer = _ascii(text).rpartition("</think>")
+    thought, answer = _thought_and_answer(to_ascii(text))
     return _extract(answer) or _extract(thought)
+
+
+def _thought_and_answer(text: str) -> tuple[str, str]:
+    """What stands before and after the last ``</think>``, the answer cut where another block opens and stays open."""
+    thought, _, answer = text.rpartition("</think>")
+    return thought, answer.partition("<think>")[0]
+
+
+def final_text(text: str) -> str | None:
+    """The last answer stated in a text word for word, for answers such as lists and grids; None where there is none.
+
+    Of what follows the last ``</think>``, the first rule that finds something:
+
+    1. the last ``<answer>...</answer>``
+    2. all that follows the last ``####``
+    3. the line, or lines, behind the last "answer is" or "answer:"
+    4. the last paragraph, if it is short; of a longer text what `extract_answer` reads.
+
+    Where that is a number in words of its own ("$1,692", "7 apples"), the number.
+    """
+    _, said = _thought_and_answer(text)
+    said = said[-20 * _SPAN :]
+    tags = re.findall(r"<answer>(.*?)</answer>", said, re.DOTALL)
+    phrases = list(re.finditer(r"(?i)answer(?: is|:)[ *:]*", said))
+    if tags:
+        found = tags[-1]
+    elif "####" in said:
+        found = said.rpartition("####")[2]
+    elif phrases:
+        found = said[phrases[-1].end() :]
+        lines = "\n\n" if found.startswith("\n") else "\n"  # a grid begins on a line of its own
+        found = found.strip().partition(lines)[0].rstrip(".*")
+    else:
+        found = said.strip().rpartition("\n\n")[2]
+        if len(found) > 60:
+            return extract_answer(text)
+    found = found.strip()
+    number = _canonical(found) or ""
+    if re.search(r"[A-Za-z$,%]", found) and re.fullmatch(r"-?\d+(?:\.\d+)?", number):
+        return number
+    return found or None
+
+
+def read_answer(text: str, gold: Gold) -> str | None:
+    """The answer a text states: word for word where the gold answer is a judge, else in canonical form."""
+    return final_text(text) if callable(gold) else extract_answer(text)
 
 
 def _value(answer: str) -> Fraction | str:
@@ -323,7 +285,7 @@ def _answer(text: str) -> str | None:
     return extract_answer(text) or _canonical(text)
 
 
-def is_correct(text_or_answer: str | None, gold: str | int | float) -> bool:
+def is_correct(text_or_answer: str | None, gold: Gold) -> bool:
     r"""Whether a model's text, or an answer already extracted from it, has the gold value.
 
     Numbers are compared exactly, as rationals: 0.5 == 1/2 == .50, but 0.333 is not 1/3. Anything else is
@@ -333,9 +295,13 @@ def is_correct(text_or_answer: str | None, gold: str | int | float) -> bool:
     Percent: the sign is dropped, so "50%" equals a gold of "50" or "50%" and not 0.5. A question that asks
     for a percentage states its gold in percent, as GSM8K does; as 0.5 too, one answer would fit two golds.
 
-    `gold` is a number, an answer, or a whole solution (read by the same rules). None is never correct.
+    `gold` is a number, an answer, or a whole solution (read by the same rules); or a function that judges the
+    answer read by `final_text`, for tasks with many right answers. None is never correct.
     Raises `InputError` where `gold` is empty, not finite, or neither text nor a number.
     """
+    if callable(gold):
+        answer = final_text(text_or_answer) if text_or_answer else None
+        return answer is not None and bool(gold(answer))
     target = None
     if isinstance(gold, str):
         target = _value(stated) if (stated := _answer(gold)) else None
@@ -363,6 +329,11 @@ def is_correct(text_or_answer: str | None, gold: str | int | float) -> bool:
     return same_mathematics(answer, stated)
 
 
+def read_answers(texts: Sequence[Sequence[str]], golds: Sequence[Gold]) -> list[list[str | None]]:
+    """`read_answer` of N texts for each of G problems: what `answer_ids` numbers."""
+    return [[read_answer(text, gold) for text in group] for group, gold in zip(texts, golds, strict=True)]
+
+
 def answer_ids(answers: Sequence[Sequence[str | None]]) -> np.ndarray:
     """Answers as small integers for the votes: equal values ("0.5" and "1/2") share an id within their group.
 
@@ -381,7 +352,7 @@ def answer_ids(answers: Sequence[Sequence[str | None]]) -> np.ndarray:
     return ids
 
 
-def grade(texts: Sequence[Sequence[str]], golds: Sequence[str | int | float]) -> np.ndarray:
+def grade(texts: Sequence[Sequence[str]], golds: Sequence[Gold]) -> np.ndarray:
     """Which of N texts for each of G problems are right: bool [G, N], for one gold answer a problem."""
     return np.array([[is_correct(text, gold) for text in group] for group, gold in zip(texts, golds, strict=True)])
 

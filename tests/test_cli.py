@@ -101,7 +101,7 @@ def test_a_lesson_writes_its_results(monkeypatch, capsys, tmp_path):
     assert generate._cache_size() - compiled_before <= 8
     record = json.loads((tmp_path / "00_introduction" / "results.json").read_text())
     assert list(record) == [
-        "lesson", "model", "seed", "problems", "device", "versions", "seconds", "measurements", "claims",
+        "lesson", "model", "seed", "problems", "settings", "device", "versions", "seconds", "measurements", "claims",
     ]  # fmt: skip
     assert record["problems"] == 24
     assert {"name", "params", "sha256"} == set(record["model"])

@@ -5,6 +5,7 @@ import pytest
 
 from jaxreason import prompts
 from jaxreason.errors import InputError
+from jaxreason.verify import extract_answer
 
 QUESTION = "Tom has 5 apples. Tom buys 2 more. How many apples are left?"
 
@@ -101,6 +102,52 @@ def test_chat_is_written_by_the_template(chat_tokenizer):
     assert prompts.chat(chat_tokenizer, "Why?") == "<user>Why?<assistant>"
     assert prompts.chat(chat_tokenizer, "Why?", system="Be brief.") == "<system>Be brief.<user>Why?<assistant>"
     assert prompts.chat(chat_tokenizer, "Why?", enable_thinking=False) == "<user>Why?<assistant><think></think>"
+
+
+def test_prompts_for_a_chat_model_go_through_its_template(chat_tokenizer):
+    end = "<assistant><think></think>"  # this template knows enable_thinking
+    assert prompts.direct("Why?", chat_tokenizer) == f"<user>Why?\n\n{prompts.AT_ONCE}{end}The answer is"
+    asked = f"Why?\n\nLet's think step by step. {prompts.AT_THE_END}"
+    assert prompts.zero_shot_cot("Why?", chat_tokenizer) == f"<user>{asked}<assistant>"  # free to think
+    examples = [
+        ("a?", prompts.cot_answer(["1+2=3"], 3, chat_tokenizer)),
+        ("b?", prompts.direct_answer(4, chat_tokenizer)),
+    ]
+    assert prompts.few_shot("c?", examples, chat_tokenizer) == (
+        f"<user>a?<assistant>1+2=3\nThe answer is 3.<user>b?<assistant>The answer is 4.<user>c?{end}"
+    )
+
+
+def test_without_a_template_a_tokenizer_changes_nothing(recipe):
+    plain = recipe.build_tokenizer(["Tom"])
+    assert not prompts.has_template(plain) and not prompts.has_template(None)
+    for ask in (
+        prompts.direct,
+        prompts.zero_shot_cot,
+        lambda *args: prompts.few_shot(args[0], [("a", " b")], *args[1:]),
+    ):
+        assert ask(QUESTION, plain) == ask(QUESTION, None) == ask(QUESTION)
+    assert prompts.direct_answer(3, plain) == " 3" and prompts.cot_answer(["x"], 3, plain) == "\nx\n#### 3"
+
+
+def test_a_thought_that_the_template_opens(chat_tokenizer):
+    """As DeepSeek-R1's: closed where the answer is asked for at once, and read with the completion where it is not."""
+    assert prompts.thinks(chat_tokenizer)  # its template has the tags
+    chat_tokenizer.chat_template = "{% for m in messages %}[{{ m.content }}]{% endfor %}<think>\n"
+    assert prompts.direct("Why?", chat_tokenizer).endswith("<think>\n\n</think>\n\nThe answer is")
+    assert prompts.few_shot("Why?", [("a", "b")], chat_tokenizer) == "[a][b][Why?]<think>\n\n</think>\n\n"
+    thinking = prompts.zero_shot_cot("Why?", chat_tokenizer)
+    assert thinking.endswith("<think>\n") and prompts.opening(thinking) == "<think>\n"
+    unfinished, finished = "so 5, no, 6", "so 5</think>It is 6."
+    assert extract_answer(prompts.opening(thinking) + unfinished) is None
+    assert extract_answer(prompts.opening(thinking) + finished) == "6"
+    chat_tokenizer.chat_template = "{% for m in messages %}[{{ m.content }}]{% endfor %}"
+    assert not prompts.thinks(chat_tokenizer)
+
+
+def test_what_a_prompt_begins_of_the_answer(chat_tokenizer):
+    assert prompts.opening(prompts.direct("Why?", chat_tokenizer)) == "The answer is"
+    assert prompts.opening(prompts.direct("Why?")) == prompts.opening(prompts.zero_shot_cot("Is <think> a tag?")) == ""
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,12 @@ PACKAGE = Path(__file__).parent.parent / "jaxreason"
 # The way data travels; a module imports only from lines above its own.
 ORDER = [
     "errors",
+    "tasks.problem",
     "tasks.arithmetic",
     "tasks.game24",
     "tasks.gsm8k",
+    "tasks.math500",
+    "tasks.gym",
     "prompts",
     "tokens",
     "models.decoder",
@@ -26,6 +29,7 @@ ORDER = [
     "budget",
     "logprobs",
     "symbolic",
+    "notation",
     "verify",
     "vote",
     "tree_of_thoughts",

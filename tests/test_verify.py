@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxreason.errors import InputError
-from jaxreason.verify import answer_ids, extract_answer, is_correct
+from jaxreason.verify import answer_ids, extract_answer, final_text, grade, is_correct, read_answers
 
 has_math_verify = importlib.util.find_spec("math_verify") is not None
 
@@ -209,7 +209,12 @@ CASES = [
     ("<think>45-12=33</think>", "33"),
     ("<think>The answer is 33.</think>Done.", "33"),
     ("<think>a 1</think> 2 <think>b 3</think> 4", "4"),
-    ("<think> 45-12=33, 33+21=54 and", "54"),
+    ("<think> 45-12=33, 33+21=54 and", None),
+    ("<think>The answer is 33. Wait", None),
+    ("The answer is 5. <think>or is it 6?", "5"),
+    ("<think>a 1</think> 2 <think>b 3", "2"),
+    ("<think>a 1</think><think>b 3", "1"),
+    ("a thought whose opening was in the prompt: 3 </think> 4", "4"),
     # the last number, its sign, its unit
     ("He has 5 apples and 6 pears, 11 in all.", "11"),
     ("It is -5 degrees.", "-5"),
@@ -611,10 +616,11 @@ HOSTILE = [
     "call",
     [
         extract_answer,
+        final_text,
         lambda text: is_correct(text, 5),
         lambda text: answer_ids([[text]]),
     ],
-    ids=["extract_answer", "is_correct", "answer_ids"],
+    ids=["extract_answer", "final_text", "is_correct", "answer_ids"],
 )
 def test_no_text_crashes_or_takes_ten_milliseconds(call, text):
     best = math.inf
@@ -633,3 +639,37 @@ def test_a_hostile_gold_does_not_crash():
             assert not is_correct("12345", text)
         except InputError as error:
             assert "\n" not in str(error) and len(str(error)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "stated"),
+    [
+        ("<answer>red</answer> or <answer>\n1 2\n3 4\n</answer>", "1 2\n3 4"),
+        ("Sorted:\n#### a, b, c", "a, b, c"),
+        ("#### 1\nno, wait\n#### 2 3\n4 5", "2 3\n4 5"),
+        ("So the answer is a, b, c.\nBye.", "a, b, c"),
+        ("**Answer:** blue", "blue"),
+        ("The answer is:\n1 2\n3 4\n\nBye.", "1 2\n3 4"),
+        ("red, green", "red, green"),
+        ("I sort them.\n\na, b", "a, b"),
+        ("<think>The answer is x.</think>\n\ny", "y"),
+        ("<think>The answer is x.", None),
+        ("", None),
+        ("#### $1,692.", "1692"),  # a number is a number, whatever its words
+        ("7 apples", "7"),
+        ("007", "007"),
+        ("6/8", "6/8"),  # and as it was written, for who asks for another form
+        ("word " * 30 + "so 45", "45"),
+    ],
+)
+def test_final_text(text, stated):
+    assert final_text(text) == stated
+
+
+def test_a_judge_grades_what_was_stated():
+    judge = {"a, b", "b, a"}.__contains__
+    texts = [["The answer is b, a.", "a, b", "#### b", "<think>The answer is a, b."]]
+    assert grade(texts, [judge]).tolist() == [[True, True, False, False]]
+    assert read_answers(texts, [judge]) == [["b, a", "a, b", "b", None]]
+    assert read_answers([["The answer is $5."]], ["5"]) == [["5"]]
+    assert not is_correct(None, judge) and not is_correct("", lambda answer: True)

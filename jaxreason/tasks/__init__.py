@@ -1,1 +1,64 @@
-"""Problems with exact verifiers."""
+"""Problems with exact verifiers, made here or read from published sets, all of one shape."""
+
+from jaxreason.errors import InputError
+from jaxreason.tasks import arithmetic, gsm8k, gym, math500
+from jaxreason.tasks.problem import Problem
+
+TASKS = "arithmetic[:LOW-HIGH], gsm8k[:FILE], math500[:FILE] or gym:FAMILY"
+
+
+def load_problems(task: str, split: str, n: int, seed: int = 0) -> list[Problem]:
+    """``n`` problems of a task, drawn by ``seed``.
+
+    Args:
+      task: ``arithmetic`` (2 to 6 operations; ``arithmetic:1-3``: 1 to 3), ``gsm8k`` and ``math500`` (from the hub;
+        ``gsm8k:/path/test.jsonl``: from a file), or ``gym:chain_sum``, any family of reasoning-gym.
+      split: train, validation or test.
+      n: how many.
+      seed: which ones.
+
+    Raises:
+      InputError: there is no such task, split, file or package, or there are not so many problems.
+    """
+    name, _, detail = task.partition(":")
+    if name == "arithmetic":
+        return _arithmetic(split, n, seed, _operations(task, detail))
+    if name == "gsm8k":
+        return gsm8k.problems(split, n, seed, detail or None)
+    if name == "math500":
+        if split != "test":
+            raise InputError(f"split {split!r}: MATH-500 has only 'test'")
+        return math500.problems(n, seed, detail or None)
+    if name == "gym" and detail:
+        return gym.problems(detail, split, n, seed)
+    raise InputError(f"task {task!r} is unknown: expected {TASKS}")
+
+
+def load_examples(task: str, n: int = 2, seed: int = 0) -> list[Problem]:
+    """``n`` short problems for a few-shot prompt, of the training split, with their solutions where the task has any.
+
+    Raises:
+      InputError: as :func:`load_problems`.
+    """
+    name, _, detail = task.partition(":")
+    if name == "arithmetic":
+        return _arithmetic("train", n, seed, (2, 3))
+    if name == "gsm8k":
+        return gsm8k.problems("train", n, seed, detail or None, max_depth=3)
+    if name == "math500":
+        return math500.EXAMPLES[:n]
+    return load_problems(task, "train", n, seed)
+
+
+def _arithmetic(split: str, n: int, seed: int, operations: tuple[int, ...]) -> list[Problem]:
+    made = arithmetic.problems(split, n, seed, operations)
+    return [Problem(p.question, p.answer, tuple(arithmetic.solve(p)), p.num_operations) for p in made]
+
+
+def _operations(task: str, detail: str) -> tuple[int, ...]:
+    if not detail:
+        return tuple(range(2, arithmetic.MAX_OPERATIONS + 1))
+    low, _, high = detail.partition("-")
+    if not (low.isdecimal() and (high or low).isdecimal() and 1 <= int(low) <= int(high or low) <= 6):
+        raise InputError(f"task {task!r}: expected numbers of operations from 1 to 6, such as arithmetic:2-6")
+    return tuple(range(int(low), int(high or low) + 1))

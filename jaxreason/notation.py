@@ -1,0 +1,96 @@
+r"""The many ways to write a number or an expression, rewritten in plain ASCII: LaTeX, markdown, currency, number words.
+
+A step of `verify`, which reads the result.
+"""
+
+import re
+
+# Possessive quantifiers (`++`, Python 3.11) keep the patterns free of backtracking.
+_INT = r"(?:\d{1,3}(?:,\d{3})++(?!\d)|\d++)"  # 1,234 or 1234
+DECIMAL = rf"(?:{_INT}(?:\.\d++)?+|(?<![\w.])\.\d++)(?:[eE][+-]?\d++(?!\w))?+"  # .5  1,234.50  1.5e3
+
+_CHARACTERS = {
+    "−": "-",
+    "–": "-",
+    "﹣": "-",
+    "－": "-",
+    "×": "*",
+    "·": "*",
+    "≈": "=",
+    "％": "%",
+    "，": ",",
+    "．": ".",
+    "。": ". ",
+    "：": ":",
+    "²": "^2",
+    "³": "^3",
+    "½": " 1/2",
+    "¼": " 1/4",
+    "¾": " 3/4",
+    "⅓": " 1/3",
+    "⅔": " 2/3",
+    "⁄": "/",
+    "°": "",
+    "\0": "",
+    "\u200b": "",
+    "\ufeff": "",
+    "\u00a0": "\\,",
+    "\u2009": "\\,",
+    "\u202f": "\\,",
+} | {chr(0xFF10 + i): digit for i, digit in enumerate("0123456789")}  # the full-width digits
+_REWRITES = [
+    (re.compile(pattern), new)
+    for pattern, new in [
+        (r"<<[^<>]*>>", ""),  # GSM8K's calculator marks
+        (r"</?\|?[A-Za-z_]\w*\|?>", " "),  # <|im_end|>, </s>, <answer>
+        (r"\\(?:left|right|displaystyle|boxed|fbox)(?![A-Za-z])|\\!", ""),
+        (r"\{,\}", ","),
+        (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),  # a thin space between thousands
+        (r"\\[,;: ]|\\q?quad(?![A-Za-z])|~|\\[()\[\]]|\*\*|`", " "),
+        (r"\\(?=[$%#&])", ""),
+        (r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf|it)|mbox|operatorname)\s?\{([^{}]*)\}", r" \1 "),
+        (r"\^\s?\{?\s?\\circ\s?\}?", ""),
+        (r"\\(?:times|cdot)(?![A-Za-z])", "*"),
+        (r"\\approx(?![A-Za-z])", "="),
+        (r"[$€£¥₹]", ""),
+        (r"(?<=\d)\s?[x*]\s?10\s?\^\s?\{?\s?([+-]?\d+)\s?\}?", r"e\1"),
+        (r"(?i)\bnegative (?=\d)", "-"),
+        *(
+            (rf"(?i)(?<=\d)\s?{word}\b", power)
+            for word, power in {
+                "hundred": "e2",
+                "thousand": "e3",
+                "million": "e6",
+                "billion": "e9",
+                "trillion": "e12",
+            }.items()
+        ),
+    ]
+]
+_FRACTION = re.compile(r"\\[dtc]?frac\s?(\{[^{}]*\}|\d)\s?(\{[^{}]*\}|\d)")
+
+
+def to_ascii(text: str) -> str:
+    """Look-alikes of ASCII characters as those; most of them one for one."""
+    for old, new in _CHARACTERS.items():  # on long texts faster than str.translate
+        text = text.replace(old, new)
+    return text
+
+
+def _plain_fraction(match: re.Match) -> str:
+    top, bottom = (part.strip("{} ") for part in match.groups())
+    simple = all(re.fullmatch(rf"-?{DECIMAL}", part) for part in (top, bottom))
+    fraction = f"{top}/{bottom}" if simple else f"({top})/({bottom})"
+    if re.match(r"\\[a-z]|[A-Za-z(](?![A-Za-z])", match.string[match.end() :]):
+        return f"({fraction})"  # \frac{1}{2}x
+    mixed = match.string[: match.start()][-1:].isdigit()  # 1\frac{1}{2} is one and a half
+    return " " + fraction if mixed else fraction
+
+
+def plain(text: str) -> str:
+    """A window of text without LaTeX, markdown, currency signs and special tokens."""
+    for pattern, new in _REWRITES:
+        text = pattern.sub(new, text)
+    for _ in range(3):  # fractions of fractions, innermost first
+        text = _FRACTION.sub(_plain_fraction, text)
+    return text

@@ -1,0 +1,98 @@
+"""What every task gives: problems of one shape; and how the published sets among them are read."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from jaxreason.errors import InputError, one_line
+
+EXTRA = 'pip install "jaxreason[tasks]"'
+T = TypeVar("T")
+
+
+class Problem(NamedTuple):
+    """A question and its answer, from whatever task."""
+
+    question: str
+    answer: int | str | None  # as a reader is shown it; None where only a judge knows
+    steps: tuple[str, ...] = ()  # a worked solution, one step each; () where the task gives none
+    depth: int | None = (
+        None  # how deep it is: operations or steps in a row, or a level; None where the task does not say
+    )
+    judge: Callable[[str], bool] | None = None  # of an answer, for tasks with many right ones
+
+    @property
+    def gold(self) -> int | str | Callable[[str], bool]:
+        """What ``verify.grade`` compares with: the answer or, where one is given, the judge."""
+        return self.judge or self.answer  # either is there
+
+
+def rows(path: str | None, hub_id: str, config: str, split: str) -> list[dict]:
+    """The rows of a JSONL file or, where ``path`` is None, of a data set on the Hugging Face hub.
+
+    Raises:
+      InputError: the file is missing or a line of it is no JSON object (the message names the line), ``datasets`` is not
+        installed, or the hub cannot be reached.
+    """
+    if path is not None:
+        return _read_jsonl(Path(os.path.expanduser(path)))
+    try:
+        import datasets  # optional, and slow to import
+    except ImportError as error:
+        raise InputError(f"{hub_id!r} is read from the hub by the package datasets: {EXTRA}, or name a file") from error
+    try:
+        return list(datasets.load_dataset(hub_id, config, split=split))
+    except Exception as error:  # the hub client raises many kinds; the user needs one line
+        raise InputError(
+            f"{hub_id!r} cannot be fetched from the Hugging Face hub ({one_line(error)}): name a JSONL file instead"
+        ) from error
+
+
+def _read_jsonl(path: Path) -> list[dict]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be read ({error.strerror}): expected a JSONL file") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{str(path)!r} line {number} is not JSON ({one_line(error)})") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{str(path)!r} line {number} is a JSON {type(row).__name__}: expected an object")
+        found.append({**row, "": f"{str(path)!r} line {number}"})  # where it stands, for messages
+    return found
+
+
+def text_field(row: dict, name: str, source: str) -> str:
+    """A field of a row that has to be text.
+
+    Raises:
+      InputError: it is missing or something else; names the line or the data set.
+    """
+    value = row.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{row.get('', source)} has no text in {name!r}: found {str(value)[:40]!r}")
+    return value
+
+
+def choose(found: Sequence[T], n: int, seed: int, what: str) -> list[T]:
+    """``n`` of the found problems, in an order drawn from ``seed``.
+
+    Raises:
+      InputError: ``n`` is not positive, or there are not so many.
+    """
+    if n < 1:
+        raise InputError(f"number of problems is {n}: expected at least 1")
+    if seed < 0:
+        raise InputError(f"seed is {seed}: expected 0 or more")
+    if n > len(found):
+        raise InputError(f"{n} problems of {what}: it has only {len(found)}; ask for fewer")
+    return [found[i] for i in np.random.default_rng(seed).permutation(len(found))[:n]]

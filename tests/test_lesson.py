@@ -1,0 +1,162 @@
+"""Lessons on other models and tasks than their own: a random chat model, a file of problems, and the options for them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import random_params
+
+from jaxreason import cli, save_model
+from jaxreason.models.decoder import DecoderConfig
+from jaxreason.models.hf import default_dtype, fast_dtype
+from jaxreason.tokens import build_tokenizer
+
+LESSONS = sorted(Path(__file__).parent.parent.glob("lessons/0[0-2]_*.py"))
+TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+
+
+def row(i: int) -> str:
+    lines = "\n".join(f"{k}+{i}=<<{k}+{i}={k + i}>>{k + i}" for k in range(2 + i % 2))
+    return json.dumps({"question": f"What is 1+{i}?", "answer": f"{lines}\n#### {1 + i}"})
+
+
+@pytest.fixture(scope="module")
+def chat_model(tmp_path_factory):
+    """Random weights, so its answers are noise: what is tested is that a lesson gets to its end and says so."""
+    directory = tmp_path_factory.mktemp("chat") / "model"
+    tokenizer = build_tokenizer(["What", "is", "The", "answer"])
+    tokenizer.chat_template = TEMPLATE
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    heads = {"num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 512}
+    cfg = DecoderConfig(vocab_size=len(tokenizer), **sizes, **heads)
+    save_model(directory, random_params(cfg), cfg, tokenizer)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("problems")
+    (folder / "train.jsonl").write_text("\n".join(map(row, range(20))))
+    (folder / "test.jsonl").write_text("\n".join(map(row, range(100, 120))))
+    return folder / "test.jsonl"
+
+
+def run(monkeypatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["jaxreason", *arguments])
+    cli.main()
+
+
+def fails(monkeypatch, capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, *arguments)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err.strip().split("\n")[-1]
+    assert error.startswith("error: ")
+    return error
+
+
+SMALL = ("--problems", "8", "--chains", "4", "--max-new-tokens", "8", "--rows", "16")
+
+
+@pytest.mark.parametrize("script", LESSONS, ids=lambda path: path.stem)
+def test_a_weak_chat_model_on_problems_of_a_file(monkeypatch, capsys, tmp_path, chat_model, problems, script):
+    options = ("--model", str(chat_model), "--task", f"gsm8k:{problems}", "--out", str(tmp_path), *SMALL)
+    run(monkeypatch, "lesson", script.name[:2], *options)
+    folder = tmp_path / script.stem
+    record = json.loads((folder / "results.json").read_text())
+    settings = {"task": f"gsm8k:{problems}", "dtype": "float32", "chains": 4, "max_new_tokens": 8, "chat": True}
+    assert record["settings"] == settings and record["problems"] == 8
+    assert len(list(folder.glob("*.png"))) >= 1
+    # What random weights write is seldom right; the claims are recorded all the same, and none is about tiny's numbers.
+    assert record["claims"] and not any(claim["holds"] for claim in record["claims"] if "beats" in claim["claim"])
+    assert not any(character.isdigit() and "points" in c["claim"] for c in record["claims"] for character in c["claim"])
+    names = {m["name"] for m in record["measurements"]}
+    if script.name.startswith("01"):
+        assert {f"{what}/{how}" for what in ("accuracy", "finished", "stated") for how in ("direct", "cot")} <= names
+        assert {"accuracy/cot/depth=2", "accuracy/cot/depth=3", "gain/deep"} <= names
+        assert "<user>What is 1+" in capsys.readouterr().out  # the prompt it prints went through the template
+    if script.name.startswith("02"):
+        assert {"finished", "stated", "accuracy/majority@4", "accuracy/early_stop@2"} <= names
+
+
+def test_plain_prompts_on_request(monkeypatch, capsys, tmp_path, chat_model, problems):
+    options = ("--model", str(chat_model), "--task", f"gsm8k:{problems}", "--out", str(tmp_path), "--no-chat", *SMALL)
+    run(monkeypatch, "lesson", "01", *options)
+    assert "<user>" not in capsys.readouterr().out
+    assert not json.loads((tmp_path / "01_chain_of_thought" / "results.json").read_text())["settings"]["chat"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--task", "gsm9k"], "'gsm9k'"),
+        (["--task", "gsm8k:/no/file.jsonl"], "'/no/file.jsonl'"),
+        (["--task", "gsm8k:{problems}", "--problems", "21"], "only 20"),
+        (["--chains", "0"], "--chains is 0"),
+        (["--rows", "0"], "--rows is 0"),
+        (["--max-new-tokens", "-1"], "--max-new-tokens is -1"),
+        (["--max-new-tokens", "500", "--problems", "8"], "fit into the context"),
+    ],
+)
+def test_bad_options_are_one_line(monkeypatch, capsys, tmp_path, chat_model, problems, options, named):
+    options = [option.format(problems=problems) for option in options]
+    assert named in fails(
+        monkeypatch, capsys, "lesson", "01", "--model", str(chat_model), "--out", str(tmp_path), *options
+    )
+
+
+def test_chains_that_cannot_be_halved_are_one_line(monkeypatch, capsys, tmp_path):
+    assert "--chains is 12" in fails(monkeypatch, capsys, "lesson", "02", "--chains", "12", "--out", str(tmp_path))
+
+
+def test_a_script_ends_with_one_line_too(tmp_path, chat_model):
+    """Its body runs outside any handler of ours: an error there is no traceback either."""
+    command = [
+        sys.executable,
+        str(LESSONS[1]),
+        "--model",
+        str(chat_model),
+        "--max-new-tokens",
+        "500",
+        "--problems",
+        "12",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.strip().split("\n")[-1].startswith("error: prompt ")
+
+
+def test_solve_asks_a_chat_model_through_its_template(monkeypatch, capsys, chat_model):
+    """A template that refuses to write shows that it was asked."""
+    tokenizer_config = chat_model / "chat_template.jinja"
+    written = tokenizer_config.read_text()
+    tokenizer_config.write_text("{{ raise_exception('asked') }}")
+    try:
+        message = fails(monkeypatch, capsys, "solve", "What is 1+1?", "--model", str(chat_model))
+    finally:
+        tokenizer_config.write_text(written)
+    assert "chat template" in message and "asked" in message
+    run(monkeypatch, "solve", "What is 1+1?", "--model", str(chat_model), "--method", "direct", "--max-new-tokens", "4")
+    assert capsys.readouterr().out.startswith("The answer is")
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype"),
+    [
+        (("cpu",), "float32"),
+        (("tpu",), "bfloat16"),
+        (("gpu", "7.5"), "float32"),  # T4
+        (("gpu", "8.0"), "bfloat16"),  # A100
+        (("gpu", "10.0"), "bfloat16"),
+        (("gpu", "gfx90a"), "float32"),
+    ],
+)
+def test_the_dtype_follows_the_device(device, dtype):
+    assert fast_dtype(*device) == dtype
+
+
+def test_shipped_models_compute_in_float32_everywhere(chat_model):
+    assert default_dtype("tiny") == "float32"
+    assert default_dtype(str(chat_model)) in ("float32", "bfloat16")
