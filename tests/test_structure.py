@@ -28,6 +28,7 @@ ORDER = [
     "symbolic",
     "verify",
     "vote",
+    "thoughts",
     "tree_of_thoughts",
     "reward_model",
     "mcts",
