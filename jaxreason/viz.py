@@ -54,8 +54,12 @@ def curves(
     xlabel: str,
     ylabel: str,
     log2: bool = False,
+    ticks: Sequence[float] | None = None,
 ) -> plt.Figure:
-    """Lines with shaded 95% intervals over ``x``; None leaves a point out. A series named ``... (theory)`` is dashed."""
+    """Lines with shaded 95% intervals over ``x``; None leaves a point out. A series named ``... (theory)`` is dashed.
+
+    With ``log2`` the axis is logarithmic and labelled at ``ticks``, by default at every x.
+    """
     figure, axes = _axes(title, xlabel, ylabel)
     for index, (name, intervals) in enumerate(series.items()):
         at = [value for value, i in zip(x, intervals, strict=True) if i is not None]
@@ -66,7 +70,7 @@ def curves(
             axes.fill_between(at, [i.low for i in known], [i.high for i in known], color=color, alpha=0.15, lw=0)
     if log2:
         axes.set_xscale("log", base=2)
-        axes.set_xticks(list(x), [f"{value:g}" for value in x])
+        axes.set_xticks(list(ticks or x), [f"{value:g}" for value in ticks or x])
         axes.minorticks_off()
     axes.legend(frameon=False, fontsize=9)
     return figure
