@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
+from jaxreason.errors import InputError
 from jaxreason.models.decoder import DecoderConfig, Params, hidden_states, output_head
 from jaxreason.models.hf import LanguageModel
-from jaxreason.tokens import encode_prompts
+from jaxreason.tokens import Prompt, encode_prompts, pad_left
 
 
 @functools.partial(jax.jit, static_argnames=("cfg", "chunk"))
@@ -63,3 +64,39 @@ def text_logprobs(
         ]
     )
     return (scores * scored).sum(-1)
+
+
+def choice_logprobs(model: LanguageModel, prompts: list[str], words: list[str], batch_size: int = 512) -> np.ndarray:
+    """log p(first token of word | prompt), float32 ``[G, K]``, in nats: which of K words the model would write next.
+
+    One forward pass for each prompt, whatever K.
+
+    Raises:
+      InputError: two words begin with the same token, so that it does not tell them apart.
+    """
+    first = [ids[0] for ids in model.tokenizer(words, add_special_tokens=False).input_ids]
+    if len(set(first)) < len(first):
+        raise InputError(
+            f"words {words}: two begin with the same token of {model.name}; choose words that differ there"
+        )
+    encoded = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings)
+    return np.concatenate(
+        [
+            _next_logprobs(
+                model.params,
+                pad_left(encoded[i : i + batch_size], model.tokenizer.pad_token_id),
+                jnp.array(first),
+                cfg=model.cfg,
+            )
+            for i in range(0, len(encoded), batch_size)
+        ]
+    )
+
+
+@functools.partial(jax.jit, static_argnames="cfg")
+def _next_logprobs(params: Params, prompt: Prompt, chosen: jax.Array, *, cfg: DecoderConfig) -> jax.Array:
+    """log p(token | prompt) of the chosen tokens, ``[B, K]``."""
+    positions = jnp.maximum(jnp.cumsum(prompt.mask, axis=-1) - 1, 0)
+    states, _ = hidden_states(params, prompt.tokens, positions, cfg=cfg, segment_ids=prompt.mask.astype(jnp.int32))
+    logits = (states[:, -1] @ output_head(params)).astype(jnp.float32)
+    return jax.nn.log_softmax(logits)[:, chosen]

@@ -127,3 +127,16 @@ def cot_answer(lines: Sequence[str], answer: int | str, tokenizer: PreTrainedTok
 def chain(lines: Sequence[str], answer: int | str) -> str:
     """A chain of thought: one step a line, then the answer behind ``####``."""
     return "\n".join([*lines, f"#### {answer}"])
+
+
+def experts(question: str) -> str:
+    """Ask a chat model to search within one reply: the prompt of Hulbert 2023 (tree-of-thought-prompting, MIT licence).
+
+    Put it through :func:`chat`. Three imagined experts go on step by step and leave when they see an error, so generating,
+    judging and pruning all happen in the text; nothing outside checks that they do.
+    """
+    return (
+        "Imagine three different experts are answering this question. All experts will write down 1 step of their "
+        "thinking, then share it with the group. Then all experts will go on to the next step, etc. If any expert "
+        f"realises they're wrong at any point then they leave. The question is: {question}"
+    )

@@ -153,7 +153,8 @@ def complete(
 ) -> Completions:
     """Texts for texts: :func:`generate` over batches of prompts of similar length, at most ``rows`` chains at a time.
 
-    Chain n of prompt g draws from ``split(fold_in(key, g), N)[n]``, whatever the batches.
+    Chain n of prompt g draws from ``split(fold_in(key, g), N)[n]``, whatever the batches. Given keys ``[G]`` instead of one,
+    from ``split(key[g], N)[n]``.
 
     Raises:
       InputError: a prompt is empty or leaves no room for ``max_new_tokens`` in the context.
@@ -165,7 +166,7 @@ def complete(
     encoded = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings - max_new_tokens)
     stop = compile_stop(model.tokenizer, stop_strings, model.eos_ids)
     batch_size = max(1, rows // num_samples)
-    keys = _chain_keys(key, len(encoded), num_samples)
+    keys = _chain_keys(key if key.ndim else _prompt_keys(key, len(encoded)), num_samples)
     shape = (len(encoded), num_samples)
     texts: list = [None] * len(encoded)
     logprobs, num_tokens = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
@@ -199,9 +200,13 @@ def complete(
     return Completions(texts, logprobs, num_tokens, finished)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _chain_keys(key: jax.Array, num_prompts: int, num_samples: int) -> jax.Array:
-    prompt_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_prompts))
+@functools.partial(jax.jit, static_argnums=1)
+def _prompt_keys(key: jax.Array, num_prompts: int) -> jax.Array:
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_prompts))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _chain_keys(prompt_keys: jax.Array, num_samples: int) -> jax.Array:
     return jax.vmap(lambda k: jax.random.split(k, num_samples))(prompt_keys)
 
 

@@ -54,8 +54,12 @@ def curves(
     xlabel: str,
     ylabel: str,
     log2: bool = False,
+    ticks: Sequence[float] | None = None,
 ) -> plt.Figure:
-    """Lines with shaded 95% intervals over ``x``; None leaves a point out. A series named ``... (theory)`` is dashed."""
+    """Lines with shaded 95% intervals over ``x``; None leaves a point out. A series named ``... (theory)`` is dashed.
+
+    With ``log2`` the axis is logarithmic and labelled at ``ticks``, by default at every x.
+    """
     figure, axes = _axes(title, xlabel, ylabel)
     for index, (name, intervals) in enumerate(series.items()):
         at = [value for value, i in zip(x, intervals, strict=True) if i is not None]
@@ -66,7 +70,7 @@ def curves(
             axes.fill_between(at, [i.low for i in known], [i.high for i in known], color=color, alpha=0.15, lw=0)
     if log2:
         axes.set_xscale("log", base=2)
-        axes.set_xticks(list(x), [f"{value:g}" for value in x])
+        axes.set_xticks(list(ticks or x), [f"{value:g}" for value in ticks or x])
         axes.minorticks_off()
     axes.legend(frameon=False, fontsize=9)
     return figure
@@ -79,4 +83,62 @@ def shares(labels: Sequence[str], values: Sequence[float], right: int | None, *,
     axes.barh(range(len(labels)), values, color=colors)
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
+    return figure
+
+
+def tree(
+    parents: Sequence[int],
+    labels: Sequence[str],
+    scores: Sequence[float],
+    expanded: Sequence[bool],
+    path: Sequence[int],
+    *,
+    title: str,
+) -> plt.Figure:
+    """A search tree from left to right: colour is the score, a filled node was expanded, the thick path is the answer.
+
+    Args:
+      parents: of each node, -1 for the root, which comes first; a parent comes before its children.
+      labels, scores, expanded: of each node; a score that is not finite is drawn grey.
+      path: indices of the nodes on the way to the answer; empty if there is none.
+    """
+    depth, rows, ends = [0] * len(parents), [0.0] * len(parents), 0
+    children: list[list[int]] = [[] for _ in parents]
+    for i, parent in enumerate(parents[1:], 1):
+        depth[i] = depth[parent] + 1
+        children[parent].append(i)
+    stack, order = [0], []
+    while stack:
+        order.append(stack.pop())
+        stack += children[order[-1]][::-1]
+    for i in order:  # leaves one row each, from the top
+        if not children[i]:
+            rows[i], ends = float(ends), ends + 1
+    for i in order[::-1]:  # a parent in the middle of its children
+        if children[i]:
+            rows[i] = (rows[children[i][0]] + rows[children[i][-1]]) / 2
+
+    figure, axes = plt.subplots(figsize=(3.0 * (max(depth) + 1), max(2.5, 0.24 * ends + 1)), layout="constrained")
+    finite = [score for score in scores if np.isfinite(score)]
+    scale = plt.Normalize(min(finite, default=0.0), max(finite, default=1.0))
+    for i in order:
+        color = plt.cm.viridis_r(scale(scores[i])) if np.isfinite(scores[i]) else "#999999"
+        if i:
+            near = i in path
+            x, y = (depth[i] - 1, depth[i]), (rows[parents[i]], rows[i])
+            axes.plot(x, y, color=COLORS[2] if near else "#cccccc", lw=2.6 if near else 0.9, zorder=1)
+        axes.scatter(
+            depth[i], rows[i], s=34, facecolor=color if expanded[i] or i in path else "white", edgecolor=color, zorder=2
+        )
+        axes.annotate(
+            labels[i], (depth[i], rows[i]), (5, 0), textcoords="offset points", va="center", fontsize=7.5,
+            fontweight="bold" if i in path else "normal", bbox={"fc": "white", "ec": "none", "pad": 0.6, "alpha": 0.8},
+        )  # fmt: skip
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", wrap=True)
+    axes.set_xlim(-0.1, max(depth) + 0.75)
+    axes.invert_yaxis()
+    axes.axis("off")
+    figure.colorbar(
+        plt.cm.ScalarMappable(scale, "viridis_r"), ax=axes, label="score of the evaluator", shrink=0.6, pad=0.01
+    )
     return figure

@@ -32,6 +32,7 @@ ORDER = [
     "notation",
     "verify",
     "vote",
+    "thoughts",
     "tree_of_thoughts",
     "reward_model",
     "mcts",

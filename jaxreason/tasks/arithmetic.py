@@ -289,3 +289,12 @@ def check_steps(problem: Problem, text: str) -> list[bool]:
                     total = result
         verdicts.append(valid)
     return verdicts
+
+
+def is_true(line: str) -> bool:
+    """Whether the line's own arithmetic holds; a line that states none, such as ``#### 63``, states nothing false."""
+    match = _LINE.fullmatch(line.strip())
+    if not match:
+        return True
+    a, op, b, result = int(match[1]), match[2], int(match[3]), int(match[4])
+    return result == (a * b if op == "*" else a + b if op == "+" else a - b)

@@ -288,6 +288,28 @@ def puzzles(split: str) -> list[tuple[int, ...]]:
     return list(PAPER_TEST) if split == "paper_test" else [p for p in _multisets(split) if solvable(p)]
 
 
+@cache
+def substates(split: str, size: int) -> list[tuple[int, ...]]:
+    """The different states of two or three numbers that moves reach from the solvable puzzles of a split, in order.
+
+    With `substate_split` and `in_training`, what a value is measured on. InputError as for `puzzles`.
+    """
+    states = set(puzzles(split))
+    for _ in range(4 - size):
+        states = {move.left for state in states for move in moves(state)}
+    return sorted(states)
+
+
+def in_training(state: tuple[int, ...]) -> bool:
+    """Whether the state is among those that training values and traces are drawn from."""
+    return state in _train_pool()[len(state)]
+
+
+@cache
+def _train_pool() -> dict[int, frozenset[tuple[int, ...]]]:
+    return {size: frozenset(states) for size, states in _train_states().items()}
+
+
 def load_ranked(path: str | Path) -> list[tuple[int, ...]]:
     """The puzzles of a csv file with the columns Rank and Puzzles, by rank (the published file is 24.csv of
     github.com/princeton-nlp/tree-of-thought-llm). InputError if it can't be read or a row is no puzzle."""

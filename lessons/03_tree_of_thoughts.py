@@ -1,0 +1,394 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03 Tree of thoughts
+#
+# Self-consistency samples whole chains, and each one starts from nothing. In the Game of 24 (make 24 from four numbers) that is
+# wasteful: after one bad move a chain is lost, and it goes on writing to its end. A person looks at what is left, drops what
+# cannot work, and tries another move from there. Tree of thoughts (Yao et al. 2023) does so with a language model:
+#
+# - a **thought** is a line, and a **state** $s = [x, z_1, \dots, z_i]$ is the problem with the lines so far;
+# - a **generator** writes next thoughts, $z \sim p_\theta(z \mid s)$;
+# - an **evaluator** says how promising a state is, here by the model's own words, $V(s) = \sum_w v(w)\,p_\theta(w \mid s)$;
+# - a **search** decides what to expand: breadth first with a beam, or depth first with pruning and backtracking.
+#
+# Measured here on held-out puzzles, at equal tokens: single chains and votes over them, BFS, DFS; the same search with an evaluator
+# that knows nothing and with one that knows all; how good the model's own value is on states it has never seen; and whether
+# any of this helps on word problems.
+
+# %%
+import functools
+
+import numpy as np
+
+from jaxreason import lesson, prompts, viz, vote
+from jaxreason import thoughts as th
+from jaxreason import tree_of_thoughts as tot
+from jaxreason.evaluate import accuracy, auc, mean_interval, paired_difference
+from jaxreason.rollout import complete
+from jaxreason.sampling import GREEDY, Sampler
+from jaxreason.tasks import arithmetic, game24
+from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
+
+run = lesson.start("03_tree_of_thoughts", problems=500)
+
+# %% [markdown]
+# ## The puzzles
+#
+# The 100 test puzzles of the paper (ranks 901-1000 by human solving time), and the test split of the other solvable ones, all
+# of them held out. Moves are in whole numbers, so that every state is a few integers.
+
+# %%
+paper = list(game24.PAPER_TEST[: run.problems])
+puzzles = [*paper, *game24.puzzles("test")[: run.problems]]
+of_paper = np.arange(len(puzzles)) < len(paper)
+print(f"{len(puzzles)} puzzles, {of_paper.sum()} of them from the paper")
+print(game24.format_puzzle(puzzles[0]) + game24.format_trace(game24.solve(puzzles[0])))
+
+# %% [markdown]
+# ## Single chains, and many of them
+#
+# A chain that fails says so itself: its last number is not 24. So there are two ways to use $N$ chains. The *vote* (CoT-SC)
+# submits the most frequent one. *Any* stops at the first chain that passes the solution test, which is free here; the
+# searches below use the same test, so this is the baseline that they have to beat.
+
+# %%
+N = 64
+texts = [game24.format_puzzle(p) for p in puzzles]
+greedy = complete(run.model, texts, run.key, sampler=GREEDY, max_new_tokens=64, description="greedy")
+chains = complete(
+    run.model, texts, run.key, sampler=Sampler(1.0), max_new_tokens=64, num_samples=N, description=f"{N} chains at T=1"
+)
+greedy_solved = np.array([game24.is_solved(p, row[0]) for p, row in zip(puzzles, greedy.texts, strict=True)])
+solved = np.array(
+    [[game24.is_solved(p, t) for t in row] for p, row in zip(puzzles, chains.texts, strict=True)]
+)  # [G, N]
+chain_tokens = chains.num_tokens.mean()
+spent = chains.num_tokens.cumsum(1)  # [G, N]
+
+ids = np.array(
+    [[row.index(text) for text in row] for row in chains.texts]
+)  # equal texts share an id: that of the first
+most_frequent = np.asarray(vote.majority(ids))
+voted = solved[np.arange(len(puzzles)), most_frequent]
+
+
+def record(name: str, correct: np.ndarray, tokens: np.ndarray | float) -> None:
+    """The share solved of all puzzles, and of the paper's."""
+    interval = mean_interval if correct.dtype.kind == "f" else accuracy
+    tokens = np.broadcast_to(tokens, len(puzzles))
+    run.results.measure(f"solved/{name}", interval(correct), tokens=tokens.mean())
+    run.results.measure(f"solved/{name}/paper", interval(correct[of_paper]), tokens=tokens[of_paper].mean())
+
+
+record("greedy chain", greedy_solved, greedy.num_tokens[:, 0])
+record("one chain", solved.mean(1), chain_tokens)
+record(f"vote of {N} chains", voted, spent[:, -1])
+record(f"any of {N} chains", solved.any(1), spent[:, -1])
+run.claim(
+    "a single chain solves under 30% of the paper's puzzles", mean_interval(solved[of_paper].mean(1)), at_most=0.30
+)
+
+# %% [markdown]
+# ## A generator and an evaluator
+#
+# The generator draws 16 lines from each state. Every state is prefilled once, and all states of a level, of *all* puzzles, are
+# one batch. Repeats are paid for but kept once.
+#
+# The evaluator asks the model `Value: 4 8 12` and reads the probabilities of `sure`, `likely` and `impossible` off the logits,
+# in one forward pass for all states. Where words are sampled they have to be read exactly: the original course looks for
+# "likely" anywhere in the reply, and so gives 0.7 to "unlikely".
+
+# %%
+SAMPLES, TEMPERATURE, BEAM, THRESHOLD, WIDE = 16, 1.0, 5, 0.1, 8  # chosen on the validation split
+propose = functools.partial(
+    th.propose_thoughts, run.model, run.key, prompt=th.moves_prompt, num_samples=SAMPLES, num_thoughts=SAMPLES,
+    sampler=Sampler(TEMPERATURE),
+)  # fmt: skip
+value = functools.partial(th.value_words, run.model, prompt=th.moves_value_prompt)
+
+root = th.puzzle(puzzles[0])
+(proposals,), _ = propose([root])
+states = [th.State(root.problem, (t.text,)) for t in proposals if tot.GAME24.accept(root, t.text)]
+for state, score in sorted(zip(states, value(states)[0], strict=True), key=lambda pair: -pair[1])[:6]:
+    print(f"{score:.2f}  {state.thoughts[0]:<24} {game24.value_label(th.numbers_left(state))}")
+print({reply: th.parse_value(reply) for reply in ("Sure.", "2*12=24\nlikely", "unlikely", "not likely")})
+
+# %% [markdown]
+# ## How good is the value?
+#
+# On every state of two or three numbers that legal moves reach from the test puzzles. Most of these also occur under
+# *training* puzzles, so the model may simply remember them. *Unseen* states are left out of training by a hash. The AUC is the
+# chance that a solvable state gets a higher value than an unsolvable one.
+
+# %%
+auc_of = {}
+for size in (3, 2):
+    held_out = sorted({*game24.substates("test", size), *game24.substates("paper_test", size)})
+    scores, _ = value([th.State(s) for s in held_out])
+    can = np.array([game24.solvable(s) for s in held_out])
+    trained = np.array([game24.in_training(s) for s in held_out])
+    unseen = np.array([game24.substate_split(s) == "unseen" for s in held_out])
+    for name, rows in (("seen", trained), ("unseen", unseen)):
+        auc_of[size, name] = auc(scores[rows], can[rows])
+        run.results.measure(f"value AUC/{size} numbers, {name}", auc_of[size, name], tokens=0)
+run.claim("the value ranks unseen states of three numbers with an AUC >= 0.85", auc_of[3, "unseen"], at_least=0.85)
+run.figure(
+    viz.bars(
+        ["3 numbers left", "2 numbers left"],
+        {name: [auc_of[3, name], auc_of[2, name]] for name in ("seen", "unseen")},
+        title=f"The model's own value: AUC {auc_of[3, 'seen'].value:.2f} on states of three numbers\n"
+        f"that training showed, {auc_of[3, 'unseen'].value:.2f} on states that it did not",
+        xlabel="states under the test puzzles (0.5 is chance)", ylabel="AUC (95% interval)",
+    ),
+    "value_auc",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Breadth first and depth first
+#
+# **BFS** (Algorithm 1) keeps the $b$ best states of a level over all their parents. **DFS** (Algorithm 2) follows the best thought
+# to the end, prunes what scores at or below a threshold, and backtracks. Both stop at the first leaf that passes the solution
+# test. They do not check moves before that: a wrong line such as `8-6=3` is the evaluator's problem, as in the paper.
+#
+# Tokens count what the generator wrote *and* all that the evaluator read and wrote. For each search, chains get exactly the
+# tokens that it spent on the same puzzle.
+
+# %%
+roots = [th.puzzle(p) for p in puzzles]
+
+
+def breadth(
+    evaluate: th.Evaluate, beam: int = BEAM, rules: tot.Rules = tot.GAME24, name: str = "value"
+) -> list[tot.Tree]:
+    return tot.bfs(roots, propose, evaluate, rules, beam=beam, max_depth=3, description=f"BFS, beam {beam}, {name}")
+
+
+def found(trees: list[tot.Tree]) -> np.ndarray:
+    return np.array([tree.answer >= 0 for tree in trees])
+
+
+def tokens_of(trees: list[tot.Tree]) -> np.ndarray:
+    return np.array([tree.tokens for tree in trees])
+
+
+def chains_within(tokens: np.ndarray) -> np.ndarray:
+    """Whether chains solve a puzzle within its tokens [G]; the first chain is always paid for."""
+    affordable = (spent <= tokens[:, None]) | (np.arange(N) == 0)
+    return (solved & affordable).any(1)
+
+
+searches = {f"BFS, beam {b}": breadth(value, b) for b in (1, 2, BEAM, WIDE)}
+wide = searches[f"BFS, beam {BEAM}"]
+budget = float(tokens_of(wide).mean())
+searches["DFS"] = tot.dfs(
+    roots, propose, value, tot.GAME24, threshold=THRESHOLD, max_depth=3, max_expansions=60, max_tokens=budget, description="DFS",
+)  # fmt: skip
+for name, trees in searches.items():
+    record(name, found(trees), tokens_of(trees))
+    run.results.measure(f"states expanded/{name}", mean_interval(np.array([float(len(t.expanded)) for t in trees])))
+    run.results.measure(f"evaluator's tokens/{name}", mean_interval(np.array([float(t.evaluated) for t in trees])))
+    run.results.measure(
+        f"chains at the tokens of {name}", accuracy(chains_within(tokens_of(trees))), tokens=tokens_of(trees).mean()
+    )
+
+for name in (f"BFS, beam {BEAM}", "DFS"):
+    trees = searches[name]
+    run.claim(f"{name} beats chains at equal tokens", paired_difference(found(trees), chains_within(tokens_of(trees))),
+              at_least=0.0, excludes_zero=True)  # fmt: skip
+best = max(searches, key=lambda name: found(searches[name])[of_paper].mean())
+run.claim("BFS solves >= 74% of the paper's 100 puzzles, as GPT-4 did with a tree of thoughts (Yao et al. 2023, table 2)",
+          accuracy(found(searches[f"BFS, beam {WIDE}"])[of_paper]), at_least=0.74)  # fmt: skip
+
+# %% [markdown]
+# ## Look at a tree
+#
+# Printed: the score, the thought, and in brackets the order of expansion. A star marks the solution.
+
+# %%
+solved_dfs = [tree for tree in searches["DFS"] if tree.answer >= 0] or searches["DFS"]
+backtracked = max(solved_dfs, key=lambda tree: (len(tree.expanded) <= 9) * len(tree.expanded))
+print(" ".join(map(str, backtracked.nodes[0].state.problem)), "-", tot.verdict(backtracked))
+print(tot.format_tree(backtracked, max_children=1))
+(hopeless,) = tot.bfs([th.puzzle("1 1 1 1")], propose, value, tot.GAME24, beam=BEAM, max_depth=3)
+print(tot.verdict(hopeless))
+
+drawn = next((tree for tree in wide if tree.answer >= 0), wide[0])
+nodes = tot.outline(drawn, max_children=2)
+run.figure(
+    viz.tree(
+        [nodes.index(drawn.nodes[i].parent) if i else -1 for i in nodes],
+        [drawn.nodes[i].state.thoughts[-1] if i else " ".join(map(str, drawn.nodes[0].state.problem)) for i in nodes],
+        [drawn.nodes[i].score for i in nodes],
+        [i in drawn.expanded for i in nodes],
+        [nodes.index(i) for i in drawn.path(drawn.answer)],
+        title=f"BFS with a beam of {BEAM}: {len(drawn.nodes) - 1} thoughts, {len(drawn.expanded)} states expanded "
+        f"(of the others the two best are shown)",
+    ),
+    "tree",
+)
+
+# %% [markdown]
+# ## Is it the value, or is it the tree?
+#
+# The same search with other evaluators: random scores, the likelihood of the thoughts (then it is beam search over lines), and an
+# oracle that knows which states are solvable, the upper bound for this generator. And once on a *board* that refuses wrong moves.
+
+# %%
+evaluators = {"random": th.random_scores, "likelihood": th.likelihood, "oracle": th.moves_oracle}
+controls = {name: breadth(evaluate, name=name) for name, evaluate in evaluators.items()}
+for name, trees in controls.items():
+    record(f"BFS, beam {BEAM}, {name}", found(trees), tokens_of(trees))
+board = breadth(value, rules=tot.GAME24_BOARD, name="on a board")
+record(f"BFS, beam {BEAM}, on a board", found(board), tokens_of(board))
+run.claim("the model's own value beats random scores in the same search", paired_difference(found(wide), found(controls["random"])),
+          at_least=0.0, excludes_zero=True)  # fmt: skip
+everyone = {
+    "random": controls["random"], "likelihood": controls["likelihood"], "own value": wide, "own value, on a board": board,
+    "oracle": controls["oracle"],
+}  # fmt: skip
+run.figure(
+    viz.bars(
+        list(everyone), {"solved": [accuracy(found(trees)) for trees in everyone.values()]},
+        title=f"The evaluator decides: the same search solves {found(controls['random']).mean():.0%} with random scores,\n"
+        f"{found(wide).mean():.0%} with the model's own value, {found(controls['oracle']).mean():.0%} with an oracle",
+        xlabel=f"evaluator of BFS with a beam of {BEAM} (n = {len(puzzles)})", ylabel="puzzles solved (95% interval)",
+    ),
+    "evaluators",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Accuracy against tokens
+
+# %%
+COUNTS = tuple(2**k for k in range(7))
+BUDGETS = [budget / 2**k for k in range(4, -1, -1)]
+beams = [searches[f"BFS, beam {b}"] for b in (1, 2, BEAM, WIDE)]
+points = {
+    "any of N chains": [
+        (k * chain_tokens, mean_interval(np.asarray(vote.pass_at_k(solved.sum(1), N, k)))) for k in COUNTS
+    ],
+    "BFS, beam 1 to 8": [(tokens_of(trees).mean(), accuracy(found(trees))) for trees in beams],
+    "DFS": [(b, accuracy(found(searches["DFS"]) & (tokens_of(searches["DFS"]) <= b))) for b in BUDGETS],
+}
+x = sorted({at for series in points.values() for at, _ in series})
+run.figure(
+    viz.curves(
+        x, {name: [dict(series).get(at) for at in x] for name, series in points.items()},
+        title=f"At {budget:.0f} tokens a puzzle BFS solves {found(wide).mean():.0%},\n"
+        f"chains {chains_within(tokens_of(wide)).mean():.0%}",
+        xlabel="tokens per puzzle: thoughts, and all that the evaluator reads", ylabel="puzzles solved (95% interval)",
+        log2=True, ticks=[50, 100, 200, 400, 800, 1600, 3200],
+    ),
+    "accuracy_by_tokens",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Word problems
+#
+# Here a chain is not visibly wrong, and no solution test exists: search submits its best-scored leaf. Beam search over lines with
+# four evaluators, against the vote of lesson 02 at the same number of tokens:
+#
+# - *likelihood*: the model's own probability, which costs nothing;
+# - *calculator*: the same, but a line whose arithmetic is wrong is dropped. This checks steps without knowing the solution;
+# - *random*: the control;
+# - *oracle*: lines that are no step towards the answer are dropped: an upper bound for every step checker.
+
+# %%
+problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
+golds = [p.answer for p in problems]
+NUM_CHAINS = 16
+sampled = complete(
+    run.model, [prompts.zero_shot_cot(p.question) for p in problems], run.key, sampler=Sampler(0.7), max_new_tokens=96,
+    num_samples=NUM_CHAINS, description=f"{NUM_CHAINS} chains",
+)  # fmt: skip
+right = grade(sampled.texts, golds)
+answers = answer_ids([[extract_answer(t) for t in row] for row in sampled.texts])
+gold = gold_ids(answers, right)
+cumulative = sampled.num_tokens.cumsum(1)
+
+
+def vote_within(tokens: np.ndarray) -> np.ndarray:
+    """Whether the vote of the chains that a problem's tokens pay for is right [G]."""
+    affordable = (cumulative <= tokens[:, None]) | (np.arange(NUM_CHAINS) == 0)
+    return np.asarray(vote.majority(answers, affordable)) == gold
+
+
+lines = functools.partial(
+    th.propose_thoughts, run.model, run.key, prompt=th.lines_prompt, num_samples=4, num_thoughts=4, sampler=Sampler(0.7)
+)
+word_evaluators = {
+    "random": th.random_scores,
+    "likelihood": th.likelihood,
+    "calculator": th.calculator,
+    "oracle": th.lines_oracle,
+}
+word_right, word_tokens = {}, {}
+for name, evaluate in word_evaluators.items():
+    trees = tot.bfs(
+        [th.State(p) for p in problems],
+        lines,
+        evaluate,
+        tot.LINES,
+        beam=3,
+        max_depth=8,
+        description=f"word problems, {name}",
+    )
+    best_leaf = [tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in trees]
+    word_right[name] = grade([[text] for text in best_leaf], golds)[:, 0]
+    word_tokens[name] = tokens_of(trees)
+    run.results.measure(f"word problems/BFS, {name}", accuracy(word_right[name]), tokens=word_tokens[name].mean())
+    run.results.measure(
+        f"word problems/vote at the tokens of BFS, {name}",
+        accuracy(vote_within(word_tokens[name])),
+        tokens=word_tokens[name].mean(),
+    )
+run.results.measure("word problems/one chain", mean_interval(right.mean(1)), tokens=sampled.num_tokens.mean())
+for name in ("likelihood", "calculator", "oracle"):
+    run.results.measure(
+        f"word problems/difference, BFS {name} - vote",
+        paired_difference(word_right[name], vote_within(word_tokens[name])),
+    )
+run.claim("with an exact step checker, search on word problems beats the vote at equal tokens",
+          paired_difference(word_right["oracle"], vote_within(word_tokens["oracle"])), at_least=0.0, excludes_zero=True)  # fmt: skip
+run.figure(
+    viz.bars(
+        ["one chain", *(f"BFS, {name}" for name in word_right), "vote, same tokens"],
+        {"accuracy": [mean_interval(right.mean(1)), *(accuracy(r) for r in word_right.values()),
+                      accuracy(vote_within(word_tokens["likelihood"]))]},
+        title=f"Word problems: search by likelihood {word_right['likelihood'].mean():.0%}, the vote {vote_within(word_tokens['likelihood']).mean():.0%}; "
+        f"a calculator adds\n{100 * (word_right['calculator'].mean() - word_right['likelihood'].mean()):+.1f} points, an exact step checker would add "
+        f"{100 * (word_right['oracle'].mean() - word_right['likelihood'].mean()):+.1f}",
+        xlabel=f"method (n = {len(problems)}, about {word_tokens['likelihood'].mean():.0f} tokens a problem)", ylabel="accuracy (95% interval)",
+    ),
+    "word_problems",
+)  # fmt: skip
+
+# %% [markdown]
+# ## The prompt-only variant
+#
+# Hulbert (2023) asks a chat model to play the whole search in one reply. There is no tree, nothing is pruned, and nobody checks. It
+# needs a model that follows instructions (`--model` with a chat template); with one, it is compared with plain step-by-step.
+
+# %%
+print(prompts.experts(problems[0].question))
+if run.model.tokenizer.chat_template:
+    some = problems[:100]
+    for name, ask in (("step by step", lambda q: f"{q} {prompts.STEP_BY_STEP}"), ("experts", prompts.experts)):
+        replies = complete(
+            run.model, [prompts.chat(run.model.tokenizer, ask(p.question)) for p in some], run.key, sampler=GREEDY,
+            max_new_tokens=400, rows=32, description=name,
+        )  # fmt: skip
+        run.results.measure(
+            f"chat model/{name}", accuracy(grade(replies.texts, golds[:100])[:, 0]), tokens=replies.num_tokens.mean()
+        )
+
+# %%
+run.finish()
