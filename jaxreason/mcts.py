@@ -217,7 +217,7 @@ def action_values(tree: SearchResult, node: jax.Array | int = 0) -> tuple[jax.Ar
     tried, problem, child = children >= 0, jnp.arange(children.shape[0])[:, None], jnp.maximum(children, 0)
 
     def of_child(x):
-        return x.at[problem, child].get(mode="promise_in_bounds")
+        return jnp.asarray(x).at[problem, child].get(mode="promise_in_bounds")
 
     visits = jnp.where(tried, of_child(tree.visits), 0)
     q = jnp.where(tried, of_child(tree.rewards) + of_child(tree.discounts) * of_child(tree.values), 0.0)
@@ -369,7 +369,7 @@ def _insert(tree: SearchResult, i, node: Node, new: jax.Array, parent: jax.Array
 
 def _rows(x: jax.Array, node: jax.Array) -> jax.Array:
     """``x[b, node[b]]`` for every problem b."""
-    return x.at[jnp.arange(x.shape[0]), node].get(mode="promise_in_bounds")
+    return jnp.asarray(x).at[jnp.arange(x.shape[0]), node].get(mode="promise_in_bounds")
 
 
 def _set_rows(x: jax.Array, node: jax.Array, rows: jax.Array) -> jax.Array:

@@ -135,7 +135,7 @@ def test_the_tree_is_that_of_mctx():
     mdp = TableMDP(**{name: jnp.asarray(golden[f"mdp/{name}"]) for name in TableMDP._fields})
     tree = jax.device_get(run(mdp, golden["states"], 96, c=1.25, c_base=19652.0))
     np.testing.assert_array_equal(action_values(tree)[0], golden["root_visits"])
-    used = tree.visits > 0
+    used = np.asarray(tree.visits) > 0
     assert 0.5 < used.mean() < 1
     for field in ("visits", "parents", "actions"):
         np.testing.assert_array_equal(getattr(tree, field)[used], golden[field][used])
@@ -179,29 +179,181 @@ def test_counts_add_up():
     for b in range(3):
         for node in range(51):
             children = tree.children[b, node][tree.children[b, node] >= 0]
-            closed = tree.terminal[b, node]
-            assert closed or tree.visits[b, node] == 1 + tree.visits[b, children].sum()
-            assert not closed or children.size == 0
+            if tree.terminal[b, node] or not tree.visits[b, node]:
+                assert children.size == 0
+            else:
+                assert tree.visits[b, node] == 1 + tree.visits[b, children].sum()
             assert all(child > node for child in children)
             if node and tree.visits[b, node]:
                 assert tree.children[b, tree.parents[b, node], tree.actions[b, node]] == node
 
 
+def test_unused_nodes_are_blank():
+    tree = jax.device_get(run(random_mdp(5, ending=0.5), [0, 2, 3], 60))
+    unused = tree.visits == 0
+    assert unused.any()
+    for field, blank in (("parents", -1), ("actions", -1), ("children", -1), ("priors", -1), ("values", 0)):
+        assert (np.asarray(getattr(tree, field))[unused] == blank).all(), field
+
+
+MEANS = np.array([0.2, 0.8, 0.4, 0.3])
+
+
+def draw(means, keys, arm, action):
+    """Behind each arm is a chain, and every node of it is valued by a new draw of the arm: one pull a simulation."""
+    arm = jnp.where(arm < 0, action, arm)
+    logits = jnp.where(jnp.arange(len(MEANS)) == 0, jnp.zeros((arm.shape[0], 1)), -jnp.inf)
+    return Node(arm, logits, jax.vmap(jax.random.bernoulli)(keys, means[arm]).astype(jnp.float32))
+
+
+@pytest.mark.parametrize("rule, c", [("puct", 1.25), ("uct", math.sqrt(2))])
+def test_pulls_of_a_bandit_concentrate_on_the_best_arm(rule, c):
+    root = Node(jnp.full(8, -1), jnp.zeros((8, 4)), jnp.full(8, 0.5))
+    shares = []
+    for n in (50, 500):
+        tree = search(
+            jnp.asarray(MEANS), jax.random.key(0), root,
+            expand_fn=draw, num_simulations=n, rule=rule, c=c, q_range=(0.0, 1.0),
+        )  # fmt: skip
+        visits, q = action_values(tree)
+        np.testing.assert_array_equal(visits.sum(-1), n)
+        shares.append(mcts.visit_distribution(tree)[:, 1].mean())
+    assert (visits.argmax(-1) == 1).all()
+    assert shares[1] > max(0.6, shares[0])
+    np.testing.assert_allclose(q[:, 1], 0.8, atol=0.1)
+    if rule == "uct":  # Auer et al. 2002, theorem 1: pulls of a worse arm, of which UCT inherits the bound
+        gap = 0.8 - np.delete(MEANS, 1)
+        bound = 8 * math.log(n) / gap**2 + 1 + math.pi**2 / 3
+        assert (np.delete(np.asarray(visits), 1, axis=1).mean(0) < bound).all()
+        assert (np.asarray(visits) >= 1).all()
+
+
+def complete_tree(depth=3, num_actions=3, winner=(2, 0, 1)):
+    """States are paths; only one leaf pays, values and priors know nothing of it."""
+    paths = [()]
+    for path in paths:
+        if len(path) < depth:
+            paths += [(*path, a) for a in range(num_actions)]
+    number = {path: i for i, path in enumerate(paths)}
+    shape = len(paths), num_actions
+    after = np.array([[number.get((*path, a), 0) for a in range(num_actions)] for path in paths], np.int32)
+    leaf = np.array([[len(path) == depth - 1] * num_actions for path in paths])
+    rewards = np.zeros(shape, np.float32)
+    rewards[number[winner[:-1]], winner[-1]] = 1
+    tables = after, rewards, np.where(leaf, 0.0, 1.0).astype(np.float32), np.zeros(shape, np.float32)
+    return TableMDP(*map(jnp.asarray, tables), jnp.zeros(len(paths)))
+
+
 @pytest.mark.parametrize("rule", mcts.RULES)
-def test_visits_of_a_bandit_concentrate_on_the_best_arm(rule):
-    """Arms end the episode and pay their mean plus noise: Bernoulli arms, drawn anew at every node."""
-    means = jnp.array([0.2, 0.3, 0.8, 0.4])
+def test_the_one_winning_leaf_is_found(rule):
+    tree = run(complete_tree(), [0], 200, rule=rule, c=0.5, q_range=(0.0, 1.0))
+    path = mcts.principal_variation(tree)
+    assert [int(tree.actions[0, i]) for i in path[1:]] == [2, 0, 1]
+    assert tree.rewards[0, path[-1]] == 1 and tree.terminal[0, path[-1]]
+    assert mcts.visit_distribution(tree)[0].argmax() == 2
 
-    def pull(means, keys, state, action):
-        # The children of a node are deterministic, so an arm is a chain: its node's arms go on paying the same mean.
-        mean = jnp.where(state < 0, means[action], means[jnp.maximum(state, 0)])
-        reward = jax.vmap(jax.random.bernoulli)(keys, mean).astype(jnp.float32)
-        logits = jnp.where(jnp.arange(4) == 0, 0.0, -jnp.inf)[None].repeat(state.shape[0], 0)
-        return Node(jnp.where(state < 0, action, state), logits, jnp.zeros_like(mean), reward, jnp.full_like(mean, 1e-6))
 
-    root = Node(jnp.full(3, -1), jnp.zeros((3, 4)), jnp.full(3, 0.5))
-    share = {}
-    for n in (40, 400):
-        tree = search(means, jax.random.key(0), root, expand_fn=pull, num_simulations=n, rule=rule, q_range=(0.0, 1.0))
-        share[n] = mcts.visit_distribution(tree)[:, 2]
-    assert (share[400] > 0.25).all()
+def test_a_terminal_node_is_backed_up_again_and_never_expanded():
+    """One step that ends the episode: every simulation takes it, its reward is its Q, what lies behind does not count."""
+    mdp = TableMDP(
+        next_states=jnp.array([[1], [0]]),
+        rewards=jnp.array([[0.25], [9.0]]),
+        discounts=jnp.array([[0.0], [1.0]]),
+        prior_logits=jnp.zeros((2, 1)),
+        values=jnp.array([0.5, 7.0]),
+    )
+    tree = run(mdp, [0], 10)
+    assert (tree.visits > 0).sum() == 2 and tree.visits[0, 1] == 10
+    assert tree.values[0, 1] == 7.0  # its own, not mixed with anything behind it
+    np.testing.assert_allclose(action_values(tree)[1], [[0.25]])
+    np.testing.assert_allclose(tree.values[0, 0], (0.5 + 10 * 0.25) / 11, rtol=1e-6)
+    assert (tree.children[0, 1] == -1).all()
+
+
+def test_a_dead_end_keeps_its_value():
+    """A node without actions is terminal as well, but its value counts: the discount is not 0."""
+    mdp = TableMDP(
+        next_states=jnp.array([[1], [0]]),
+        rewards=jnp.zeros((2, 1)),
+        discounts=jnp.ones((2, 1)),
+        prior_logits=jnp.array([[0.0], [-jnp.inf]]),
+        values=jnp.array([0.0, 3.0]),
+    )
+    tree = run(mdp, [0, 1], 10)
+    np.testing.assert_array_equal(tree.visits[0, :3], [11, 10, 0])
+    np.testing.assert_allclose(action_values(tree)[1][0], [3.0])
+    # and a problem whose root is one keeps its root alone, next to one that goes on
+    np.testing.assert_array_equal(tree.visits[1], [11] + 10 * [0])
+    assert tree.values[1, 0] == 3.0 and tree.terminal[1, 0]
+    np.testing.assert_array_equal(mcts.visit_distribution(tree), [[1.0], [0.0]])
+
+
+@pytest.mark.parametrize("rule", mcts.RULES)
+def test_invalid_actions_are_never_visited(rule):
+    mdp = random_mdp(11, num_actions=6, invalid=0.5, ending=0.0)
+    states = jnp.array([0, 2, 3, 4])
+    tree = jax.device_get(run(mdp, states, 150, rule=rule))
+    used = tree.visits > 0
+    invalid = ~np.isfinite(mdp.prior_logits)[np.asarray(tree.embedding)]
+    assert invalid[used].mean() > 0.3
+    assert (tree.children[used][invalid[used]] == -1).all()
+    np.testing.assert_array_equal(tree.priors[used] == -1, invalid[used])
+    # where there is more than one simulation per action, every valid root action of UCT has been tried
+    tried = tree.children[:, 0] >= 0
+    assert rule == "puct" or (tried == ~invalid[:, 0]).all()
+
+
+def test_visit_distribution_by_hand():
+    tree = run(random_mdp(12, ending=0.0, invalid=0.0), [0], 60)
+    visits = np.asarray(action_values(tree)[0], float)
+    np.testing.assert_allclose(mcts.visit_distribution(tree), visits / 60, rtol=1e-5)
+    np.testing.assert_allclose(mcts.visit_distribution(tree, temperature=0.5), visits**2 / (visits**2).sum(), rtol=1e-4)
+    assert mcts.visit_distribution(tree, temperature=1e-3).max() == 1
+
+
+def test_format_tree_shows_what_was_found():
+    tree = run(complete_tree(), [0], 200, c=0.5, q_range=(0.0, 1.0))
+    lines = mcts.format_tree(tree, max_depth=3).splitlines()
+    assert lines[0].startswith("root  N=201 V=")
+    assert lines[1].startswith("├─ action 2  N=") and "P=0.333" in lines[1]
+    assert lines[2].startswith("│  ├─ action 0  N=")
+    assert lines[3].startswith("│  │  ├─ action 1  N=") and "Q=1.000" in lines[3] and lines[3].endswith("*")
+    assert len(lines) == int((tree.visits > 0).sum())
+    short = mcts.format_tree(tree, max_depth=1, label=lambda i: f"node {i}").splitlines()
+    assert [line.split("  ")[0] for line in short[:2]] == ["node 0", f"├─ node {mcts.principal_variation(tree)[1]}"]
+    assert sum("… 3 more" in line for line in short) == 3 and len(short) == 7
+    top = mcts.format_tree(tree, min_visits=50)
+    assert "… 2 more" in top and "action 2" in top
+
+
+@pytest.mark.parametrize("num_simulations", [0, -3, 2.5, True, None])
+def test_no_simulations_is_one_clear_line(num_simulations):
+    with pytest.raises(InputError, match=r"^num_simulations is .*: expected a whole number, at least 1$"):
+        run(random_mdp(0), [0], num_simulations)
+
+
+@pytest.mark.parametrize(
+    "message, options",
+    [
+        ("selection rule is 'ucb': expected one of puct, uct", {"rule": "ucb"}),
+        ("q_range is (1.0, 1.0): expected the smallest and the largest Q, in this order", {"q_range": (1.0, 1.0)}),
+        ("keys have shape (3,): expected one key, or one for each of the 2 problems", {"key": (3,)}),
+        ("value of root has shape (3,): expected (2,)", {"value": jnp.zeros(3)}),
+        ("embedding of root has a leaf of shape (5,): expected (2, ...)", {"embedding": jnp.zeros(5, jnp.int32)}),
+        ("prior logits of the root have shape (4,): expected [B, A]", {"prior_logits": jnp.zeros(4)}),
+        ("prior logits of expand_fn have shape (2, 4): expected (2, 3)", {"prior_logits": jnp.zeros((2, 3))}),
+    ],
+)
+def test_bad_input_is_one_clear_line(message, options):
+    mdp = random_mdp(0)
+    root = table_root(mdp, jnp.arange(2))
+    key = jax.random.key(0)
+    if "key" in options:
+        key = jax.random.split(key, options.pop("key"))
+    fields = {name: value for name, value in options.items() if name in Node._fields}
+    options = {name: value for name, value in options.items() if name not in fields}
+    with pytest.raises(InputError) as error:
+        search(mdp, key, root._replace(**fields), expand_fn=expand_table, num_simulations=4, **options)
+    assert str(error.value) == message
+    with pytest.raises(InputError, match="^temperature is 0: expected a positive number$"):
+        mcts.visit_distribution(run(mdp, [0], 4), temperature=0)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_mdp import C, C_BASE, muzero_tree, random_mdp
+from toy_mdp import C_BASE, C, muzero_tree, random_mdp
 
 from jaxreason.mcts import action_values, expand_table, search, table_root
 
