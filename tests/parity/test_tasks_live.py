@@ -33,7 +33,9 @@ def test_a_problem_may_have_many_right_answers():
 
 
 def test_generated_problems_are_different_and_repeatable_and_splits_lie_apart():
-    draw = {(split, seed): load_problems("gym:chain_sum", split, 50, seed) for split in ("train", "test") for seed in (0, 1)}
+    draw = {
+        (split, seed): load_problems("gym:chain_sum", split, 50, seed) for split in ("train", "test") for seed in (0, 1)
+    }
     questions = {key: [p.question for p in problems] for key, problems in draw.items()}
     for key, asked in questions.items():
         assert len(set(asked)) == 50
