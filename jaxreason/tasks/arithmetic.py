@@ -13,6 +13,7 @@ Splits are decided by a hash of the expression, never by the wording: the same n
 problem, so no held-out problem can occur in training in any wording.
 """
 
+import collections
 import functools
 import hashlib
 import re
@@ -254,6 +255,10 @@ def solve(problem: Problem, rng: np.random.Generator | None = None) -> list[str]
     return lines
 
 
+def _factors(term: Term) -> tuple[int, ...]:
+    return tuple(sorted((term.a, term.b)))
+
+
 _LINE = re.compile(r"(\d{1,6})([-+*])(\d{1,6})=(-?\d{1,6})")
 
 
@@ -264,8 +269,9 @@ def check_steps(problem: Problem, text: str) -> list[bool]:
     yet, or the running total plus or minus a term not used yet. After the first invalid line all are invalid, since
     they build on it.
     """
-    products = [t for t in problem.terms if t.b > 1]  # still to be computed
-    ready = [t for t in problem.terms if t.b == 1]  # values that can be added to the total
+    products = [t for t in problem.terms if t.b > 1]  # neither added nor taken away yet
+    computed = collections.Counter()  # of their lines, by factors
+    plain = [t for t in problem.terms if t.b == 1]
     total, valid, verdicts = problem.start, True, []
     for line in text.strip().split("\n"):
         if line.startswith("####"):
@@ -275,17 +281,18 @@ def check_steps(problem: Problem, text: str) -> list[bool]:
         if valid:
             a, op, b, result = int(match[1]), match[2], int(match[3]), int(match[4])
             if op == "*":
-                term = next((t for t in products if {t.a, t.b} == {a, b}), None)
-                valid = term is not None and result == a * b
-                if valid:
-                    products.remove(term)
-                    ready.append(term)
+                # +3*7 and -3*7 share the line 3*7=21: which of them it was shows when it is added or taken away.
+                factors = tuple(sorted((a, b)))
+                valid = result == a * b and computed[factors] < sum(_factors(t) == factors for t in products)
+                computed[factors] += valid
             else:
                 sign = 1 if op == "+" else -1
+                ready = plain + [t for t in products if computed[_factors(t)]]
                 term = next((t for t in ready if (t.sign, t.value) == (sign, b)), None)
                 valid = term is not None and a == total and result == a + sign * b
                 if valid:
-                    ready.remove(term)
+                    (plain if term.b == 1 else products).remove(term)
+                    computed[_factors(term)] -= term.b > 1
                     total = result
         verdicts.append(valid)
     return verdicts
