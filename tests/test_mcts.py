@@ -13,7 +13,7 @@ from jaxreason import mcts
 from jaxreason.errors import InputError
 from jaxreason.mcts import Node, TableMDP, action_values, expand_table, search, table_root
 
-GOLDEN = Path(__file__).parent / "golden" / "mctx.npz"
+GOLDEN = Path(__file__).parent / "mctx.npz"
 
 
 def random_mdp(seed, num_states=30, num_actions=4, ending=0.15, invalid=0.25):

@@ -1,4 +1,4 @@
-"""Writes tests/golden/mctx.npz, what test_mcts.py compares with: python tests/parity/make_mcts_golden.py"""
+"""Writes tests/mctx.npz, what test_mcts.py compares with: python tests/parity/make_mcts_golden.py"""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from toy_mdp import muzero_tree, random_mdp
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "mctx.npz"
+GOLDEN = Path(__file__).parent.parent / "mctx.npz"
 
 if __name__ == "__main__":
     mdp = jax.tree.map(jnp.asarray, random_mdp(0, num_states=40, num_actions=5))
