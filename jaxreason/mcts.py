@@ -265,7 +265,7 @@ def format_tree(
       max_depth, min_visits: leave out deeper and less visited nodes; an ellipsis counts them.
     """
     tree = _problem(tree, problem)
-    lines = [f"{label(0) if label else 'root'}  N={tree.visits[0]} V={tree.values[0]:.3f}{'*' * tree.terminal[0]}"]
+    lines = [f"{label(0) if label else 'root'}  N={tree.visits[0]} V={tree.values[0]:.3f}{'*' * int(tree.terminal[0])}"]
 
     def add(node, depth, indent):
         children = tree.children[node][tree.children[node] >= 0]
@@ -276,7 +276,7 @@ def format_tree(
             name = label(i) if label else f"action {tree.actions[i]}"
             q = tree.rewards[i] + tree.discounts[i] * tree.values[i]
             prior = tree.priors[node, tree.actions[i]]
-            end = "*" * tree.terminal[i]
+            end = "*" * int(tree.terminal[i])
             lines.append(f"{indent}{'└─' if last else '├─'} {name}  N={tree.visits[i]} Q={q:.3f} P={prior:.3f}{end}")
             add(i, depth + 1, indent + ("   " if last else "│  "))
         if len(shown) < len(children):
