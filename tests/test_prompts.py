@@ -133,7 +133,7 @@ def test_without_a_template_a_tokenizer_changes_nothing(recipe):
 def test_a_thought_that_the_template_opens(chat_tokenizer):
     """As DeepSeek-R1's: closed where the answer is asked for at once, and read with the completion where it is not."""
     assert prompts.thinks(chat_tokenizer)  # its template has the tags
-    chat_tokenizer.chat_template = "{% for m in messages %}[{{ m.content }}]{% endfor %}<think>\n"
+    chat_tokenizer.chat_template = "{% for m in messages %}[{{ m.content }}]{% endfor %}{{ '<think>\n' }}"
     assert prompts.direct("Why?", chat_tokenizer).endswith("<think>\n\n</think>\n\nThe answer is")
     assert prompts.few_shot("Why?", [("a", "b")], chat_tokenizer) == "[a][b][Why?]<think>\n\n</think>\n\n"
     thinking = prompts.zero_shot_cot("Why?", chat_tokenizer)

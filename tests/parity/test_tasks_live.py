@@ -33,7 +33,9 @@ def test_a_problem_may_have_many_right_answers():
 
 
 def test_generated_problems_are_different_and_repeatable_and_splits_lie_apart():
-    draw = {(split, seed): load_problems("gym:chain_sum", split, 50, seed) for split in ("train", "test") for seed in (0, 1)}
+    draw = {
+        (split, seed): load_problems("gym:chain_sum", split, 50, seed) for split in ("train", "test") for seed in (0, 1)
+    }
     questions = {key: [p.question for p in problems] for key, problems in draw.items()}
     for key, asked in questions.items():
         assert len(set(asked)) == 50
@@ -52,11 +54,11 @@ def test_a_family_without_worked_solutions_has_examples_without_steps():
         ("gym:no_such_family", "gym:no_such_family gives no problems"),
         ("gym:composite", "gym:composite gives no problems"),  # needs options
         ("gym:chain_sum", "split 'dev'"),
-        ("gym:coin_flip", "different problems of gym:coin_flip"),
+        ("gym:prime_factorization", "2000 different problems of gym:prime_factorization"),  # of the numbers to 1000
     ],
 )
 def test_what_the_gym_has_not_is_one_line(task, named):
-    n = 100_000 if "coin" in task else 1
+    n = 2000 if "prime" in task else 1
     with pytest.raises(InputError, match=named) as error:
         load_problems(task, "dev" if "dev" in named else "test", n)
     assert "\n" not in str(error.value)
