@@ -75,11 +75,11 @@ def test_a_weak_chat_model_on_problems_of_a_file(monkeypatch, capsys, tmp_path, 
     assert not any(character.isdigit() and "points" in c["claim"] for c in record["claims"] for character in c["claim"])
     names = {m["name"] for m in record["measurements"]}
     if script.name.startswith("01"):
-        assert {f"{what}/{how}" for what in ("accuracy", "finished", "stated") for how in ("direct", "cot")} <= names
+        assert {f"{what}/{how}" for what in ("accuracy", "finished", "answered") for how in ("direct", "cot")} <= names
         assert {"accuracy/cot/depth=2", "accuracy/cot/depth=3", "gain/deep"} <= names
         assert "<user>What is 1+" in capsys.readouterr().out  # the prompt it prints went through the template
     if script.name.startswith("02"):
-        assert {"finished", "stated", "accuracy/majority@4", "accuracy/early_stop@2"} <= names
+        assert {"finished", "answered", "accuracy/majority@4", "accuracy/early_stop@2"} <= names
 
 
 @pytest.mark.parametrize(
