@@ -208,14 +208,15 @@ tokens = {"direct": 0, "cot": sampled.num_tokens.sum(1).mean()}
 for name, p in p_gold.items():
     run.results.measure(f"probability_of_gold/{name}", mean_interval(p), tokens=tokens[name])
 
-legend = {"direct": "P(gold | q), exact", "cot": f"sum over reasonings, {num_chains} samples"}
+exact = "one wording" if run.tokenizer else "exact"
+legend = {"direct": f"P(gold | q), {exact}", "cot": f"sum over reasonings, {num_chains} samples"}
 how = {"direct": "at once", "cot": "summed over reasonings"}
 run.figure(
     viz.curves(
         DEPTHS, {legend[name]: [mean_interval(p[depth == k]) for k in DEPTHS] for name, p in p_gold.items()},
         title="The gold answer has probability "
-        + "\nand ".join(f"{p[deep].mean():.2f} {how[name]}" for name, p in p_gold.items())
-        + f" ({min(4, DEPTHS[-1])} or more {unit})",
+        + "\nand ".join(f"{p[deep].mean():.2g} {how[name]}" for name, p in p_gold.items())
+        + (f" ({unit}: {min(4, DEPTHS[-1])} or more)" if len(DEPTHS) > 1 else ""),
         xlabel=f"{unit} of the problem", ylabel="mean probability of the gold answer",
     ),
     "sum_over_reasonings",
