@@ -16,12 +16,14 @@ from jaxreason.prompts import chat, direct, few_shot, zero_shot_cot
 from jaxreason.rollout import compile_stop, complete, generate
 from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.sft import sft_loss
+from jaxreason.tasks import load_problems
 from jaxreason.train import fit, make_update
 from jaxreason.verify import answer_ids, extract_answer, is_correct
 from jaxreason.vote import best_of_n, early_stop, majority, pass_at_k
 
 __all__ = [
     "InputError",
+    "load_problems",
     "direct", "zero_shot_cot", "few_shot", "chat",
     "load_model", "save_model", "forward",
     "Sampler", "GREEDY", "generate", "complete", "compile_stop", "token_logprobs",

@@ -276,7 +276,7 @@ class Results:
             + ("" if m["tokens"] is None else f"  {m['tokens']:.1f} tokens")
             for m in self.measurements
         ]
-        lines += [f"{'holds' if c['holds'] else 'FAILS'}: {c['claim']}" for c in self.claims]
+        lines += [f"{'holds' if c['holds'] else 'NOT SEEN'}: {c['claim']}" for c in self.claims]
         return "\n".join(lines)
 
     def write(self, folder: str | Path) -> Path:

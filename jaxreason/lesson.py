@@ -30,12 +30,8 @@ class Options:
     problems: int = 500  # number of held-out problems
     seed: int = 0  # of the problems and of the sampling
     chains: int | None = None  # sampled chains per problem
-    max_new_tokens: int | None = (
-        None  # longest chain; by default 96 of shipped models, 512 of others, 2048 if they think
-    )
-    rows: int | None = (
-        None  # chains decoded at a time, by default 512 of shipped models, 64 of others; fewer save memory
-    )
+    max_new_tokens: int | None = None  # longest chain; if unset 96 of shipped models, 512 of others, 2048 if they think
+    rows: int | None = None  # chains decoded at a time; if unset 512 of shipped models, 64 of others; fewer save memory
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 where the device is fast in it
     chat: bool = True  # use the chat template of a model that has one
     out: Path = Path("outputs")  # results and figures go to OUT/NN_name/

@@ -239,7 +239,7 @@ def final_text(text: str) -> str | None:
     1. the last ``<answer>...</answer>``
     2. all that follows the last ``####``
     3. the line, or lines, behind the last "answer is" or "answer:"
-    4. the last paragraph, if it is short; of a longer text what `extract_answer` reads.
+    4. the last paragraph or, if that is long and prose, what `extract_answer` reads.
 
     Where that is a number in words of its own ("$1,692", "7 apples"), the number.
     """
@@ -257,7 +257,7 @@ def final_text(text: str) -> str | None:
         found = found.strip().partition(lines)[0].rstrip(".*")
     else:
         found = said.strip().rpartition("\n\n")[2]
-        if len(found) > 60:
+        if len(found) > 60 and re.search(r"(?:\b[A-Za-z']{2,20} ){4}", found):
             return extract_answer(text)
     found = found.strip()
     number = _canonical(found) or ""

@@ -60,12 +60,16 @@ gold = gold_ids(ids, correct)  # [G], the id of the right answer
 single = correct.mean(1)  # [G]: the chance that one sampled chain is right
 run.results.measure("accuracy/greedy", accuracy(greedy_correct), tokens=greedy.num_tokens.mean())
 run.results.measure("accuracy/pass@1", mean_interval(single), tokens=chains.num_tokens.mean())
-if not run.as_measured:  # the shipped models' chains nearly always end and state an answer
+if not run.as_measured:  # the shipped models' chains nearly always end, with an answer
     run.results.measure("finished", mean_interval(chains.finished.mean(1)))
-    run.results.measure("stated", mean_interval((ids >= 0).mean(1)))
+    run.results.measure("answered", mean_interval((ids >= 0).mean(1)))
 print(
-    f"{chains.finished.mean():.1%} of the chains end, {(ids >= 0).mean():.1%} state an answer, {single.mean():.1%} are right"
+    f"{chains.finished.mean():.1%} of the chains end, {(ids >= 0).mean():.1%} have an answer, {single.mean():.1%} are right"
 )
+if single.mean() < 0.1:
+    print(
+        "A vote has next to nothing to find here: try an easier task, such as --task arithmetic:1-2, or a larger model."
+    )
 
 # %% [markdown]
 # ## The vote on one problem

@@ -257,5 +257,5 @@ def test_table_shows_each_measurement_and_verdict():
     assert results.table().splitlines() == [
         "one chain       0.5 [0.4, 0.6]  n=500  32.0 tokens",
         "majority       0.75 [0.7, 0.8]  n=500",
-        "FAILS: it helps",
+        "NOT SEEN: it helps",
     ]

@@ -660,6 +660,7 @@ def test_a_hostile_gold_does_not_crash():
         ("007", "007"),
         ("6/8", "6/8"),  # and as it was written, for who asks for another form
         ("word " * 30 + "so 45", "45"),
+        (", ".join(["word"] * 30), ", ".join(["word"] * 30)),
     ],
 )
 def test_final_text(text, stated):

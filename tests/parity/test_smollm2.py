@@ -1,5 +1,6 @@
 """A real model from a GGUF file, SmolLM2-135M-Instruct, against transformers with its own reading of that file."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from jaxreason import GREEDY, complete, load_model, prompts, save_model, token_logprobs
+from jaxreason import GREEDY, cli, complete, load_model, prompts, save_model, token_logprobs
 from jaxreason.rollout import compile_stop, generate
 from jaxreason.tokens import encode_prompts, pad_left
 
@@ -155,3 +156,29 @@ def test_bfloat16(path, ours, batch):
         half, [prompts.chat(ours.tokenizer, QUESTIONS[0])], jax.random.key(0), sampler=GREEDY, max_new_tokens=16
     )
     assert "Paris" in written.texts[0][0]
+
+
+def test_the_lessons_prompts_lead_it_to_state_an_answer(ours):
+    examples = [
+        ("What is 2+2?", prompts.direct_answer(4, ours.tokenizer)),
+        ("What is 5-1?", prompts.direct_answer(4, ours.tokenizer)),
+    ]
+    question = "What is 12 + 30?"
+    texts = [
+        prompts.direct(question, ours.tokenizer),
+        prompts.zero_shot_cot(question, ours.tokenizer),
+        prompts.few_shot(question, examples, ours.tokenizer),
+    ]
+    assert texts[0].endswith("<|im_end|>\n<|im_start|>assistant\nThe answer is")
+    assert texts[2].count("<|im_start|>user") == 3 and texts[2].count("The answer is 4.<|im_end|>") == 2
+    written = complete(ours, texts, jax.random.key(0), sampler=GREEDY, max_new_tokens=96)
+    assert written.finished.all()
+    for prompt, row in zip(texts, written.texts, strict=True):  # a form it keeps to; the sum is beyond it
+        assert re.search(r"The answer is \d+\.$", prompts.opening(prompt) + row[0])
+
+
+def test_solve_on_the_command_line(monkeypatch, capsys, path):
+    arguments = ["solve", "What is 12 + 30?", "--model", str(path), "--method", "cot", "--max-new-tokens", "64"]
+    monkeypatch.setattr("sys.argv", ["jaxreason", *arguments])
+    cli.main()
+    assert re.search(r"The answer is \d+\.\n$", capsys.readouterr().out)

@@ -54,11 +54,11 @@ def test_a_family_without_worked_solutions_has_examples_without_steps():
         ("gym:no_such_family", "gym:no_such_family gives no problems"),
         ("gym:composite", "gym:composite gives no problems"),  # needs options
         ("gym:chain_sum", "split 'dev'"),
-        ("gym:coin_flip", "different problems of gym:coin_flip"),
+        ("gym:prime_factorization", "2000 different problems of gym:prime_factorization"),  # of the numbers to 1000
     ],
 )
 def test_what_the_gym_has_not_is_one_line(task, named):
-    n = 100_000 if "coin" in task else 1
+    n = 2000 if "prime" in task else 1
     with pytest.raises(InputError, match=named) as error:
         load_problems(task, "dev" if "dev" in named else "test", n)
     assert "\n" not in str(error.value)
