@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: runs every benchmark on this machine and writes docs/benchmarks.md.
+"""``python -m benchmarks``: runs every benchmark on this machine and writes docs/benchmarks.md; needs the ``bench`` extra.
 
 Compilation is measured on its own: the first call on a shape compiles, the second does not.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jax
 
+from benchmarks import sampling
 from jaxreason import prompts
 from jaxreason.lesson import device
 from jaxreason.models.hf import load_model
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "docs" / "benchmarks.md"
 
 
-def sampling(num_problems: int = 500, num_chains: int = 32) -> list[tuple[str, float, str]]:
+def many_chains(num_problems: int = 500, num_chains: int = 32) -> list[tuple[str, float, str]]:
     """Wall time of chains from the tiny model, text in and text out; the first run includes compilation."""
     model = load_model("tiny")
     texts = [prompts.zero_shot_cot(p.question) for p in arithmetic.problems("validation", num_problems)]
@@ -66,7 +67,7 @@ def first_result() -> list[tuple[str, float, str]]:
 
 
 def main() -> None:
-    rows = [*sampling(), *first_result()]
+    rows = [*many_chains(), *first_result()]
     for number in ("00", "01", "02"):
         rows += lesson_wall(number)
     table = "\n".join(f"| {what} | {seconds:.1f} | {note} |" for what, seconds, note in rows)
@@ -74,7 +75,8 @@ def main() -> None:
     REPORT.write_text(
         "# Benchmarks\n\nWritten by `python -m benchmarks`.\n\n"
         f"{device()}; {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}.\n\n"
-        f"| what | seconds | note |\n| --- | ---: | --- |\n{table}\n"
+        f"| what | seconds | note |\n| --- | ---: | --- |\n{table}\n\n"
+        f"## Sampling, against transformers\n\n{sampling.compare()}"
     )
     print(REPORT.read_text())
 

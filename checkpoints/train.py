@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import jax
 import numpy as np
 import optax
+import optax.contrib
 import tyro
 
 from jaxreason import prompts, sft, train
@@ -41,7 +42,8 @@ class Recipe(NamedTuple):
     num_heads: int
     num_steps: int
     learning_rate: float  # at the peak of one cosine
-    rows: int = 16  # of 256 tokens each
+    rows: int  # of 256 tokens each
+    muon: bool
     stored_as: str = "float32"  # in the shipped file; in memory always float32
 
     def config(self, vocab_size: int) -> decoder.DecoderConfig:
@@ -57,18 +59,31 @@ class Recipe(NamedTuple):
         )
 
     def optimizer(self) -> optax.GradientTransformation:
+        """Muon (Jordan et al. 2024) on the layers' matrices, scaled to AdamW's size of update, Adam elsewhere; or AdamW."""
         schedule = optax.warmup_cosine_decay_schedule(
             0.0, self.learning_rate, 100, self.num_steps, end_value=self.learning_rate / 50
         )
-        return optax.chain(
-            optax.clip_by_global_norm(1.0),
-            optax.adamw(schedule, b2=0.95, weight_decay=0.05, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)),
-        )
+
+        def matrices(params):
+            stacked = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)  # [L, in, out]
+            return jax.tree.map(lambda x: stacked if x.ndim == 3 else None, params)
+
+        if self.muon:
+            update = optax.contrib.muon(
+                schedule, weight_decay=0.05, adam_b2=0.95, muon_weight_dimension_numbers=matrices, consistent_rms=0.2
+            )
+        else:
+            update = optax.adamw(
+                schedule, b2=0.95, weight_decay=0.05, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)
+            )
+        return optax.chain(optax.clip_by_global_norm(1.0), update)
 
 
+# Muon with small batches needs half the tokens for `tiny`. At the size of `tiny-l` it was behind AdamW with twice the batch
+# at equal tokens (10 million: 58% against 85% of the chains right, though on slightly different mixtures).
 RECIPES = {
-    "tiny": Recipe(96, 256, 3, 2, num_steps=8000, learning_rate=3e-3),
-    "tiny-l": Recipe(288, 768, 5, 6, num_steps=2600, learning_rate=1.5e-3, stored_as="float16"),
+    "tiny": Recipe(96, 256, 3, 2, num_steps=12_000, learning_rate=1e-2, rows=8, muon=True),
+    "tiny-l": Recipe(288, 768, 5, 6, num_steps=2600, learning_rate=1.5e-3, rows=16, muon=False, stored_as="float16"),
 }
 
 # Share of documents. Direct answers are mostly of one operation, which a forward pass can do, so that the lesson's gap is
@@ -240,7 +255,7 @@ nothing else. A model that is always right could not show what voting or search 
 | --- | --- |
 | seed | {seed} |
 | architecture | {recipe.num_layers} layers, width {recipe.hidden_size}, {recipe.num_heads} heads, SwiGLU {recipe.intermediate_size} |
-| optimiser | AdamW (b2 0.95, weight decay 0.05), one cosine |
+| optimiser | {"Muon on the layers' matrices, Adam on the rest" if recipe.muon else "AdamW"} (b2 0.95, weight decay 0.05), one cosine |
 | training | {recipe.num_steps} steps, {recipe.rows * ROW_LENGTH} tokens each, peak learning rate {recipe.learning_rate:g} |
 | mixture (share of documents) | {", ".join(f"{key} {share:.0%}" for key, share in SHARES.items())} |
 | weights | stored as {recipe.stored_as}, sha256 of model.safetensors `{model.sha256}` |

@@ -2,9 +2,11 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxreason.errors import InputError
 
@@ -42,50 +44,79 @@ class Sampler:
 GREEDY = Sampler(temperature=0.0)
 
 
-def filter_logits(logits: jax.Array, sampler: Sampler) -> jax.Array:
-    """Tempered logits ``[..., V]`` with every token outside the sampler's filters at -inf.
-
-    Each filter is a threshold on the logit, so tokens that tie with the last one kept are kept too.
-    """
-    logits = logits / sampler.temperature
-    if sampler.top_k or sampler.top_p < 1:
-        k = min(sampler.top_k or logits.shape[-1], logits.shape[-1])
-        best, _ = jax.lax.top_k(logits, k)  # [..., k] descending
-        threshold = best[..., -1:]
-        if sampler.top_p < 1:
-            probs = jax.nn.softmax(best, axis=-1)
-            mass_before = jnp.cumsum(probs, axis=-1) - probs
-            threshold = jnp.where(mass_before < sampler.top_p, best, jnp.inf).min(-1, keepdims=True)
-        logits = jnp.where(logits >= threshold, logits, -jnp.inf)
-    if sampler.min_p:
-        threshold = logits.max(-1, keepdims=True) + jnp.log(sampler.min_p)
-        logits = jnp.where(logits >= threshold, logits, -jnp.inf)
-    return logits
-
-
 def sample(key: jax.Array, logits: jax.Array, sampler: Sampler) -> jax.Array:
     """One token: logits ``[V]`` -> int32 ``[]``; use ``jax.vmap`` over keys for a batch."""
     if sampler.temperature == 0:
         return logits.argmax(-1).astype(jnp.int32)
-    return _inverse_cdf(key, filter_logits(logits, sampler))
+    return _inverse_cdf(key, _mass(logits, sampler))
 
 
-def _inverse_cdf(key: jax.Array, logits: jax.Array) -> jax.Array:
-    """Draws from softmax(logits) with a single uniform number, looking it up first by block, then inside the block.
+def filter_logits(logits: jax.Array, sampler: Sampler) -> jax.Array:
+    """Tempered logits ``[..., V]`` with every token outside the sampler's filters at -inf.
+
+    Each filter is a threshold on the probability, so tokens that tie with the last one kept are kept too.
+    """
+    mass = _mass(logits, sampler)
+    kept = mass.reshape(*logits.shape[:-1], -1)[..., : logits.shape[-1]] > 0
+    return jnp.where(kept, logits / sampler.temperature, -jnp.inf)
+
+
+def _mass(logits: jax.Array, sampler: Sampler) -> jax.Array:
+    """Probability over that of the best token, 0 where filtered out: ``[..., V]`` as ``[..., S, S]``, zeros behind.
+
+    In a square, a sum is one over columns and then one over S: XLA on CPU vectorises that, and not a sum along a row.
+    """
+    logits = logits / sampler.temperature
+    size = math.isqrt(logits.shape[-1] - 1) + 1
+    mass = jnp.exp(logits - logits.max(-1, keepdims=True))
+    padding = [(0, 0)] * (mass.ndim - 1) + [(0, size * size - mass.shape[-1])]
+    mass = jnp.pad(mass, padding).reshape(*mass.shape[:-1], size, size)
+    if sampler.top_k:
+        mass = _largest(mass, lambda kept: _sum((kept > 0).astype(mass.dtype)), min(sampler.top_k, logits.shape[-1]))
+    if sampler.top_p < 1:
+        mass = _largest(mass, _sum, sampler.top_p * _sum(mass))
+    return jnp.where(mass >= sampler.min_p, mass, 0.0)
+
+
+def _sum(mass: jax.Array) -> jax.Array:
+    return mass.sum(-2).sum(-1)
+
+
+def _largest(mass: jax.Array, measure: Callable, enough: jax.Array | float) -> jax.Array:
+    """The largest masses whose measure is enough, the others 0, without a sort.
+
+    Floats in 0..1 are ordered as their bits are, so 30 halvings of an integer interval find the threshold exactly. Over a
+    vocabulary of 49,152 that is about 30 times less time on CPU than sorting it.
+    """
+
+    def at_least(bits):
+        threshold = jax.lax.bitcast_convert_type(bits, mass.dtype)[..., None, None]
+        return jnp.where(mass >= threshold, mass, 0.0)
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = (low + high) // 2
+        kept = measure(at_least(middle)) >= enough
+        return jnp.where(kept, middle, low), jnp.where(kept, high, middle)
+
+    everything = jnp.zeros(mass.shape[:-2], jnp.int32)
+    nothing = everything + np.float32(1.0).view(np.int32) + 1
+    return at_least(jax.lax.fori_loop(0, 30, halve, (everything, nothing))[0])
+
+
+def _inverse_cdf(key: jax.Array, mass: jax.Array) -> jax.Array:
+    """Draws from ``mass [S, S]`` with a single uniform number, looking it up first by row, then inside the row.
 
     The Gumbel trick needs V random numbers and 2V logarithms; here it is one exponential a token, about 15 times less
     time on CPU.
     """
-    size = math.isqrt(logits.shape[-1] - 1) + 1  # blocks of about sqrt(V) tokens
-    mass = jnp.exp(logits - logits.max())
-    mass = jnp.pad(mass, (0, size * size - len(mass))).reshape(size, size)
-    block_mass = mass.sum(-1)
-    block_ends = jnp.cumsum(block_mass)
-    u = jax.random.uniform(key) * block_ends[-1]
-    block = _first_beyond(u, block_ends, block_mass)
-    u -= jnp.where(block > 0, block_ends[block - 1], 0.0)
-    inside = _first_beyond(u, jnp.cumsum(mass[block]), mass[block])
-    return (block * size + inside).astype(jnp.int32)
+    row_mass = mass.sum(-1)
+    row_ends = jnp.cumsum(row_mass)
+    u = jax.random.uniform(key) * row_ends[-1]
+    row = _first_beyond(u, row_ends, row_mass)
+    u -= jnp.where(row > 0, row_ends[row - 1], 0.0)
+    inside = _first_beyond(u, jnp.cumsum(mass[row]), mass[row])
+    return (row * len(mass) + inside).astype(jnp.int32)
 
 
 def _first_beyond(u: jax.Array, ends: jax.Array, mass: jax.Array) -> jax.Array:

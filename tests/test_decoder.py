@@ -121,7 +121,9 @@ def test_cached_equals_uncached_with_forks_of_padded_prompts(model):
     logits, cache = forward(params, tokens, positions, cfg=cfg, segment_ids=segments)
     assert logits.dtype == jnp.float32
     cache = fork(cache, 3, 5)
-    assert cache.prefix[0].k.shape[0] == 2 and cache.own[0].k.shape[0] == 6  # the prompt's keys are stored once
+    heads = cfg.num_key_value_heads
+    assert cache.prefix[0].k.shape[0] == 2 * heads  # the prompts' keys are stored once
+    assert cache.own[0].k.shape[0] == 6 * heads
     lengths = np.repeat([6, 3], 3).astype(np.int32)
     steps = []
     for t in range(4):

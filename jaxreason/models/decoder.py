@@ -74,10 +74,13 @@ class DecoderConfig:
 
 
 class KV(NamedTuple):
-    """Keys and values of one layer."""
+    """Keys and values of one layer, laid out so that attention is two plain matrix products of whole arrays.
 
-    k: jax.Array  # [B, K, S, D]
-    v: jax.Array  # [B, K, S, D]
+    Batch and heads are one axis, and keys are transposed: XLA on CPU would else transpose a copy of them at every token.
+    """
+
+    k: jax.Array  # [B * K, D, S]
+    v: jax.Array  # [B * K, S, D]
 
 
 class Cache(NamedTuple):
@@ -87,9 +90,9 @@ class Cache(NamedTuple):
     one stacked array: XLA updates each in place, where it would copy a slice of a stack at every token.
     """
 
-    prefix: tuple[KV, ...]  # L of [b, K, P, D]
+    prefix: tuple[KV, ...]  # L of [b * K, ...], P slots
     prefix_mask: jax.Array  # [b, P] bool, False on padding
-    own: tuple[KV, ...]  # L of [B, K, S, D]
+    own: tuple[KV, ...]  # L of [B * K, ...], S slots
     length: jax.Array  # [] int32
 
 
@@ -97,9 +100,9 @@ def fork(cache: Cache, num_rows: int, max_new_tokens: int) -> Cache:
     """Room for ``max_new_tokens`` in ``num_rows`` continuations of every prompt in a cache made by prefill."""
 
     def room(prefix: KV) -> KV:
-        b, num_kv, _, head_dim = prefix.k.shape
-        zeros = jnp.zeros((b * num_rows, num_kv, max_new_tokens, head_dim), prefix.k.dtype)
-        return KV(zeros, zeros)
+        heads, head_dim, _ = prefix.k.shape
+        k = jnp.zeros((heads * num_rows, head_dim, max_new_tokens), prefix.k.dtype)
+        return KV(k, k.swapaxes(1, 2))
 
     return cache._replace(own=tuple(map(room, cache.prefix)), length=jnp.int32(0))
 
@@ -164,36 +167,43 @@ class Attention(nnx.Module):
         frequencies = rope_frequencies(cfg)
         q = rope(q, positions, frequencies) * cfg.head_dim**-0.5
         k = rope(k, positions, frequencies)
-        # [B, K, G, T, D] and [B, K, T, D]: heads before time keeps every product a plain batched matrix product.
+        heads = rows * cfg.num_key_value_heads
+        # The G query heads of a key head are rows of one matrix product against its keys.
         q = q.reshape(rows, length, cfg.num_key_value_heads, -1, cfg.head_dim).transpose(0, 2, 3, 1, 4)
-        new = KV(k.swapaxes(1, 2), v.swapaxes(1, 2))
+        q = q.reshape(heads, -1, cfg.head_dim)  # [B * K, G * T, D]
+        new = KV(
+            k.transpose(0, 2, 3, 1).reshape(heads, cfg.head_dim, length),
+            v.transpose(0, 2, 1, 3).reshape(heads, length, cfg.head_dim),
+        )
         if own is None:
-            weights, total = _softmax([jnp.einsum("bkgtd,bksd->bkgts", q, new.k)], [mask])
-            out = jnp.einsum("bkgts,bksd->bkgtd", weights[0].astype(x.dtype), new.v)
+            out = self.weights(q @ new.k, mask).astype(x.dtype) @ new.v
         else:
             new = own = KV(
-                jax.lax.dynamic_update_slice(own.k, new.k.astype(own.k.dtype), (0, 0, start, 0)),
-                jax.lax.dynamic_update_slice(own.v, new.v.astype(own.v.dtype), (0, 0, start, 0)),
+                jax.lax.dynamic_update_slice(own.k, new.k.astype(own.k.dtype), (0, 0, start)),
+                jax.lax.dynamic_update_slice(own.v, new.v.astype(own.v.dtype), (0, start, 0)),
             )
-            # The N rows of one prompt are the rows of one matrix product against its keys, which are stored once.
-            b = prefix.k.shape[0]
-            grouped = q.reshape(b, rows // b, *q.shape[1:])  # [b, N, K, G, T, D]
-            prefix_scores = jnp.einsum("bnkgtd,bkpd->bnkgtp", grouped, prefix.k)
-            own_scores = jnp.einsum("bkgtd,bksd->bkgts", q, own.k)
-            weights, total = _softmax([prefix_scores.reshape(*q.shape[:-1], -1), own_scores], mask)
-            weights = [w.astype(x.dtype) for w in weights]
-            out = jnp.einsum("bnkgtp,bkpd->bnkgtd", weights[0].reshape(prefix_scores.shape), prefix.v).reshape(q.shape)
-            out = out + jnp.einsum("bkgts,bksd->bkgtd", weights[1], own.v)
-        out = (out / total.astype(x.dtype)).transpose(0, 3, 1, 2, 4).reshape(rows, length, -1)
+            scores = [self.shared(q, prefix.k), q @ own.k]
+            weights = self.weights(jnp.concatenate(scores, axis=-1), mask).astype(x.dtype)
+            on_prefix, on_own = jnp.split(weights, [prefix.k.shape[-1]], axis=-1)
+            out = self.shared(on_prefix, prefix.v) + on_own @ own.v
+        out = out.reshape(rows, -1, length, cfg.head_dim).swapaxes(1, 2).reshape(rows, length, -1)
         return self.o(out), new
 
+    def weights(self, scores: jax.Array, mask: jax.Array) -> jax.Array:
+        """Softmax of ``[B * K, G * T, S]`` over the keys that ``mask [B, 1, T, S]`` allows; float32."""
+        rows, _, length, keys = mask.shape
+        scores = scores.astype(jnp.float32).reshape(rows, -1, length, keys)
+        return jax.nn.softmax(jnp.where(mask, scores, -1e30), axis=-1).reshape(
+            rows * self.cfg.num_key_value_heads, -1, keys
+        )
 
-def _softmax(scores: list[jax.Array], masks: list[jax.Array]) -> tuple[list[jax.Array], jax.Array]:
-    """exp(score - max) of several key segments, and the sum over all of them to divide by; float32."""
-    scores = [jnp.where(m, s.astype(jnp.float32), -1e30) for s, m in zip(scores, masks, strict=True)]
-    top = functools.reduce(jnp.maximum, [s.max(-1, keepdims=True) for s in scores])
-    weights = [jnp.exp(s - jax.lax.stop_gradient(top)) for s in scores]
-    return weights, sum(w.sum(-1, keepdims=True) for w in weights)
+    def shared(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        """``x @ y`` of ``[B * K, M, _]`` and ``[b * K, ...]``: N rows share one y, and are rows of one product with it."""
+        kv, (_, m, _) = self.cfg.num_key_value_heads, x.shape
+        prompts = y.shape[0] // kv
+        x = x.reshape(prompts, -1, kv, m, x.shape[-1]).swapaxes(1, 2)  # [b, K, N, M, _]
+        out = x.reshape(prompts * kv, -1, x.shape[-1]) @ y
+        return out.reshape(*x.shape[:-1], -1).swapaxes(1, 2).reshape(-1, m, out.shape[-1])
 
 
 def _residual_init(cfg: DecoderConfig):
@@ -281,7 +291,7 @@ def hidden_states(
             segment_ids = jnp.ones_like(tokens)
         same = segment_ids[:, :, None] == segment_ids[:, None, :]
         causal = jnp.tril(jnp.ones((length, length), bool))
-        mask = (same & causal)[:, None, None]  # [B, 1, 1, T, T]
+        mask = (same & causal)[:, None]  # [B, 1, T, T]
 
         def step(x, layer_params):
             return nnx.merge(block_def, layer_params)(x, positions, mask)
@@ -290,14 +300,16 @@ def hidden_states(
         prefix = tuple(KV(stacked.k[i], stacked.v[i]) for i in range(cfg.num_hidden_layers))
         return outer.norm(x), Cache(prefix, segment_ids > 0, (), jnp.int32(0))
 
-    prefix_mask = jnp.repeat(cache.prefix_mask, rows // cache.prefix_mask.shape[0], axis=0)[:, None, None, None]
-    slots = jnp.arange(cache.own[0].k.shape[2])
-    own_mask = slots[None, :] <= cache.length + jnp.arange(length)[:, None]  # [T, S]
+    prefix_mask = jnp.repeat(cache.prefix_mask, rows // cache.prefix_mask.shape[0], axis=0)[:, None, None]
+    slots = jnp.arange(cache.own[0].v.shape[1])
+    own_mask = slots <= cache.length + jnp.arange(length)[:, None]  # [T, S]
+    shapes = [(rows, 1, length, m.shape[-1]) for m in (prefix_mask, own_mask)]
+    mask = jnp.concatenate(list(map(jnp.broadcast_to, (prefix_mask, own_mask), shapes)), axis=-1)
     layers = params["layers"] if isinstance(params["layers"], tuple) else unstack(params)["layers"]
     own = []
     for layer_params, prefix, kv in zip(layers, cache.prefix, cache.own, strict=True):
         block = nnx.merge(block_def, layer_params)
-        x, kv = block(x, positions, [prefix_mask, own_mask], prefix, kv, cache.length)
+        x, kv = block(x, positions, mask, prefix, kv, cache.length)
         own.append(kv)
     return outer.norm(x), cache._replace(own=tuple(own), length=cache.length + length)
 

