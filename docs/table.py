@@ -19,6 +19,20 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "accuracy/early_stop@32",
         "accuracy/pass@32",
     ],
+    "03_tree_of_thoughts": [
+        "solved/one chain/paper",
+        "solved/vote of 64 chains/paper",
+        "solved/any of 64 chains/paper",
+        "solved/BFS, beam 1/paper",
+        "solved/BFS, beam 5/paper",
+        "solved/DFS/paper",
+        "solved/BFS, beam 5, random/paper",
+        "solved/BFS, beam 5, oracle/paper",
+        "value AUC/3 numbers, seen",
+        "value AUC/3 numbers, unseen",
+        "word problems/BFS, likelihood",
+        "word problems/vote at the tokens of BFS, likelihood",
+    ],
 }
 
 

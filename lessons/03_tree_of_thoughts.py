@@ -360,13 +360,13 @@ run.claim("with an exact step checker, search on word problems beats the vote at
           paired_difference(word_right["oracle"], vote_within(word_tokens["oracle"])), at_least=0.0, excludes_zero=True)  # fmt: skip
 run.figure(
     viz.bars(
-        ["one chain", *(f"BFS, {name}" for name in word_right), "vote, same tokens"],
+        ["one chain", *word_right, "the vote"],
         {"accuracy": [mean_interval(right.mean(1)), *(accuracy(r) for r in word_right.values()),
                       accuracy(vote_within(word_tokens["likelihood"]))]},
         title=f"Word problems: search by likelihood {word_right['likelihood'].mean():.0%}, the vote {vote_within(word_tokens['likelihood']).mean():.0%}; "
         f"a calculator adds\n{100 * (word_right['calculator'].mean() - word_right['likelihood'].mean()):+.1f} points, an exact step checker would add "
         f"{100 * (word_right['oracle'].mean() - word_right['likelihood'].mean()):+.1f}",
-        xlabel=f"method (n = {len(problems)}, about {word_tokens['likelihood'].mean():.0f} tokens a problem)", ylabel="accuracy (95% interval)",
+        xlabel=f"one chain; BFS with an evaluator, and the vote, at {word_tokens['likelihood'].mean():.0f} tokens a problem (n = {len(problems)})", ylabel="accuracy (95% interval)",
     ),
     "word_problems",
 )  # fmt: skip

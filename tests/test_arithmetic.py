@@ -230,3 +230,11 @@ def test_bad_requests_are_one_line(arguments, message):
     with pytest.raises(InputError, match=message) as error:
         problems(*arguments)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("line", "true"), [
+    ("45-12=33", True), ("3*7=21", True), ("33+21=54", True), ("5-9=-4", True), ("#### 63", True), ("Wait", True),
+    ("45-12=34", False), ("3*7=24", False), ("33+21=55", False),
+])  # fmt: skip
+def test_a_line_is_false_only_if_its_arithmetic_is(line, true):
+    assert arithmetic.is_true(line) == true

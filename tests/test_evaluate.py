@@ -11,6 +11,7 @@ from jaxreason.evaluate import (
     Interval,
     Results,
     accuracy,
+    auc,
     forward_flops,
     mean_interval,
     paired_difference,
@@ -259,3 +260,40 @@ def test_table_shows_each_measurement_and_verdict():
         "majority       0.75 [0.7, 0.8]  n=500",
         "NOT SEEN: it helps",
     ]
+
+
+# ---- AUC
+
+
+def test_auc_is_the_share_of_pairs_in_the_right_order():
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 6, 80) / 6  # with ties
+    positive = rng.random(80) < 0.4
+    pairs = scores[positive][:, None] - scores[~positive][None]
+    assert auc(scores, positive).value == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+    assert auc(-scores, positive).value == pytest.approx(1 - auc(scores, positive).value)
+    assert auc(np.exp(scores), positive) == pytest.approx(auc(scores, positive))  # ranks are all that counts
+
+
+def test_auc_interval_is_that_of_delong_written_out():
+    up, down = np.array([0.9, 0.4, 0.8, 0.6]), np.array([0.5, 0.1, 0.3])
+    win = (up[:, None] > down).astype(float)
+    error = 1.959964 * np.sqrt(win.mean(1).var(ddof=1) / 4 + win.mean(0).var(ddof=1) / 3)
+    got = auc(np.r_[up, down], np.arange(7) < 4)
+    assert got[:3] == pytest.approx((win.mean(), max(0, win.mean() - error), min(1, win.mean() + error)), abs=1e-6)
+    assert auc(np.array([2.0, 3, 0, 1]), np.array([True, True, False, False])) == Interval(1.0, 1.0, 1.0, 4)
+
+
+def test_auc_interval_covers_the_truth():
+    truth, rng = 0.76024994, np.random.default_rng(1)  # P(N(1, 1) > N(0, 1)) = Phi(1 / sqrt(2))
+    positive = np.arange(120) < 40
+    runs = [auc(rng.normal(size=120) + positive, positive) for _ in range(400)]
+    assert 0.92 <= np.mean([r.low <= truth <= r.high for r in runs]) <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("scores", "positive"), [([1.0, 2.0], [1, 0]), ([1.0, np.nan, 2, 3], [1, 1, 0, 0]), ([1.0], [1, 0])]
+)
+def test_auc_needs_two_of_each_kind(scores, positive):
+    with pytest.raises(InputError):
+        auc(np.array(scores), np.array(positive, bool))

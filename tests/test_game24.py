@@ -377,3 +377,21 @@ def test_training_mixture(examples):
 def test_the_same_seed_gives_the_same_examples(examples):
     rng = np.random.default_rng(0)
     assert [game24.training_example(rng) for _ in range(100)] == examples[:100]
+
+
+def test_substates_are_what_moves_reach_and_training_shows_no_unseen_one():
+    for size in (3, 2):
+        reached = game24.substates("validation", size)
+        assert reached == sorted(set(reached)) and {len(s) for s in reached} == {size}
+        assert not any(game24.in_training(s) for s in reached if game24.substate_split(s) == "unseen")
+        assert any(game24.in_training(s) for s in reached)
+    by_hand = {m.left for p in game24.puzzles("validation") for m in game24.moves(p)}
+    assert set(game24.substates("validation", 3)) == by_hand
+    assert set(game24.substates("validation", 2)) == {m.left for s in by_hand for m in game24.moves(s)}
+
+
+def test_a_state_that_training_draws_is_in_training():
+    rng = np.random.default_rng(5)
+    values = [e for e in (game24.training_example(rng) for _ in range(400)) if e.prompt.startswith("Value")]
+    states = [tuple(map(int, e.prompt.split(":")[1].split())) for e in values]
+    assert states and all(game24.in_training(s) for s in states)

@@ -283,6 +283,16 @@ def test_texts_do_not_depend_on_the_batches(model, completions, rows):
     np.testing.assert_array_equal(again.num_tokens, completions.num_tokens)
 
 
+def test_a_key_for_each_prompt_makes_its_chains_independent_of_the_other_prompts(model):
+    texts, key = ["Tom has", "Tom", "has apples Tom"], jax.random.key(9)
+    run = functools.partial(complete, model, sampler=Sampler(1.0), max_new_tokens=6, num_samples=2)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(3))
+    together = run(texts, keys)
+    assert together.texts == run(texts, key).texts  # one key stands for these
+    assert run(texts[2:], keys[2:]).texts == together.texts[2:]
+    assert run(texts[::-1], keys[::-1]).texts == together.texts[::-1]
+
+
 def test_the_number_of_compilations_is_bounded(model):
     """40 prompts of 40 lengths need three programs: widths 32, 64 and 96."""
     questions = ["7" * n for n in range(3, 83, 2)]
