@@ -21,8 +21,8 @@ SHOWN = {  # lesson: measurements worth a row of their own
     ],
     "03_tree_of_thoughts": [
         "solved/one chain/paper",
-        "solved/vote of 64 chains/paper",
-        "solved/any of 64 chains/paper",
+        "solved/vote of 72 chains/paper",
+        "solved/any of 72 chains/paper",
         "solved/BFS, beam 1/paper",
         "solved/BFS, beam 5/paper",
         "solved/DFS/paper",
