@@ -12,7 +12,7 @@ from pathlib import Path
 
 import jax
 
-from benchmarks import sampling
+from benchmarks import mcts, sampling
 from jaxreason import prompts
 from jaxreason.lesson import device
 from jaxreason.models.hf import load_model
@@ -68,7 +68,7 @@ def first_result() -> list[tuple[str, float, str]]:
 
 def main() -> None:
     rows = [*many_chains(), *first_result()]
-    for number in ("00", "01", "02"):
+    for number in ("00", "01", "02", "03"):
         rows += lesson_wall(number)
     table = "\n".join(f"| {what} | {seconds:.1f} | {note} |" for what, seconds, note in rows)
     REPORT.parent.mkdir(exist_ok=True)
@@ -76,7 +76,8 @@ def main() -> None:
         "# Benchmarks\n\nWritten by `python -m benchmarks`.\n\n"
         f"{device()}; {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}.\n\n"
         f"| what | seconds | note |\n| --- | ---: | --- |\n{table}\n\n"
-        f"## Sampling, against transformers\n\n{sampling.compare()}"
+        f"## Sampling, against transformers\n\n{sampling.compare()}\n"
+        f"## Search, against mctx\n\n{mcts.compare()}"
     )
     print(REPORT.read_text())
 

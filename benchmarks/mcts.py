@@ -1,18 +1,23 @@
 """``python -m benchmarks.mcts``: our search and mctx's on one toy decision process, and what a simulation costs in large trees."""
 
 import re
+import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
 import mctx
 import numpy as np
+from tqdm.auto import tqdm
 
+from jaxreason.lesson import device
 from jaxreason.mcts import SearchResult, TableMDP, expand_table, search, table_root
 
-BATCH, NUM_ACTIONS = 32, 16
+BATCH, NUM_ACTIONS, SIZES, REPEATS = 32, 16, (64, 256, 1024), 5
+ENDINGS = {"of 8 steps": 8, "without end": None}
 C, C_BASE = 1.25, 19652.0
 
 
@@ -53,15 +58,14 @@ def theirs(mdp: TableMDP, key: jax.Array, states: jax.Array, num_simulations: in
     return policy(mdp, key, root, recurrent_fn, num_simulations).search_tree
 
 
-def seconds(function: Callable, *args, repeats: int = 15) -> float:
-    """The fastest of several calls after one that compiles: on a shared core the others say what else was running."""
-    jax.block_until_ready(function(*args))
+def seconds(function: Callable, *args) -> float:
+    """The median of a few calls of a compiled function."""
     times = []
-    for _ in range(repeats):
+    for _ in range(REPEATS):
         began = time.perf_counter()
         jax.block_until_ready(function(*args))
         times.append(time.perf_counter() - began)
-    return min(times)
+    return statistics.median(times)
 
 
 def mean_depth(tree: SearchResult) -> float:
@@ -80,33 +84,26 @@ def tree_copies(mdp: TableMDP, states: jax.Array, num_simulations: int) -> int:
     return len(re.findall(rf"\[{BATCH},{num_simulations + 1}(?:,\d+)*\]\S* copy\(", loops))
 
 
-def mcts() -> list[tuple[str, float, str]]:
-    """A row for each search: what, seconds, note."""
+def compare() -> str:
+    """The comparison as a Markdown table."""
     rows, key, states = [], jax.random.key(0), jnp.arange(BATCH)
-    for horizon, name in ((8, "episodes of 8 steps"), (None, "no end")):
-        mdp = layered_mdp(horizon)
-        what = f"MCTS, batch {BATCH}, {NUM_ACTIONS} actions, {name}"
-        time_theirs = seconds(theirs, mdp, key, states, 256, repeats=5)
-        rates = {}
-        for n in (64, 256, 1024):
-            time_ours = seconds(ours, mdp, key, states, n)
-            rates[n] = BATCH * n / time_ours
-            depth = mean_depth(ours(mdp, key, states, n))
-            note = (
-                f"{rates[n]:,.0f} simulations/s, {rates[n] / rates[64]:.0%} of the rate at 64; longest path {depth:.1f}"
-            )
-            rows.append((f"{what}, {n} simulations", time_ours, note))
-            if n == 256:
-                tree, other = ours(mdp, key, states, n), theirs(mdp, key, states, n)
-                same = bool(jnp.where(tree.visits > 0, tree.visits == other.node_visits, True).all())
-                note = f"{time_theirs / time_ours:.1f} times ours; visit counts {'equal' if same else 'DIFFER'}"
-                rows.append((f"{what}, {n} simulations: mctx", time_theirs, note))
+    cases = [(name, n) for name in ENDINGS for n in SIZES]
+    for name, n in tqdm(cases, desc="search against mctx"):
+        mdp = layered_mdp(ENDINGS[name])
+        tree, other = ours(mdp, key, states, n), theirs(mdp, key, states, n)
+        same = bool(jnp.where(tree.visits > 0, tree.visits == other.node_visits, True).all())
+        time_ours, time_theirs = seconds(ours, mdp, key, states, n), seconds(theirs, mdp, key, states, n)
         rows.append(
-            (f"{what}: copies of tree arrays per simulation", tree_copies(mdp, states, 256), "in the compiled loop")
+            f"| {name} | {n} | {BATCH * n / time_ours:,.0f} | {BATCH * n / time_theirs:,.0f} | {time_theirs / time_ours:.1f} "
+            f"| {'equal' if same else 'DIFFER'} | {mean_depth(tree):.1f} | {tree_copies(mdp, states, n)} |"
         )
-    return rows
+    return (
+        f"{device()}; mctx {version('mctx')}. Batch {BATCH}, {NUM_ACTIONS} actions, `muzero_policy` without noise; medians of "
+        f"{REPEATS} runs. *Copies*: whole tree arrays that our compiled loop copies in a simulation.\n\n"
+        "| episodes | simulations | jaxreason, simulations/s | mctx, simulations/s | ratio | visit counts | longest path | copies |\n"
+        "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |\n" + "\n".join(rows) + "\n"
+    )
 
 
 if __name__ == "__main__":
-    for what, value, note in mcts():
-        print(f"{what:75} {value:8.4f}  {note}")
+    print(compare())

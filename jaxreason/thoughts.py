@@ -55,7 +55,7 @@ def sample_thoughts(
     *,
     prompt: Callable[[State], str],
     num_samples: int,
-    sampler: Sampler = Sampler(),  # noqa: B008, frozen
+    sampler: Sampler = Sampler(),
     max_new_tokens: int = 24,
 ) -> tuple[list[list[Thought]], np.ndarray]:
     """k independent thoughts of one line from each state, z ~ p(z | s) (section 3, item 2a).

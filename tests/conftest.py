@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxreason import cli
 from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel
 from jaxreason.tokens import build_tokenizer
@@ -28,6 +30,20 @@ def random_params(cfg: decoder.DecoderConfig, seed: int = 0) -> decoder.Params:
         return jnp.asarray(around + 0.3 * rng.normal(size=leaf.shape), leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def run_cli(monkeypatch, *arguments: str) -> None:
+    """``jaxreason arguments...`` in this process."""
+    monkeypatch.setattr(sys, "argv", ["jaxreason", *arguments])
+    cli.main()
+
+
+def failed_cli(monkeypatch, capsys, *arguments: str):
+    """What it wrote to stdout and stderr before it ended with exit status 2."""
+    with pytest.raises(SystemExit) as stop:
+        run_cli(monkeypatch, *arguments)
+    assert stop.value.code == 2
+    return capsys.readouterr()
 
 
 @pytest.fixture(scope="session")

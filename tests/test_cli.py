@@ -6,29 +6,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import failed_cli, run_cli
 
 from jaxreason import cli, generate
 
 LESSONS = sorted(Path(__file__).parent.parent.glob("lessons/[0-9][0-9]_*.py"))
 
 
-def run(monkeypatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["jaxreason", *arguments])
-    cli.main()
-
-
 def fails(monkeypatch, capsys, *arguments: str) -> str:
-    with pytest.raises(SystemExit) as stop:
-        run(monkeypatch, *arguments)
-    assert stop.value.code == 2
-    captured = capsys.readouterr()
+    captured = failed_cli(monkeypatch, capsys, *arguments)
     assert captured.out == ""
     assert captured.err.startswith("error: ") and captured.err.count("\n") == 1, captured.err
     return captured.err
 
 
 def test_solve_answers_a_simple_question(monkeypatch, capsys):
-    run(
+    run_cli(
         monkeypatch,
         "solve",
         "Tom has 12 apples. Tom buys 5 more. How many apples does Tom have now?",
@@ -39,7 +32,7 @@ def test_solve_answers_a_simple_question(monkeypatch, capsys):
 
 
 def test_solve_by_vote_prints_the_share_of_the_winner(monkeypatch, capsys):
-    run(monkeypatch, "solve", "What is 20+3?", "--samples", "8")
+    run_cli(monkeypatch, "solve", "What is 20+3?", "--samples", "8")
     assert "\n23  (" in capsys.readouterr().out
 
 
@@ -90,13 +83,13 @@ def test_damaged_models_are_named(monkeypatch, capsys, tmp_path, damage):
 
 def test_option_errors_of_the_parser_exit_with_2_too(monkeypatch):
     with pytest.raises(SystemExit) as stop:
-        run(monkeypatch, "lesson", "00", "--problems", "many")
+        run_cli(monkeypatch, "lesson", "00", "--problems", "many")
     assert stop.value.code == 2
 
 
 def test_a_lesson_writes_its_results(monkeypatch, capsys, tmp_path):
     compiled_before = generate._cache_size()
-    run(monkeypatch, "lesson", "00", "--quick", "--out", str(tmp_path))
+    run_cli(monkeypatch, "lesson", "00", "--quick", "--out", str(tmp_path))
     # Four methods, on one problem and then on one batch of many: at most a program each.
     assert generate._cache_size() - compiled_before <= 8
     record = json.loads((tmp_path / "00_introduction" / "results.json").read_text())

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import random_params
+from conftest import failed_cli, random_params, run_cli
 
-from jaxreason import cli, save_model
+from jaxreason import save_model
 from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.hf import default_dtype, fast_dtype
 from jaxreason.tokens import build_tokenizer
@@ -43,16 +43,8 @@ def problems(tmp_path_factory):
     return folder / "test.jsonl"
 
 
-def run(monkeypatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["jaxreason", *arguments])
-    cli.main()
-
-
 def fails(monkeypatch, capsys, *arguments: str) -> str:
-    with pytest.raises(SystemExit) as stop:
-        run(monkeypatch, *arguments)
-    assert stop.value.code == 2
-    error = capsys.readouterr().err.strip().split("\n")[-1]
+    error = failed_cli(monkeypatch, capsys, *arguments).err.strip().split("\n")[-1]
     assert error.startswith("error: ")
     return error
 
@@ -64,7 +56,7 @@ SMALL = ("--problems", "8", "--chains", "4", "--max-new-tokens", "8", "--rows", 
 def test_a_weak_chat_model_on_problems_of_a_file(monkeypatch, capsys, tmp_path, chat_model, problems, script):
     chat = not script.name.startswith("00")  # that lesson gets plain prompts, on request
     options = ("--model", str(chat_model), "--task", f"gsm8k:{problems}", "--out", str(tmp_path), *SMALL)
-    run(monkeypatch, "lesson", script.name[:2], *options, *(() if chat else ("--no-chat",)))
+    run_cli(monkeypatch, "lesson", script.name[:2], *options, *(() if chat else ("--no-chat",)))
     folder = tmp_path / script.stem
     record = json.loads((folder / "results.json").read_text())
     settings = {"task": f"gsm8k:{problems}", "dtype": "float32", "chains": 4, "max_new_tokens": 8, "chat": chat}
@@ -132,7 +124,9 @@ def test_solve_asks_a_chat_model_through_its_template(monkeypatch, capsys, chat_
     finally:
         tokenizer_config.write_text(written)
     assert "chat template" in message and "asked" in message
-    run(monkeypatch, "solve", "What is 1+1?", "--model", str(chat_model), "--method", "direct", "--max-new-tokens", "4")
+    run_cli(
+        monkeypatch, "solve", "What is 1+1?", "--model", str(chat_model), "--method", "direct", "--max-new-tokens", "4"
+    )
     assert capsys.readouterr().out.startswith("The answer is")
 
 

@@ -101,8 +101,8 @@ def fork(cache: Cache, num_rows: int, max_new_tokens: int) -> Cache:
 
     def room(prefix: KV) -> KV:
         heads, head_dim, _ = prefix.k.shape
-        k = jnp.zeros((heads * num_rows, head_dim, max_new_tokens), prefix.k.dtype)
-        return KV(k, k.swapaxes(1, 2))
+        shapes = KV((head_dim, max_new_tokens), (max_new_tokens, head_dim))
+        return KV(*(jnp.zeros((heads * num_rows, *shape), prefix.k.dtype) for shape in shapes))
 
     return cache._replace(own=tuple(map(room, cache.prefix)), length=jnp.int32(0))
 
@@ -176,28 +176,25 @@ class Attention(nnx.Module):
             v.transpose(0, 2, 1, 3).reshape(heads, length, cfg.head_dim),
         )
         if own is None:
-            out = self.weights(q @ new.k, mask).astype(x.dtype) @ new.v
+            out = self.softmax(q @ new.k, mask).astype(x.dtype) @ new.v
         else:
             new = own = KV(
                 jax.lax.dynamic_update_slice(own.k, new.k.astype(own.k.dtype), (0, 0, start)),
                 jax.lax.dynamic_update_slice(own.v, new.v.astype(own.v.dtype), (0, start, 0)),
             )
-            scores = [self.shared(q, prefix.k), q @ own.k]
-            weights = self.weights(jnp.concatenate(scores, axis=-1), mask).astype(x.dtype)
+            scores = [self.shared_matmul(q, prefix.k), q @ own.k]
+            weights = self.softmax(jnp.concatenate(scores, axis=-1), mask).astype(x.dtype)
             on_prefix, on_own = jnp.split(weights, [prefix.k.shape[-1]], axis=-1)
-            out = self.shared(on_prefix, prefix.v) + on_own @ own.v
+            out = self.shared_matmul(on_prefix, prefix.v) + on_own @ own.v
         out = out.reshape(rows, -1, length, cfg.head_dim).swapaxes(1, 2).reshape(rows, length, -1)
         return self.o(out), new
 
-    def weights(self, scores: jax.Array, mask: jax.Array) -> jax.Array:
-        """Softmax of ``[B * K, G * T, S]`` over the keys that ``mask [B, 1, T, S]`` allows; float32."""
-        rows, _, length, keys = mask.shape
-        scores = scores.astype(jnp.float32).reshape(rows, -1, length, keys)
-        return jax.nn.softmax(jnp.where(mask, scores, -1e30), axis=-1).reshape(
-            rows * self.cfg.num_key_value_heads, -1, keys
-        )
+    def softmax(self, scores: jax.Array, mask: jax.Array) -> jax.Array:
+        """Weights of ``scores [B * K, G * T, S]`` over the keys that ``mask [B, 1, T, S]`` allows; float32."""
+        by_head = scores.astype(jnp.float32).reshape(mask.shape[0], -1, *mask.shape[2:])  # [B, H, T, S]
+        return jax.nn.softmax(jnp.where(mask, by_head, -1e30), axis=-1).reshape(scores.shape)
 
-    def shared(self, x: jax.Array, y: jax.Array) -> jax.Array:
+    def shared_matmul(self, x: jax.Array, y: jax.Array) -> jax.Array:
         """``x @ y`` of ``[B * K, M, _]`` and ``[b * K, ...]``: N rows share one y, and are rows of one product with it."""
         kv, (_, m, _) = self.cfg.num_key_value_heads, x.shape
         prompts = y.shape[0] // kv

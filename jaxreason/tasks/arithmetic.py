@@ -282,7 +282,7 @@ def check_steps(problem: Problem, text: str) -> list[bool]:
             a, op, b, result = int(match[1]), match[2], int(match[3]), int(match[4])
             if op == "*":
                 # +3*7 and -3*7 share the line 3*7=21: which of them it was shows when it is added or taken away.
-                factors = tuple(sorted((a, b)))
+                factors = _factors(Term(1, a, b))
                 valid = result == a * b and computed[factors] < sum(_factors(t) == factors for t in products)
                 computed[factors] += valid
             else:
