@@ -69,7 +69,9 @@ def held_out_shards(shards) -> int:
     return -(-len(shards) // 10)
 
 
-def train_model(name: str, policy: LanguageModel, shards, seed: int, work: Path) -> tuple[reward_model.RewardModel, list]:
+def train_model(
+    name: str, policy: LanguageModel, shards, seed: int, work: Path
+) -> tuple[reward_model.RewardModel, list]:
     """The reward model at its lowest held-out loss."""
     reward = reward_model.from_policy(policy, "prm" if name.endswith("prm") else "orm")
     pad_id, held_out = policy.tokenizer.pad_token_id, held_out_shards(shards)
@@ -130,7 +132,9 @@ def measure(reward: reward_model.RewardModel, policy: LanguageModel, n: int = 50
     return results
 
 
-def card(name: str, seed: int, shards, policy: LanguageModel, sha256: str, results, cost, losses, seconds: float) -> str:
+def card(
+    name: str, seed: int, shards, policy: LanguageModel, sha256: str, results, cost, losses, seconds: float
+) -> str:
     """The model card, in Markdown."""
     rows = "\n".join(f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |" for key, i in results.items())
     target = (

@@ -67,7 +67,9 @@ class Batch(NamedTuple):
     weights: jax.Array  # [B, T] float32, 1 where a target counts
 
 
-def examples(tokenizer: PreTrainedTokenizerBase, chains: Sequence[LabelledChain], kind: Kind, **options) -> list[Example]:
+def examples(
+    tokenizer: PreTrainedTokenizerBase, chains: Sequence[LabelledChain], kind: Kind, **options
+) -> list[Example]:
     """Tokens and targets of labelled chains; options as in :func:`step_targets`."""
     pieces = token_bytes(tokenizer)
     heads = encode_prompts(tokenizer, [chain.prompt for chain in chains], 2**31)
@@ -155,7 +157,11 @@ def step_scores(
     heads = encode_prompts(tokenizer, prompts, reward.cfg.max_position_embeddings)
     different = [list(dict.fromkeys("".join(split_steps(text)) for text in row)) for row in texts]
     flat = [(g, text) for g, row in enumerate(different) for text in row if text]
-    ids = dict(zip(flat, tokenizer([t for _, t in flat], add_special_tokens=False).input_ids, strict=True)) if flat else {}
+    ids = (
+        dict(zip(flat, tokenizer([t for _, t in flat], add_special_tokens=False).input_ids, strict=True))
+        if flat
+        else {}
+    )
     width = min(16, 1 << (max(map(len, different), default=1) - 1).bit_length())
     items = []  # prompt, up to `width` texts of similar length
     for g, row in enumerate(different):
@@ -281,7 +287,9 @@ def load_reward_model(name: str, policy: LanguageModel | None = None) -> RewardM
     directory = next((root / name for root in beside if (root / name / "reward_model.json").is_file()), Path(name))
     path = directory / "reward_model.json"
     if not path.is_file():
-        raise InputError(f"reward model {name!r} not found: expected tiny-prm, tiny-orm, or a directory with reward_model.json")
+        raise InputError(
+            f"reward model {name!r} not found: expected tiny-prm, tiny-orm, or a directory with reward_model.json"
+        )
     if (kind := read_json(path).get("kind")) not in ("prm", "orm"):
         raise InputError(f"{str(path)!r}: kind is {kind!r}: expected 'prm' or 'orm'")
     backbone = load_model(str(directory / "backbone"))
@@ -292,9 +300,13 @@ def load_reward_model(name: str, policy: LanguageModel | None = None) -> RewardM
         raise InputError(f"{str(file)!r} is missing or damaged ({one_line(error)})") from error
     shapes = {name: x.shape for name, x in head.items()}
     if shapes != {"kernel": (backbone.cfg.hidden_size,), "bias": ()}:
-        raise InputError(f"{str(file)!r} holds {shapes}: expected a kernel of the backbone's width, {backbone.cfg.hidden_size}")
+        raise InputError(
+            f"{str(file)!r} holds {shapes}: expected a kernel of the backbone's width, {backbone.cfg.hidden_size}"
+        )
     sha256 = digest([directory / "backbone" / "model.safetensors", file])
-    reward = RewardModel({"backbone": backbone.params, "head": head}, backbone.cfg, backbone.tokenizer, name, kind, sha256)
+    reward = RewardModel(
+        {"backbone": backbone.params, "head": head}, backbone.cfg, backbone.tokenizer, name, kind, sha256
+    )
     if policy is not None:
         check_matches(reward, policy)
     return reward
