@@ -70,7 +70,7 @@ def held_out_shards(shards) -> int:
 
 
 def train_model(
-    name: str, policy: LanguageModel, shards, seed: int, work: Path
+    name: str, policy: LanguageModel, shards, seed: int, steps: int, work: Path
 ) -> tuple[reward_model.RewardModel, list]:
     """The reward model at its lowest held-out loss."""
     reward = reward_model.from_policy(policy, "prm" if name.endswith("prm") else "orm")
@@ -94,11 +94,13 @@ def train_model(
     def held_out_loss(params) -> float:
         return float(np.average([float(measured(params, batch)) for batch in kept], weights=counts))
 
-    schedule = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, 50, MAX_STEPS, end_value=LEARNING_RATE / 20)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, LEARNING_RATE, min(50, steps // 4), steps, end_value=LEARNING_RATE / 20
+    )
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.98, weight_decay=0.05))
     params, losses = reward_model.fit_early_stopping(
         train.init_state(reward.params, tx), train.make_update(loss, tx), batch_fn, held_out_loss, work,
-        max_steps=MAX_STEPS, every=EVERY, patience=PATIENCE, description=name,
+        max_steps=steps, every=min(EVERY, -(-steps // 4)), patience=PATIENCE, description=name,
     )  # fmt: skip
     return reward._replace(params=params), losses
 
@@ -133,9 +135,10 @@ def measure(reward: reward_model.RewardModel, policy: LanguageModel, n: int = 50
 
 
 def card(
-    name: str, seed: int, shards, policy: LanguageModel, sha256: str, results, cost, losses, seconds: float
+    name: str, seed: int, steps: int, shards, policy: LanguageModel, sha256: str, results, cost, losses, seconds: float
 ) -> str:
     """The model card, in Markdown."""
+    every = min(EVERY, -(-steps // 4))
     rows = "\n".join(f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |" for key, i in results.items())
     target = (
         f"hard Monte Carlo labels: 1 if any of {ROLLOUTS} rollouts from behind the step (temperature {ROLLOUT_TEMPERATURE}) is right"
@@ -146,7 +149,7 @@ def card(
 
 A reward model for `{policy.name}`: its weights with a scalar head, fine-tuned by
 
-    python checkpoints/train_rm.py {name} --seed {seed} --shards {len(shards)}
+    python checkpoints/train_rm.py {name} --seed {seed} --shards {len(shards)} --steps {steps}
 
 It reads word problems and reasoning lines of this course, and nothing else. The exact step checker had no part in its training.
 
@@ -157,7 +160,7 @@ It reads word problems and reasoning lines of this course, and nothing else. The
 | chains | {len(shards) * SHARD_PROBLEMS * CHAINS} of {len(shards) * SHARD_PROBLEMS} training problems of 2 to 6 operations, temperature {CHAIN_TEMPERATURE}; those of {held_out_shards(shards) * SHARD_PROBLEMS} problems held out to stop early |
 | labels | {target} |
 | cost of the Monte Carlo labels | {cost["steps"]} steps, {cost["states"]} different states, {cost["rollouts"]} rollouts, {cost["tokens"]} tokens, {cost["seconds"] / 60:.1f} minutes on a two-core CPU shared with other work |
-| training | AdamW, {ROWS * ROW_LENGTH} tokens a step, peak learning rate {LEARNING_RATE:g}; {len(losses) * EVERY} steps, stopped after {PATIENCE + 1} held-out losses without a new low or at {MAX_STEPS}; lowest {min(losses):.4f} nats at step {EVERY * (1 + int(np.argmin(losses)))}; {seconds / 60:.0f} minutes |
+| training | AdamW, {ROWS * ROW_LENGTH} tokens a step, peak learning rate {LEARNING_RATE:g}; {len(losses) * every} steps, stopped after {PATIENCE} held-out losses without a new low or at {steps}; lowest {min(losses):.4f} nats at step {every * (1 + int(np.argmin(losses)))}; {seconds / 60:.0f} minutes |
 | weights | float32, sha256 of backbone and head `{sha256}` |
 
 Held-out results (500 test problems of 2 to 6 operations, 4 chains each at temperature 1; 95% intervals). Step AUC: does a step that
@@ -174,6 +177,7 @@ def main(
     name: tyro.conf.Positional[Literal["tiny-prm", "tiny-orm", "labels"]],
     seed: int = 0,
     shards: int = SHARDS,
+    steps: int = MAX_STEPS,
     out: Path | None = None,
 ) -> None:
     """Label steps, train a shipped reward model, write it with its card.
@@ -182,6 +186,7 @@ def main(
       name: which one; "labels" only makes the labels that both share.
       seed: of the problems, the chains and the batches.
       shards: of 100 problems each, 2 chains of a problem.
+      steps: at most, of training.
       out: directory; by default checkpoints/NAME for seed 0, and outputs/train/NAME-SEED-.../model for others.
     """
     policy = load_model(POLICY)
@@ -190,8 +195,8 @@ def main(
     print(", ".join(f"{key} {value:.0f}" for key, value in cost.items()))
     if name == "labels":
         return
-    began, work = time.perf_counter(), root / f"{name}-{version}-{shards}"
-    reward, losses = train_model(name, policy, labelled, seed, work)
+    began, work = time.perf_counter(), root / f"{name}-{version}-{shards}-{steps}"
+    reward, losses = train_model(name, policy, labelled, seed, steps, work)
     seconds = time.perf_counter() - began
     print("held-out loss", " ".join(f"{loss:.4f}" for loss in losses))
     out = out or (Path(__file__).parent / name if seed == 0 else work / "model")
@@ -200,7 +205,9 @@ def main(
     results = measure(reward, policy)
     for key, i in results.items():
         print(f"{key:<24}{i.value:.3f} [{i.low:.3f}, {i.high:.3f}] n={i.n}")
-    (out / "README.md").write_text(card(name, seed, labelled, policy, reward.sha256, results, cost, losses, seconds))
+    (out / "README.md").write_text(
+        card(name, seed, steps, labelled, policy, reward.sha256, results, cost, losses, seconds)
+    )
     (out / "results.json").write_text(json.dumps({key: list(i) for key, i in results.items()}, indent=1) + "\n")
     print(f"written to {out}")
 

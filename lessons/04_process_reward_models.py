@@ -81,7 +81,8 @@ for problem, chain in zip(few, labelled, strict=True):
     exact += verdicts
 soft, exact = np.array(soft), np.array(exact)
 run.results.measure("labels/hard are right", accuracy((soft > 0) == exact))
-run.results.measure("labels/AUC of soft", auc(soft, exact))
+if 1 < exact.sum() < len(exact) - 1:
+    run.results.measure("labels/AUC of soft", auc(soft, exact))
 run.results.measure("labels/tokens per step", Interval(*[cost.tokens / cost.steps] * 3, cost.steps))
 print(f"{cost.steps} steps: {cost.rollouts} rollouts from {cost.states} states, {cost.tokens} tokens, "
       f"{cost.tokens / cost.steps:.0f} a label; the answers of the {len(few)} problems are the only supervision")  # fmt: skip
