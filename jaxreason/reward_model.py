@@ -288,7 +288,8 @@ def load_reward_model(name: str, policy: LanguageModel | None = None) -> RewardM
     path = directory / "reward_model.json"
     if not path.is_file():
         raise InputError(
-            f"reward model {name!r} not found: expected tiny-prm, tiny-orm, or a directory with reward_model.json"
+            f"reward model {name!r} not found: expected a shipped one or a directory with reward_model.json; "
+            "checkpoints/train_rm.py makes tiny-prm and tiny-orm"
         )
     if (kind := read_json(path).get("kind")) not in ("prm", "orm"):
         raise InputError(f"{str(path)!r}: kind is {kind!r}: expected 'prm' or 'orm'")
