@@ -119,7 +119,7 @@ def measure(reward: reward_model.RewardModel, policy: LanguageModel, n: int = 50
     guesses = reward_model.first_error(scores)
     for g, problem in enumerate(problems):
         for i, text in enumerate(chains[g]):
-            exact = arithmetic.check_steps(problem, text)
+            exact = arithmetic.check_steps(problem, "".join(split_steps(text)))
             if len(split_steps(text)) <= len(exact):  # no answer line
                 continue
             by_step += scores[g, i, : len(exact)].tolist()

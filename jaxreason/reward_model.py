@@ -172,7 +172,9 @@ def step_scores(
     size = max(1, rows // width)
     for start in tqdm(range(0, len(items), size), desc=description, unit="batch", disable=description is None):
         chosen = items[start : start + size]
-        padded = chosen + chosen[:1] * (min(size, len(items)) - len(chosen))
+        padded = chosen + chosen[:1] * (
+            min(size, 1 << (len(items) - 1).bit_length()) - len(chosen)
+        )  # few shapes to compile
         prompt = pad_left([heads[g] for g, _ in padded], tokenizer.pad_token_id)
         longest = max(len(ids[g, row[-1]]) for g, row in chosen)
         if longest + prompt.tokens.shape[1] > reward.cfg.max_position_embeddings + 31:

@@ -75,8 +75,9 @@ labelled, cost = monte_carlo_labels(
     sampler=Sampler(0.7), max_new_tokens=run.max_new_tokens, description="rollouts",
 )  # fmt: skip
 soft, exact = [], []
-for problem, chain in zip(few, labelled, strict=True):
-    verdicts = arithmetic.check_steps(problem, chain.text)
+asked = dict(zip(few_texts, few, strict=True))
+for chain in labelled:
+    verdicts = arithmetic.check_steps(asked[chain.prompt], chain.text)
     soft += chain.success[: len(verdicts)].tolist()
     exact += verdicts
 soft, exact = np.array(soft), np.array(exact)
@@ -122,7 +123,7 @@ scores = {"PRM": step_scores(prm, texts, chains.texts, description="PRM"),
 truth = np.full(scores["PRM"].shape, np.nan)  # [G, N, S], of the reasoning lines; NaN on the answer line
 for g, problem in enumerate(problems):
     for n, text in enumerate(chains.texts[g]):
-        verdicts = arithmetic.check_steps(problem, text)
+        verdicts = arithmetic.check_steps(problem, "".join(split_steps(text)))
         truth[g, n, : len(verdicts)] = verdicts
 judged = ~np.isnan(truth) & ~np.isnan(scores["PRM"])
 wrong_chain = (truth == 0).any(-1)  # [G, N]

@@ -75,7 +75,7 @@ def sample(some: list[str], key: jax.Array, n: int):
     return correct, ids, gold_ids(ids, correct), scores, chains.num_tokens
 
 
-correct, ids, gold, scores, tokens = sample(texts, run.key, N)
+first = correct, ids, gold, scores, tokens = sample(texts, run.key, N)
 one = correct.mean(1)  # [G], chance that one chain is right
 run.results.measure("accuracy/pass@1", mean_interval(one), tokens=tokens.mean())
 for name, score in scores.items():
@@ -199,9 +199,11 @@ for name, series in large.items():
     print(
         f"{name:<18} best at N = {peaks[name]:>3}: {series[peaks[name]].mean():.3f}; at {MANY}: {series[MANY].mean():.3f}"
     )
-wrong_best = scores["PRM"].max(1) * (by_n_wrong := 1 - large["PRM"][MANY])
-run.results.measure(f"N={MANY}/PRM score of the chosen chain where it is wrong",
-                    mean_interval(wrong_best[by_n_wrong > 0]) if (by_n_wrong > 0).sum() > 1 else Interval(0.0, 0.0, 0.0, 0))  # fmt: skip
+fooled = large["PRM"][MANY] == 0
+if fooled.sum() > 1:
+    run.results.measure(
+        f"N={MANY}/PRM score of the best chain where it is wrong", mean_interval(scores["PRM"].max(1)[fooled])
+    )
 run.figure(
     viz.curves(
         LARGE, {name: [mean_interval(series[n]) for n in LARGE] for name, series in large.items()},
@@ -229,7 +231,8 @@ trees = {
     "PRM beam search": tot.bfs(roots, lines, judge, tot.LINES, beam=4, max_depth=8, description="beam search"),
     "PRM DVTS": tot.dvts(roots, lines, judge, tot.LINES, subtrees=4, max_depth=8, description="DVTS"),
 }
-correct, ids, gold, scores, tokens = sample(texts[: len(few)], run.key, min(N, 16))
+correct, ids, gold, tokens = (first[i][: len(few)] for i in (0, 1, 2, 4))
+scores = {name: score[: len(few)] for name, score in first[3].items()}
 cumulative = tokens.cumsum(1)
 bars: dict[str, list[Interval]] = {}
 for name, found in trees.items():
