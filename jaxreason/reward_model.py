@@ -169,12 +169,10 @@ def step_scores(
         items += [(g, row[i : i + width]) for i in range(0, len(row), width)]
     items.sort(key=lambda item: (len(ids[item[0], item[1][-1]]), len(heads[item[0]])))
     scores: dict[tuple[int, str], np.ndarray] = {}
-    size = max(1, rows // width)
+    size = min(max(1, rows // width), 1 << max(0, len(items) - 1).bit_length())  # few shapes to compile
     for start in tqdm(range(0, len(items), size), desc=description, unit="batch", disable=description is None):
         chosen = items[start : start + size]
-        padded = chosen + chosen[:1] * (
-            min(size, 1 << (len(items) - 1).bit_length()) - len(chosen)
-        )  # few shapes to compile
+        padded = chosen + chosen[:1] * (size - len(chosen))
         prompt = pad_left([heads[g] for g, _ in padded], tokenizer.pad_token_id)
         longest = max(len(ids[g, row[-1]]) for g, row in chosen)
         if longest + prompt.tokens.shape[1] > reward.cfg.max_position_embeddings + 31:
