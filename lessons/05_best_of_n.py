@@ -37,7 +37,7 @@ from jaxreason.tasks import arithmetic
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
 run = lesson.start("05_best_of_n", problems=500, chains=64)
-N, TEMPERATURE, OPERATIONS = (16 if run.options.quick else run.chains), 1.0, (4, 5, 6)
+N, TEMPERATURE, OPERATIONS = (min(16, run.chains) if run.options.quick else run.chains), 1.0, (4, 5, 6)
 if N < 4 or N & (N - 1):
     raise InputError(f"--chains is {N}: expected 4, 8, 16, ..., since they are halved again and again")
 prm = load_reward_model(f"{run.model.name}-prm", run.model)
@@ -137,7 +137,7 @@ plotted = ["oracle", "PRM-weighted vote", "PRM", "majority", "ORM", "log-probabi
 run.figure(
     viz.curves(
         SIZES, {name: [mean_interval(by_n[name][n]) for n in SIZES] for name in plotted},
-        title=f"At N = {N}: best by the PRM {by_n['PRM'][N].mean():.0%}, majority {by_n['majority'][N].mean():.0%}, "
+        title=f"At N = {N}: best by the PRM {by_n['PRM'][N].mean():.0%},\nmajority {by_n['majority'][N].mean():.0%}, "
         f"best by the ORM {by_n['ORM'][N].mean():.0%}",
         xlabel="N, sampled chains per problem (temperature 1)", ylabel="accuracy (95% interval)", log2=True,
     ),
