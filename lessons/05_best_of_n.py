@@ -240,7 +240,7 @@ for name, found in trees.items():
     right = grade([[end] for end in ends], golds[: len(few)])[:, 0]
     spent = np.array([tree.generated for tree in found])
     paid = (cumulative <= spent[:, None]) | (np.arange(tokens.shape[1]) == 0)  # the chains that these tokens pay for
-    pick = np.asarray(vote.best_of_n(np.where(paid, scores["PRM"], -1.0), ids))
+    pick = np.asarray(vote.best_of_n(np.where(paid, scores["PRM"], -1.0), np.where(paid, ids, -1)))
     chosen = np.take_along_axis(correct, pick[:, None], 1)[:, 0]
     majority = np.asarray(vote.majority(ids, paid)) == gold
     run.results.measure(f"accuracy/{name}", accuracy(right), tokens=spent.mean())
