@@ -183,7 +183,7 @@ run.figure(
 # known here, so over-optimisation (Gao et al. 2023) is measured and not guessed: accuracy against N up to 256, on the first problems.
 
 # %%
-SOME, MANY = (12, 64) if run.options.quick else (min(120, run.problems), 256)
+SOME, MANY = (min(12, run.problems), 64) if run.options.quick else (min(120, run.problems), 256)
 correct, ids, gold, scores, many_tokens = sample(texts[:SOME], jax.random.fold_in(run.key, 1), MANY)
 LARGE = [2**k for k in range(MANY.bit_length())]
 names = ["PRM", "ORM", "log-probability", "heuristic"]
@@ -235,6 +235,7 @@ correct, ids, gold, tokens = (first[i][: len(few)] for i in (0, 1, 2, 4))
 scores = {name: score[: len(few)] for name, score in first[3].items()}
 cumulative = tokens.cumsum(1)
 bars: dict[str, list[Interval]] = {}
+budgets = []
 for name, found in trees.items():
     ends = [tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in found]
     right = grade([[end] for end in ends], golds[: len(few)])[:, 0]
@@ -253,13 +254,14 @@ for name, found in trees.items():
         at_least=0.0,
         excludes_zero=True,
     )
-    bars[f"{name} ({spent.mean():.0f} tokens)"] = [accuracy(right), accuracy(chosen), accuracy(majority)]
+    budgets.append(spent.mean())
+    bars[name] = [accuracy(right), accuracy(chosen), accuracy(majority)]
 run.figure(
     viz.bars(
         list(bars), {label: [row[i] for row in bars.values()] for i, label in enumerate(["search", "best of n by the PRM", "majority"])},
-        title="At equal generated tokens: " + ", ".join(f"{name.split(' (')[0]} {row[0].value:.0%}" for name, row in bars.items())
+        title="At equal generated tokens:\n" + ", ".join(f"{name} {row[0].value:.0%}" for name, row in bars.items())
         + f"; best of n {next(iter(bars.values()))[1].value:.0%}",
-        xlabel=f"search, and chains for the same tokens (n = {len(few)})", ylabel="accuracy (95% interval)",
+        xlabel=f"search, and chains for the same tokens, {budgets[0]:.0f} and {budgets[1]:.0f} (n = {len(few)})", ylabel="accuracy (95% interval)",
     ),
     "search",
 )  # fmt: skip
