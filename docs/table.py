@@ -33,6 +33,27 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "word problems/BFS, likelihood",
         "word problems/vote at the tokens of BFS, likelihood",
     ],
+    "04_process_reward_models": [
+        "labels/hard are right",
+        "step AUC/PRM",
+        "step AUC/ORM",
+        "first error found/PRM",
+        "first error found/ORM",
+        "best of 4/PRM/min",
+        "best of 4/ORM/last",
+        "one chain",
+    ],
+    "05_best_of_n": [
+        "accuracy/pass@1",
+        "accuracy/majority@64",
+        "accuracy/PRM@64",
+        "accuracy/ORM@64",
+        "accuracy/log-probability@64",
+        "accuracy/PRM-weighted vote@64",
+        "accuracy/oracle@64",
+        "accuracy/PRM beam search",
+        "accuracy/PRM DVTS",
+    ],
 }
 
 
@@ -47,8 +68,9 @@ def table() -> str:
         link = f"[{number}](lessons/{record['lesson']}.py)"
         for m in record["measurements"]:
             if m["name"] in SHOWN[record["lesson"]]:
+                tokens = "" if m["tokens"] is None else f"{m['tokens']:.0f}"
                 interval = f"{m['low']:.3f} to {m['high']:.3f}"
-                rows.append(f"| {link} | {m['name']} | {m['value']:.3f} | {interval} | {m['n']} | {m['tokens']:.0f} |")
+                rows.append(f"| {link} | {m['name']} | {m['value']:.3f} | {interval} | {m['n']} | {tokens} |")
         for c in record["claims"]:
             verdict = "" if c["holds"] else " **(not seen)**"
             rows.append(

@@ -13,6 +13,7 @@ from jaxreason.logprobs import token_logprobs
 from jaxreason.models.decoder import forward
 from jaxreason.models.hf import load_model, save_model
 from jaxreason.prompts import chat, direct, few_shot, zero_shot_cot
+from jaxreason.reward_model import load_reward_model, step_scores
 from jaxreason.rollout import compile_stop, complete, generate
 from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.sft import sft_loss
@@ -29,6 +30,7 @@ __all__ = [
     "Sampler", "GREEDY", "generate", "complete", "compile_stop", "token_logprobs",
     "extract_answer", "is_correct", "answer_ids",
     "majority", "early_stop", "best_of_n", "pass_at_k",
+    "load_reward_model", "step_scores",
     "sft_loss", "make_update", "fit",
     "accuracy", "paired_difference",
 ]  # fmt: skip

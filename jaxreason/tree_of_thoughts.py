@@ -101,6 +101,47 @@ def bfs(
     return _answered(trees, rules)
 
 
+def dvts(
+    roots: Sequence[State],
+    propose: Propose,
+    evaluate: Evaluate,
+    rules: Rules,
+    *,
+    subtrees: int,
+    max_depth: int,
+    description: str | None = None,
+) -> list[Tree]:
+    """Diverse verifier tree search (Beeching et al. 2024): the best ``subtrees`` first thoughts each go on greedily, apart.
+
+    Beam search lets the offspring of one thought take the whole beam. Here every subtree keeps its own best state of each
+    level, so a wrong favourite costs one subtree; the best leaf of all is the answer. For rules without a solution test.
+
+    Args:
+      roots, propose, evaluate, rules, max_depth, description: as for :func:`bfs`.
+      subtrees: at least 1.
+
+    Raises:
+      InputError: no root, subtrees or a depth below 1, or rules with a solution test.
+    """
+    _check_positive(subtrees=subtrees)
+    if rules.is_solved is not None:
+        raise InputError("rules have a solution test: expected none, since DVTS submits its best-scored leaf; use bfs")
+    trees = bfs(roots, propose, evaluate, rules, beam=subtrees, max_depth=1)
+    begun = [(g, i) for g, t in enumerate(trees) for i in _best_first(t, list(range(1, len(t.nodes))))[:subtrees]]
+    open_ = [(g, i) for g, i in begun if not rules.is_leaf(trees[g].nodes[i].state)]
+    if open_ and max_depth > 1:
+        grown = bfs([trees[g].nodes[i].state for g, i in open_], propose, evaluate, rules, beam=1,
+                    max_depth=max_depth - 1, description=description)  # fmt: skip
+        for (g, i), subtree in zip(open_, grown, strict=True):
+            tree, offset = trees[g], len(trees[g].nodes) - 1
+            at = lambda n, i=i, offset=offset: n + offset if n else i  # noqa: E731, its root is node i
+            tree.nodes += [Node(node.state, at(node.parent), node.score) for node in subtree.nodes[1:]]
+            tree.expanded += [at(n) for n in subtree.expanded]
+            tree.generated += subtree.generated
+            tree.evaluated += subtree.evaluated
+    return _answered(trees, rules)
+
+
 def dfs(
     roots: Sequence[State],
     propose: Propose,

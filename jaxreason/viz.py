@@ -142,3 +142,20 @@ def tree(
         plt.cm.ScalarMappable(scale, "viridis_r"), ax=axes, label="score of the evaluator", shrink=0.6, pad=0.01
     )
     return figure
+
+
+def heat_map(lines: Sequence[str], scores: Mapping[str, Sequence[float]], *, title: str, xlabel: str) -> plt.Figure:
+    """A row for each line of a text, a column for each judge, from red (0) to blue (1); NaN stays white."""
+    values = np.array(list(scores.values()), float).T  # [lines, judges]
+    figure, axes = plt.subplots(figsize=(6.4, 1.6 + 0.38 * len(lines)), layout="constrained")
+    image = axes.imshow(np.ma.masked_invalid(values), cmap="RdYlBu", vmin=0, vmax=1, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            dark = abs(value - 0.5) > 0.4
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if dark else "black")
+    axes.set_yticks(range(len(lines)), lines, family="monospace")
+    axes.set_xticks(range(len(scores)), list(scores))
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", wrap=True)
+    axes.set(xlabel=xlabel, ylabel="step")
+    figure.colorbar(image, ax=axes, label="score", shrink=0.8)
+    return figure

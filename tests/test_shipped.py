@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxreason import GREEDY, Sampler, complete, direct, few_shot, load_model, zero_shot_cot
+from jaxreason import GREEDY, Sampler, complete, direct, few_shot, load_model, load_reward_model, zero_shot_cot
 from jaxreason.models.hf import shipped
 from jaxreason.tasks import arithmetic, game24
 from jaxreason.verify import grade
@@ -40,6 +40,16 @@ def test_the_card_belongs_to_the_weights(name):
     card = (directory / "README.md").read_text()
     assert sha256 in card
     for key, (value, low, high, n) in json.loads((directory / "results.json").read_text()).items():
+        assert f"| {key} | {value:.3f} | {low:.3f} - {high:.3f} | {n} |" in card
+
+
+@pytest.mark.parametrize("path", sorted(CHECKPOINTS.glob("*/reward_model.json")), ids=lambda path: path.parent.name)
+def test_a_reward_model_belongs_to_its_card_and_to_its_policy(path):
+    policy = load_model("tiny")
+    reward = load_reward_model(path.parent.name, policy)
+    card = (path.parent / "README.md").read_text()
+    assert reward.sha256 in card and policy.sha256 in card
+    for key, (value, low, high, n) in json.loads((path.parent / "results.json").read_text()).items():
         assert f"| {key} | {value:.3f} | {low:.3f} - {high:.3f} | {n} |" in card
 
 

@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jaxreason import GREEDY, cli, complete, load_model, prompts, save_model, token_logprobs
 from jaxreason.rollout import compile_stop, generate
-from jaxreason.tokens import encode_prompts, pad_left
+from jaxreason.step_labels import step_ends
+from jaxreason.tokens import encode_prompts, pad_left, token_bytes
 
 QUESTIONS = [
     "What is the capital of France?",
@@ -182,3 +183,13 @@ def test_solve_on_the_command_line(monkeypatch, capsys, path):
     monkeypatch.setattr("sys.argv", ["jaxreason", *arguments])
     cli.main()
     assert re.search(r"The answer is \d+\.\n$", capsys.readouterr().out)
+
+
+def test_steps_end_where_lines_do_though_newlines_are_merged(ours):
+    """Full stops, colons and blank lines before the newline: one end for each line that is not blank."""
+    lines = ["First, 45 - 12 = 33.", "Then:", "", "33 + 21 = 54!", "", "", "So (finally) **54**.", "The answer is 54"]
+    ids = ours.tokenizer("\n".join(lines) + "\n", add_special_tokens=False).input_ids
+    pieces = token_bytes(ours.tokenizer)
+    assert any(b"\n" in pieces[t] and pieces[t] != b"\n" for t in ids)  # some newline is part of a larger token
+    heads = [b"".join(pieces[t] for t in ids[: end + 1]).decode() for end in step_ends(ids, pieces)]
+    assert [head.rstrip().split("\n")[-1] for head in heads] == [line for line in lines if line]

@@ -1,0 +1,217 @@
+"""Trains the reward models that ship with this repository: ``python checkpoints/train_rm.py tiny-prm`` and ``tiny-orm``.
+
+Both learn from the same chains, sampled from the shipped policy on training problems. The PRM's labels are Monte Carlo estimates
+from rollouts of the policy, the ORM's the outcome; the exact step checker is asked only to measure. Deterministic, and goes on
+where it stopped; labels are kept in outputs/train and made anew when the policy changes.
+"""
+
+import functools
+import json
+import time
+from pathlib import Path
+from typing import Literal
+
+import jax
+import numpy as np
+import optax
+import tyro
+from tqdm.auto import tqdm
+
+from jaxreason import prompts, reward_model, train
+from jaxreason.evaluate import Interval, accuracy, auc, mean_interval
+from jaxreason.lesson import clean_exit
+from jaxreason.models.hf import LanguageModel, load_model
+from jaxreason.rollout import complete
+from jaxreason.sampling import Sampler
+from jaxreason.step_labels import LabelledChain, monte_carlo_labels, split_steps
+from jaxreason.tasks import arithmetic
+from jaxreason.verify import grade
+
+POLICY = "tiny"
+SHARDS, SHARD_PROBLEMS, CHAINS, ROLLOUTS = 50, 100, 2, 4  # a shard is what is lost when labelling is interrupted
+CHAIN_TEMPERATURE, ROLLOUT_TEMPERATURE = 1.0, 0.7
+ROWS, ROW_LENGTH, LEARNING_RATE, MAX_STEPS, EVERY, PATIENCE = 24, 256, 1e-3, 1500, 250, 2
+
+
+def make_labels(
+    policy: LanguageModel, seed: int, shards: int, work: Path
+) -> tuple[list[list[LabelledChain]], dict[str, float]]:
+    """The labelled chains of every shard, and what they cost; shards that an earlier run finished are read."""
+    problems = arithmetic.problems("train", shards * SHARD_PROBLEMS, seed=1000 + seed)
+    work.mkdir(parents=True, exist_ok=True)
+    made, total = [], {"steps": 0, "states": 0, "rollouts": 0, "tokens": 0, "seconds": 0.0}
+    for n in tqdm(range(shards), desc="labels", unit="shard"):
+        path = work / f"{n:02}.json"
+        if not path.exists():
+            began = time.perf_counter()
+            key = jax.random.fold_in(jax.random.key(seed), n)
+            some = problems[n * SHARD_PROBLEMS : (n + 1) * SHARD_PROBLEMS]
+            texts, golds = [prompts.zero_shot_cot(p.question) for p in some], [p.answer for p in some]
+            chains = complete(
+                policy, texts, key, sampler=Sampler(CHAIN_TEMPERATURE), max_new_tokens=72, num_samples=CHAINS
+            ).texts  # fmt: skip
+            labelled, cost = monte_carlo_labels(
+                policy, jax.random.fold_in(key, 1), texts, chains, golds, num_rollouts=ROLLOUTS,
+                sampler=Sampler(ROLLOUT_TEMPERATURE), max_new_tokens=72,
+            )  # fmt: skip
+            record = cost._asdict() | {"seconds": time.perf_counter() - began}
+            rows = [[c.prompt, c.text, c.success.tolist(), c.correct] for c in labelled]
+            path.with_suffix(".part").write_text(json.dumps([record, rows]))
+            path.with_suffix(".part").rename(path)
+        record, rows = json.loads(path.read_text())
+        made.append([LabelledChain(p, t, np.float32(s), c) for p, t, s, c in rows])
+        total = {name: total[name] + record[name] for name in total}
+    return made, total
+
+
+def held_out_shards(shards) -> int:
+    """A tenth, at least one."""
+    return -(-len(shards) // 10)
+
+
+def train_model(
+    name: str, policy: LanguageModel, shards, seed: int, steps: int, work: Path
+) -> tuple[reward_model.RewardModel, list]:
+    """The reward model at its lowest held-out loss."""
+    reward = reward_model.from_policy(policy, "prm" if name.endswith("prm") else "orm")
+    pad_id, held_out = policy.tokenizer.pad_token_id, held_out_shards(shards)
+    known, unseen = (
+        reward_model.examples(policy.tokenizer, [chain for shard in part for chain in shard], reward.kind)
+        for part in (shards[held_out:], shards[:held_out])
+    )
+    per_batch = ROWS * ROW_LENGTH // 60  # more than fit: the last ones are left for another step
+
+    def batch_fn(step: int) -> reward_model.Batch:
+        rng = np.random.default_rng([seed, step])
+        chosen = rng.choice(len(known), min(per_batch, len(known)), replace=False)
+        return reward_model.pack_examples([known[i] for i in chosen], ROWS, ROW_LENGTH, pad_id)
+
+    loss = functools.partial(reward_model.reward_loss, cfg=reward.cfg)
+    measured = jax.jit(lambda params, batch: loss(params, batch)[0])
+    kept = [reward_model.pack_examples(unseen[i : i + 48], ROWS, ROW_LENGTH, pad_id) for i in range(0, len(unseen), 48)]
+    counts = [float(batch.weights.sum()) for batch in kept]
+
+    def held_out_loss(params) -> float:
+        return float(np.average([float(measured(params, batch)) for batch in kept], weights=counts))
+
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, LEARNING_RATE, min(50, steps // 4), steps, end_value=LEARNING_RATE / 20
+    )
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.98, weight_decay=0.05))
+    params, losses = reward_model.fit_early_stopping(
+        train.init_state(reward.params, tx), train.make_update(loss, tx), batch_fn, held_out_loss, work,
+        max_steps=steps, every=min(EVERY, -(-steps // 4)), patience=PATIENCE, description=name,
+    )  # fmt: skip
+    return reward._replace(params=params), losses
+
+
+def measure(reward: reward_model.RewardModel, policy: LanguageModel, n: int = 500) -> dict[str, Interval]:
+    """Against the exact step checker, on chains at the training temperature for test problems; 4 of each."""
+    problems = arithmetic.problems("test", n)
+    texts = [prompts.zero_shot_cot(p.question) for p in problems]
+    chains = complete(
+        policy, texts, jax.random.key(0), sampler=Sampler(CHAIN_TEMPERATURE), max_new_tokens=96, num_samples=4,
+        description="test chains",
+    ).texts  # fmt: skip
+    scores = reward_model.step_scores(reward, texts, chains, description="scores")
+    correct = grade(chains, [p.answer for p in problems])
+    results, by_step, truth, found = {}, [], [], []
+    guesses = reward_model.first_error(scores)
+    for g, problem in enumerate(problems):
+        for i, text in enumerate(chains[g]):
+            exact = arithmetic.check_steps(problem, "".join(split_steps(text)))
+            if len(split_steps(text)) <= len(exact):  # no answer line
+                continue
+            by_step += scores[g, i, : len(exact)].tolist()
+            truth += exact
+            if not all(exact):
+                found.append(guesses[g, i] == exact.index(False))
+    results["step AUC"] = auc(np.array(by_step), np.array(truth))
+    results["first error found"] = accuracy(np.array(found))
+    how = "last" if reward.kind == "orm" else "min"
+    results[f"outcome AUC, {how}"] = auc(reward_model.aggregate(scores, how).ravel(), correct.ravel())
+    results["policy, T=1/pass@1"] = mean_interval(correct.mean(1))
+    return results
+
+
+def card(
+    name: str, seed: int, steps: int, shards, policy: LanguageModel, sha256: str, results, cost, losses, seconds: float
+) -> str:
+    """The model card, in Markdown."""
+    every = min(EVERY, -(-steps // 4))
+    rows = "\n".join(f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |" for key, i in results.items())
+    target = (
+        f"hard Monte Carlo labels: 1 if any of {ROLLOUTS} rollouts from behind the step (temperature {ROLLOUT_TEMPERATURE}) is right"
+        if name.endswith("prm")
+        else "the outcome of the chain, at its last step"
+    )
+    return f"""# {name}
+
+A reward model for `{policy.name}`: its weights with a scalar head, fine-tuned by
+
+    python checkpoints/train_rm.py {name} --seed {seed} --shards {len(shards)} --steps {steps}
+
+It reads word problems and reasoning lines of this course, and nothing else. The exact step checker had no part in its training.
+
+| recipe | |
+| --- | --- |
+| seed | {seed} |
+| policy | `{policy.name}`, sha256 `{policy.sha256}` |
+| chains | {len(shards) * SHARD_PROBLEMS * CHAINS} of {len(shards) * SHARD_PROBLEMS} training problems of 2 to 6 operations, temperature {CHAIN_TEMPERATURE}; those of {held_out_shards(shards) * SHARD_PROBLEMS} problems held out to stop early |
+| labels | {target} |
+| cost of the Monte Carlo labels | {cost["steps"]} steps, {cost["states"]} different states, {cost["rollouts"]} rollouts, {cost["tokens"]} tokens, {cost["seconds"] / 60:.1f} minutes on a two-core CPU shared with other work |
+| training | AdamW, {ROWS * ROW_LENGTH} tokens a step, peak learning rate {LEARNING_RATE:g}; {len(losses) * every} steps, stopped after {PATIENCE} held-out losses without a new low or at {steps}; lowest {min(losses):.4f} nats at step {every * (1 + int(np.argmin(losses)))}; {seconds / 60:.0f} minutes |
+| weights | float32, sha256 of backbone and head `{sha256}` |
+
+Held-out results (500 test problems of 2 to 6 operations, 4 chains each at temperature 1; 95% intervals). Step AUC: does a step that
+the exact checker accepts outscore one that it refuses? First error: of the chains with one, in how many the first step that scores
+below 1/2 is the first wrong one. The interval of a quantity with several chains of a problem treats them as independent.
+
+| measurement | value | 95% interval | n |
+| --- | --- | --- | --- |
+{rows}
+"""
+
+
+def main(
+    name: tyro.conf.Positional[Literal["tiny-prm", "tiny-orm", "labels"]],
+    seed: int = 0,
+    shards: int = SHARDS,
+    steps: int = MAX_STEPS,
+    out: Path | None = None,
+) -> None:
+    """Label steps, train a shipped reward model, write it with its card.
+
+    Args:
+      name: which one; "labels" only makes the labels that both share.
+      seed: of the problems, the chains and the batches.
+      shards: of 100 problems each, 2 chains of a problem.
+      steps: at most, of training.
+      out: directory; by default checkpoints/NAME for seed 0, and outputs/train/NAME-SEED-.../model for others.
+    """
+    policy = load_model(POLICY)
+    root, version = Path("outputs/train"), f"{seed}-{policy.sha256[:8]}"
+    labelled, cost = make_labels(policy, seed, shards, root / f"{POLICY}-labels-{version}")
+    print(", ".join(f"{key} {value:.0f}" for key, value in cost.items()))
+    if name == "labels":
+        return
+    began, work = time.perf_counter(), root / f"{name}-{version}-{shards}-{steps}"
+    reward, losses = train_model(name, policy, labelled, seed, steps, work)
+    seconds = time.perf_counter() - began
+    print("held-out loss", " ".join(f"{loss:.4f}" for loss in losses))
+    out = out or (Path(__file__).parent / name if seed == 0 else work / "model")
+    reward_model.save_reward_model(out, reward)
+    reward = reward_model.load_reward_model(str(out), policy)
+    results = measure(reward, policy)
+    for key, i in results.items():
+        print(f"{key:<24}{i.value:.3f} [{i.low:.3f}, {i.high:.3f}] n={i.n}")
+    (out / "README.md").write_text(
+        card(name, seed, steps, labelled, policy, reward.sha256, results, cost, losses, seconds)
+    )
+    (out / "results.json").write_text(json.dumps({key: list(i) for key, i in results.items()}, indent=1) + "\n")
+    print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    with clean_exit():
+        tyro.cli(main)

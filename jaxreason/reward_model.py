@@ -1,0 +1,331 @@
+"""Reward models: a verifier of every step (PRM) or of the whole solution (ORM): its loss, its training, its scores, its files."""
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from jaxreason.errors import InputError, one_line
+from jaxreason.models.decoder import DecoderConfig, Params, fork
+from jaxreason.models.heads import init_head, reward_logits
+from jaxreason.models.hf import LanguageModel, load_model, save_model, shipped
+from jaxreason.models.weights import digest, read_json
+from jaxreason.sft import Document, pack
+from jaxreason.step_labels import Kind, LabelledChain, split_steps, step_ends, step_targets
+from jaxreason.thoughts import State
+from jaxreason.tokens import Prompt, encode_prompts, pad_left, token_bytes
+from jaxreason.train import TrainState, fit
+
+AGGREGATIONS = ("min", "prod", "last", "mean")
+
+
+class RewardModel(NamedTuple):
+    """A decoder with a scalar head."""
+
+    params: Params  # {"backbone", "head"}
+    cfg: DecoderConfig
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    kind: Kind
+    sha256: str = ""  # of the files of backbone and head
+
+
+def from_policy(policy: LanguageModel, kind: Kind) -> RewardModel:
+    """An untrained reward model on a copy of the policy's weights."""
+    backbone = jax.tree.map(jnp.array, policy.params)
+    params = {"backbone": backbone, "head": init_head(policy.cfg.hidden_size)}
+    return RewardModel(params, policy.cfg, policy.tokenizer, f"{policy.name}-{kind}", kind)
+
+
+# ---- training ------------------------------------------------------------------------------------------------
+
+
+class Example(NamedTuple):
+    """A tokenised prompt and chain; ``targets`` is NaN except where a step ends."""
+
+    tokens: np.ndarray  # [T] int32
+    targets: np.ndarray  # [T] float32
+
+
+class Batch(NamedTuple):
+    """Examples packed end to end, as in ``sft.Batch``."""
+
+    tokens: jax.Array  # [B, T] int32
+    positions: jax.Array  # [B, T] int32
+    segment_ids: jax.Array  # [B, T] int32, 0 is padding
+    targets: jax.Array  # [B, T] float32
+    weights: jax.Array  # [B, T] float32, 1 where a target counts
+
+
+def examples(
+    tokenizer: PreTrainedTokenizerBase, chains: Sequence[LabelledChain], kind: Kind, **options
+) -> list[Example]:
+    """Tokens and targets of labelled chains; options as in :func:`step_targets`."""
+    pieces = token_bytes(tokenizer)
+    heads = encode_prompts(tokenizer, [chain.prompt for chain in chains], 2**31)
+    tails = tokenizer([chain.text for chain in chains], add_special_tokens=False).input_ids
+    made = []
+    for chain, head, tail in zip(chains, heads, tails, strict=True):
+        targets = np.full(len(head) + len(tail), np.nan, np.float32)
+        targets[len(head) + np.array(step_ends(tail, pieces))] = step_targets(chain, kind, **options)
+        made.append(Example(np.concatenate([head, np.int32(tail)]), targets))
+    return made
+
+
+def pack_examples(found: Iterable[Example], rows: int, length: int, pad_id: int) -> Batch:
+    """First-fit packing of the examples that fit, as ``sft.pack``."""
+    found = list(found)
+    counted = [~np.isnan(e.targets) for e in found]
+    weights = pack([Document(e.tokens, c) for e, c in zip(found, counted, strict=True)], rows, length, pad_id)
+    targets = pack([Document(e.tokens, np.nan_to_num(e.targets)) for e in found], rows, length, pad_id).weights
+    return Batch(weights.tokens, weights.positions, weights.segment_ids, targets, weights.weights)
+
+
+def reward_loss(params: Params, batch: Batch, *, cfg: DecoderConfig) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Binary cross-entropy over labelled steps, in nats (Wang et al. 2024, eq. 2; of an ORM eq. 1)."""
+    logits, _ = reward_logits(params, batch.tokens, batch.positions, cfg=cfg, segment_ids=batch.segment_ids)
+    each = optax.sigmoid_binary_cross_entropy(logits, batch.targets)
+    loss = (each * batch.weights).sum() / jnp.maximum(batch.weights.sum(), 1.0)
+    return loss, {"loss": loss}
+
+
+def fit_early_stopping(
+    state: TrainState,
+    update: Callable,
+    batch_fn: Callable[[int], Any],
+    held_out_loss: Callable[[Params], float],
+    directory: str | Path,
+    *,
+    max_steps: int,
+    every: int,
+    patience: int = 2,
+    description: str = "train",
+) -> tuple[Params, list[float]]:
+    """``train.fit``, and the parameters at the lowest held-out loss.
+
+    The loss is taken every ``every`` steps; training ends when ``patience`` of them in a row brought no new low. Resumes from
+    ``directory``, where it also keeps the best parameters.
+
+    Returns:
+      the best parameters, and the held-out losses.
+    """
+    directory = Path(directory)
+    record, best = directory / "held_out.json", directory / "best.safetensors"
+    losses: list[float] = json.loads(record.read_text()) if record.exists() else []
+    leaves, structure = jax.tree.flatten(state.params)
+    while len(losses) * every < max_steps and len(losses) - int(np.argmin(losses or [0])) <= patience:
+        target = min(max_steps, (len(losses) + 1) * every)
+        state = fit(state, update, batch_fn, target, directory / "state", save_every=every, description=description)
+        losses.append(float(held_out_loss(state.params)))
+        if losses[-1] == min(losses):
+            save_file({str(i): np.asarray(x) for i, x in enumerate(jax.tree.leaves(state.params))}, best)
+        record.write_text(json.dumps(losses))
+    found = load_file(best)
+    return jax.tree.unflatten(structure, [jnp.asarray(found[str(i)]) for i in range(len(leaves))]), losses
+
+
+# ---- scores --------------------------------------------------------------------------------------------------
+
+
+def step_scores(
+    reward: RewardModel,
+    prompts: Sequence[str],
+    texts: Sequence[Sequence[str]],
+    *,
+    rows: int = 256,
+    description: str | None = None,
+) -> np.ndarray:
+    """The probability that each step is right, float32 ``[G, N, S]``, NaN behind the last step of a chain.
+
+    Prompts are read once for up to 16 chains, and chains that a prompt has twice once.
+
+    Args:
+      prompts: G; texts: N of each, any number of lines, whether or not the last one ends with a newline.
+      rows: chains at a time.
+    """
+    pieces, tokenizer = token_bytes(reward.tokenizer), reward.tokenizer
+    heads = encode_prompts(tokenizer, prompts, reward.cfg.max_position_embeddings)
+    different = [list(dict.fromkeys("".join(split_steps(text)) for text in row)) for row in texts]
+    flat = [(g, text) for g, row in enumerate(different) for text in row if text]
+    ids = (
+        dict(zip(flat, tokenizer([t for _, t in flat], add_special_tokens=False).input_ids, strict=True))
+        if flat
+        else {}
+    )
+    width = min(16, 1 << (max(map(len, different), default=1) - 1).bit_length())
+    items = []  # prompt, up to `width` texts of similar length
+    for g, row in enumerate(different):
+        row = sorted((t for t in row if t), key=lambda t: len(ids[g, t]))
+        items += [(g, row[i : i + width]) for i in range(0, len(row), width)]
+    items.sort(key=lambda item: (len(ids[item[0], item[1][-1]]), len(heads[item[0]])))
+    scores: dict[tuple[int, str], np.ndarray] = {}
+    size = min(max(1, rows // width), 1 << max(0, len(items) - 1).bit_length())  # few shapes to compile
+    for start in tqdm(range(0, len(items), size), desc=description, unit="batch", disable=description is None):
+        chosen = items[start : start + size]
+        padded = chosen + chosen[:1] * (size - len(chosen))
+        prompt = pad_left([heads[g] for g, _ in padded], tokenizer.pad_token_id)
+        longest = max(len(ids[g, row[-1]]) for g, row in chosen)
+        if longest + prompt.tokens.shape[1] > reward.cfg.max_position_embeddings + 31:
+            raise InputError(
+                f"a chain of {longest} tokens does not fit into the context of {reward.name}, "
+                f"{reward.cfg.max_position_embeddings}: score shorter chains"
+            )
+        tokens = np.full((len(padded) * width, -(-longest // 16) * 16), tokenizer.pad_token_id, np.int32)
+        for i, (g, row) in enumerate(padded):
+            for n, text in enumerate(row):
+                tokens[i * width + n, : len(ids[g, text])] = ids[g, text]
+        probabilities = np.asarray(_score(reward.params, prompt, tokens, cfg=reward.cfg))
+        for i, (g, row) in enumerate(chosen):
+            for n, text in enumerate(row):
+                scores[g, text] = probabilities[i * width + n, step_ends(ids[g, text], pieces)]
+    longest = max((len(s) for s in scores.values()), default=1)
+    found = np.full((len(texts), max(map(len, texts), default=0), longest), np.nan, np.float32)
+    for g, row in enumerate(texts):
+        for n, text in enumerate(row):
+            if (steps := "".join(split_steps(text))) and (g, steps) in scores:
+                found[g, n, : len(scores[g, steps])] = scores[g, steps]
+    return found
+
+
+@functools.partial(jax.jit, static_argnames="cfg")
+def _score(params: Params, prompt: Prompt, tokens: jax.Array, *, cfg: DecoderConfig) -> jax.Array:
+    """Probability at every token of ``tokens [b * N, T]``, N continuations of each of the b prompts."""
+    at = jnp.maximum(jnp.cumsum(prompt.mask, axis=-1) - 1, 0)
+    _, cache = reward_logits(params, prompt.tokens, at, cfg=cfg, segment_ids=prompt.mask.astype(jnp.int32))
+    num_rows, length = tokens.shape
+    cache = fork(cache, num_rows // len(prompt.tokens), length)
+    begin = jnp.repeat(prompt.mask.sum(-1), num_rows // len(prompt.tokens))
+    logits, _ = reward_logits(params, tokens, begin[:, None] + jnp.arange(length), cache, cfg=cfg)
+    return jax.nn.sigmoid(logits)
+
+
+def aggregate(scores: np.ndarray, how: str) -> np.ndarray:
+    """One score for each chain ``[...]`` from those of its steps ``[..., S]``, NaN behind the last; 0 for no steps.
+
+    Lightman et al. 2023 take the product, the chance that all steps are right; Wang et al. 2024 the minimum.
+
+    Raises:
+      InputError: an unknown aggregation.
+    """
+    if how not in AGGREGATIONS:
+        raise InputError(f"aggregation {how!r}: expected one of {', '.join(AGGREGATIONS)}")
+    real = ~np.isnan(scores)
+    count = real.sum(-1)
+    if how == "min":
+        found = np.where(real, scores, np.inf).min(-1)
+    elif how == "prod":
+        found = np.where(real, scores, 1.0).prod(-1)
+    elif how == "mean":
+        found = np.where(real, scores, 0.0).sum(-1) / np.maximum(count, 1)
+    else:
+        found = np.take_along_axis(scores, np.maximum(count - 1, 0)[..., None], -1)[..., 0]
+    return np.where(count > 0, found, 0.0).astype(np.float32)
+
+
+def first_error(scores: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    """Index ``[...]`` of the first step below the threshold in ``[..., S]``, -1 if there is none."""
+    below = scores < threshold  # NaN is not
+    return np.where(below.any(-1), below.argmax(-1), -1)
+
+
+def reward_values(
+    reward: RewardModel, states: list[State], *, prompt: Callable[[State], str], how: str = "min"
+) -> tuple[np.ndarray, np.ndarray]:
+    """An evaluator of states for the searches of ``tree_of_thoughts``: the aggregated score of a state's thoughts.
+
+    Args:
+      prompt: writes what stands before the first thought, from the root.
+
+    Returns:
+      scores ``[S]``, and the tokens of the thought that is new to the reward model in each ``[S]``.
+    """
+    groups: dict[str, list[int]] = {}
+    for i, state in enumerate(states):
+        groups.setdefault(prompt(state._replace(thoughts=())), []).append(i)
+    widest = max(map(len, groups.values()))
+    texts = ["".join(f"{thought}\n" for thought in state.thoughts) for state in states]
+    rows = [[texts[i] for i in where] + [""] * (widest - len(where)) for where in groups.values()]
+    scores = aggregate(step_scores(reward, list(groups), rows), how)
+    found = np.zeros(len(states))
+    for row, where in zip(scores, groups.values(), strict=True):
+        found[where] = row[: len(where)]
+    read = reward.tokenizer([state.thoughts[-1] for state in states], add_special_tokens=False).input_ids
+    return found, np.array([len(ids) + 1 for ids in read])
+
+
+# ---- files ---------------------------------------------------------------------------------------------------
+
+
+def save_reward_model(directory: Path, reward: RewardModel) -> None:
+    """Writes ``reward_model.json``, ``head.safetensors`` and the backbone, an ordinary model directory in ``backbone/``."""
+    save_model(directory / "backbone", reward.params["backbone"], reward.cfg, reward.tokenizer)
+    save_file({name: np.asarray(x) for name, x in reward.params["head"].items()}, directory / "head.safetensors")
+    (directory / "reward_model.json").write_text(json.dumps({"kind": reward.kind, "step": "line"}, indent=1) + "\n")
+
+
+def load_reward_model(name: str, policy: LanguageModel | None = None) -> RewardModel:
+    """Loads a shipped reward model (``tiny-prm``, ``tiny-orm``) or a directory of :func:`save_reward_model`.
+
+    Args:
+      name: what to load.
+      policy: whose chains it is to score; given, :func:`check_matches` is asked.
+
+    Raises:
+      InputError: not found, damaged, or not made for the policy.
+    """
+    beside = [path.parent for path in shipped().values()]  # the folder of the shipped models
+    directory = next((root / name for root in beside if (root / name / "reward_model.json").is_file()), Path(name))
+    path = directory / "reward_model.json"
+    if not path.is_file():
+        raise InputError(
+            f"reward model {name!r} not found: expected a shipped one or a directory with reward_model.json; "
+            "checkpoints/train_rm.py makes tiny-prm and tiny-orm"
+        )
+    if (kind := read_json(path).get("kind")) not in ("prm", "orm"):
+        raise InputError(f"{str(path)!r}: kind is {kind!r}: expected 'prm' or 'orm'")
+    backbone = load_model(str(directory / "backbone"))
+    file = directory / "head.safetensors"
+    try:
+        head = {name: jnp.asarray(x) for name, x in load_file(file).items()}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{str(file)!r} is missing or damaged ({one_line(error)})") from error
+    shapes = {name: x.shape for name, x in head.items()}
+    if shapes != {"kernel": (backbone.cfg.hidden_size,), "bias": ()}:
+        raise InputError(
+            f"{str(file)!r} holds {shapes}: expected a kernel of the backbone's width, {backbone.cfg.hidden_size}"
+        )
+    sha256 = digest([directory / "backbone" / "model.safetensors", file])
+    reward = RewardModel(
+        {"backbone": backbone.params, "head": head}, backbone.cfg, backbone.tokenizer, name, kind, sha256
+    )
+    if policy is not None:
+        check_matches(reward, policy)
+    return reward
+
+
+def check_matches(reward: RewardModel, policy: LanguageModel) -> None:
+    """That a reward model was made from this kind of policy.
+
+    Raises:
+      InputError: another tokenizer or another width; the message names both.
+    """
+    if reward.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
+        raise InputError(
+            f"reward model {reward.name} has another tokenizer than {policy.name} ({len(reward.tokenizer)} and "
+            f"{len(policy.tokenizer)} tokens): expected one trained from this policy"
+        )
+    if reward.cfg.hidden_size != policy.cfg.hidden_size:
+        raise InputError(
+            f"reward model {reward.name} has width {reward.cfg.hidden_size}, and {policy.name} {policy.cfg.hidden_size}: "
+            "expected one trained from this policy"
+        )

@@ -1,0 +1,238 @@
+# ---
+# jupytext:
+#   text_representation:
+#     extension: .py
+#     format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 04 Process reward models
+#
+# A sampled chain of thought is right or wrong, and nothing in it says which. An *outcome* reward model (ORM, Cobbe et al. 2021)
+# learns to tell from the whole solution; a *process* reward model (PRM, Lightman et al. 2023) judges every step. Both are the
+# policy's own network with one number instead of a vocabulary at the top, $r(s_1 \dots s_i) = \sigma(w^\top h_{e_i} + b)$, where $h$
+# are the hidden states and $e_i$ is the token that ends step $i$.
+#
+# Where do labels of steps come from? People are expensive. Math-Shepherd (Wang et al. 2024) asks the policy itself: go on from behind
+# the step several times, and count how often the *final answer* comes out right. Only answers are needed, no label of a step.
+#
+# The course's word problems have an exact step checker. It trains nothing here; it is the judge of what was learned.
+
+# %%
+import jax
+import numpy as np
+
+from jaxreason import lesson, prompts, viz
+from jaxreason.evaluate import Interval, accuracy, auc, mean_interval, paired_difference
+from jaxreason.reward_model import AGGREGATIONS, aggregate, first_error, load_reward_model, step_scores
+from jaxreason.sampling import Sampler
+from jaxreason.step_labels import monte_carlo_labels, split_steps, step_ends, step_targets
+from jaxreason.tasks import arithmetic
+from jaxreason.tokens import token_bytes
+from jaxreason.verify import grade
+from jaxreason.vote import best_of_n
+
+run = lesson.start("04_process_reward_models", problems=500, chains=4)
+N = run.chains
+prm = load_reward_model(f"{run.model.name}-prm", run.model)
+orm = load_reward_model(f"{run.model.name}-orm", run.model)
+
+# %% [markdown]
+# ## Where a step ends
+#
+# A step is a line. In token space it ends at the token that *holds* the newline. Looking for the lone newline token instead is a
+# mistake one does not notice: tokenizers of the BPE kind merge it with the full stop before it, four lines become one step, and the
+# reward model gives one score for all. So the bytes of every token are searched, whatever the tokenizer.
+
+# %%
+lines = "Tom has 45 apples.\n45-12=33\n\n#### 33\n"
+ids, pieces = run.model.tokenizer(lines, add_special_tokens=False).input_ids, token_bytes(run.model.tokenizer)
+ends = step_ends(ids, pieces)
+print(
+    " ".join(repr(pieces[t].decode(errors="replace")) + ("  <- step" if i in ends else "") for i, t in enumerate(ids))
+)
+
+# %% [markdown]
+# ## Labels without a teacher
+#
+# $\hat v_i = \frac1K \sum_{k=1}^K \mathbf 1[\text{rollout } k \text{ from behind } s_i \text{ is right}]$ is the *soft* label, and
+# $\mathbf 1[\hat v_i > 0]$ the *hard* one: a step is good if *some* solution goes on from it. All rollouts of all steps are one batch,
+# and prefixes that several chains share are labelled once.
+#
+# How good are they? On validation problems, against the exact checker: a hard label errs where the policy could not finish from a right
+# step, or by luck or a second slip came out right behind a wrong one.
+
+# %%
+K = 8
+few = arithmetic.problems("validation", 8 if run.options.quick else 100, seed=run.options.seed)
+few_texts = [prompts.zero_shot_cot(p.question) for p in few]
+few_chains = run.complete(few_texts, run.key, sampler=Sampler(1.0), description="chains to label")
+labelled, cost = monte_carlo_labels(
+    run.model, jax.random.fold_in(run.key, 1), few_texts, few_chains.texts, [p.answer for p in few], num_rollouts=K,
+    sampler=Sampler(0.7), max_new_tokens=run.max_new_tokens, description="rollouts",
+)  # fmt: skip
+soft, exact = [], []
+asked = dict(zip(few_texts, few, strict=True))
+for chain in labelled:
+    verdicts = arithmetic.check_steps(asked[chain.prompt], chain.text)
+    soft += chain.success[: len(verdicts)].tolist()
+    exact += verdicts
+soft, exact = np.array(soft), np.array(exact)
+run.results.measure("labels/hard are right", accuracy((soft > 0) == exact))
+if 1 < exact.sum() < len(exact) - 1:
+    run.results.measure("labels/AUC of soft", auc(soft, exact))
+run.results.measure("labels/tokens per step", Interval(*[cost.tokens / cost.steps] * 3, cost.steps))
+print(f"{cost.steps} steps: {cost.rollouts} rollouts from {cost.states} states, {cost.tokens} tokens, "
+      f"{cost.tokens / cost.steps:.0f} a label; the answers of the {len(few)} problems are the only supervision")  # fmt: skip
+
+# %% [markdown]
+# ## What the loss sees
+#
+# The loss is binary cross-entropy at the ends of steps. After the first error the steps of a chain say little new; the option
+# `mask_after_error` leaves them out, as the annotators of Lightman et al. stopped there. The ORM has one label, at the end.
+
+# %%
+shown = next((c for c in labelled if not c.correct), labelled[0])
+print(f"{'step':<14}{'soft':>6}{'hard':>6}{'masked':>8}{'ORM':>6}")
+targets = [step_targets(shown, "prm", soft=True), step_targets(shown, "prm"),
+           step_targets(shown, "prm", mask_after_error=True), step_targets(shown, "orm")]  # fmt: skip
+for step, *row in zip(split_steps(shown.text), *targets, strict=True):
+    print(f"{step.rstrip():<14}{row[0]:>6.2f}{row[1]:>6.0f}{row[2]:>8.0f}{row[3]:>6.0f}")
+
+# %% [markdown]
+# The two shipped models were trained so by `python checkpoints/train_rm.py tiny-prm` and `tiny-orm`, on the same chains for training
+# problems, hard labels, stopped at the lowest loss on held-out ones; their cards say what the labels cost.
+#
+# ## Steps, judged by the exact checker
+#
+# On held-out problems the policy writes chains at temperature 1. A step is *right* if the checker accepts it and all before it. The
+# AUC is the chance that a right step outscores a wrong one. The first error is found if the first step that scores below 1/2 is the
+# first wrong one. The ORM was never asked about a step: it is read there all the same, as if each prefix were the whole solution.
+
+# %%
+problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
+texts, golds = [prompts.zero_shot_cot(p.question) for p in problems], [p.answer for p in problems]
+chains = run.complete(texts, run.key, sampler=Sampler(1.0), num_samples=N, description=f"{N} chains at T=1")
+correct = grade(chains.texts, golds)  # [G, N]
+scores = {"PRM": step_scores(prm, texts, chains.texts, description="PRM"),
+          "ORM": step_scores(orm, texts, chains.texts, description="ORM")}  # fmt: skip  # [G, N, S]
+
+truth = np.full(scores["PRM"].shape, np.nan)  # [G, N, S], of the reasoning lines; NaN on the answer line
+for g, problem in enumerate(problems):
+    for n, text in enumerate(chains.texts[g]):
+        verdicts = arithmetic.check_steps(problem, "".join(split_steps(text)))
+        truth[g, n, : len(verdicts)] = verdicts
+judged = ~np.isnan(truth) & ~np.isnan(scores["PRM"])
+wrong_chain = (truth == 0).any(-1)  # [G, N]
+has_error = wrong_chain.any(-1)
+found = {}  # [G] share of a problem's wrong chains whose first error is found
+for name, values in scores.items():
+    step_auc = auc(values[judged], truth[judged] == 1)
+    run.results.measure(f"step AUC/{name}", step_auc)
+    hit = (first_error(values) == first_error(truth)) & wrong_chain
+    found[name] = hit.sum(-1)[has_error] / wrong_chain.sum(-1)[has_error]
+    run.results.measure(f"first error found/{name}", mean_interval(found[name]))
+    if name == "PRM":
+        run.claim("PRM from Monte Carlo labels alone: step AUC >= 0.95", step_auc, at_least=0.95)
+run.claim("the PRM finds the first error more often than the ORM, by >= 20 points",
+          paired_difference(found["PRM"], found["ORM"]), at_least=0.2, excludes_zero=True)  # fmt: skip
+print(f"{judged.sum()} steps of {len(problems)} problems, {1 - truth[judged].mean():.1%} of them wrong")
+
+# %% [markdown]
+# ## One chain, step by step
+
+# %%
+lengths = (~np.isnan(truth)).sum(-1)
+candidates = np.argwhere(wrong_chain & (lengths >= 4) & (first_error(truth) >= 1))
+g, n = candidates[0] if len(candidates) else (0, 0)
+steps = [step.rstrip() for step in split_steps(chains.texts[g][n])]
+print(problems[g].question, "\nright:", ", ".join(arithmetic.solve(problems[g])))
+at = int(first_error(truth)[g, n])
+run.figure(
+    viz.heat_map(
+        steps, {"exact": truth[g, n, : len(steps)], **{name: s[g, n, : len(steps)] for name, s in scores.items()}},
+        title=f"Step {at + 1} is the first wrong one; the PRM gives it {scores['PRM'][g, n, at]:.2f}, the ORM {scores['ORM'][g, n, at]:.2f}",
+        xlabel="judge (1: right; the answer line is not the exact checker's)",
+    ),
+    "step_heat_map",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Is 0.8 right in 80 of 100 cases?
+#
+# Ranking is one thing; a threshold, a product of scores, or a search that compares states of different problems need *calibrated*
+# scores. The hard label of a right step is a little below 1 on average and of a wrong one a little above 0, so perfect is not expected.
+
+# %%
+EDGES = np.linspace(0, 1, 11)
+centres = (EDGES[:-1] + EDGES[1:]) / 2
+
+
+def reliability(values: np.ndarray, outcome: np.ndarray) -> list[Interval | None]:
+    """Share of positive outcomes in each of ten bins of the score; None where a bin has fewer than ten."""
+    bins = np.minimum((values * 10).astype(int), 9)
+    return [accuracy(outcome[bins == b] == 1) if (bins == b).sum() >= 10 else None for b in range(10)]
+
+
+def calibration_error(values: np.ndarray, outcome: np.ndarray) -> Interval:
+    """Expected calibration error (Naeini et al. 2015), bootstrapped as the mean of |bin gap| over cases."""
+    bins = np.minimum((values * 10).astype(int), 9)
+    gap = np.array(
+        [abs(values[bins == b].mean() - outcome[bins == b].mean()) if (bins == b).any() else 0.0 for b in range(10)]
+    )
+    return mean_interval(gap[bins])
+
+
+last = aggregate(scores["ORM"], "last").ravel()
+ece = calibration_error(scores["PRM"][judged], truth[judged])
+run.results.measure("calibration error/PRM, steps", ece)
+run.results.measure("calibration error/ORM, outcomes", calibration_error(last, correct.ravel()))
+run.figure(
+    viz.curves(
+        centres,
+        {
+            "PRM, steps": reliability(scores["PRM"][judged], truth[judged]),
+            "ORM, whole chains": reliability(last, correct.ravel()),
+            "calibrated (theory)": [Interval(c, c, c, 1) for c in centres],
+        },
+        title=f"The PRM's scores are off by {ece.value:.1%} on average",
+        xlabel="score (bins of 0.1)", ylabel="share that is right (95% interval)",
+    ),
+    "calibration",
+)  # fmt: skip
+
+# %% [markdown]
+# ## From steps to a chain
+#
+# A chain is scored by the minimum, the product, the last or the mean of its steps' scores. The last score of a PRM has seen all;
+# minimum and product distrust a chain that ever looked bad; the mean lets good steps make up for a bad one.
+
+# %%
+outcome, chosen = {}, {}
+for name, values in scores.items():
+    for how in AGGREGATIONS:
+        score = aggregate(values, how)
+        outcome[name, how] = auc(score.ravel(), correct.ravel())
+        chosen[name, how] = np.take_along_axis(correct, np.asarray(best_of_n(score))[:, None], 1)[:, 0]
+        run.results.measure(f"outcome AUC/{name}/{how}", outcome[name, how])
+        run.results.measure(
+            f"best of {N}/{name}/{how}", accuracy(chosen[name, how]), tokens=chains.num_tokens.sum(1).mean()
+        )
+run.results.measure("one chain", mean_interval(correct.mean(1)), tokens=chains.num_tokens.mean())
+best = max(AGGREGATIONS, key=lambda how: outcome["PRM", how].value)
+run.figure(
+    viz.bars(
+        list(AGGREGATIONS), {name: [outcome[name, how] for how in AGGREGATIONS] for name in scores},
+        title=f"Right chains outscore wrong ones: PRM, {best}, AUC {outcome['PRM', best].value:.2f}; ORM, last, {outcome['ORM', 'last'].value:.2f}",
+        xlabel=f"how the scores of steps become one (n = {correct.size} chains)", ylabel="AUC of the outcome (95% interval)",
+    ),
+    "aggregation",
+)  # fmt: skip
+run.claim(f"best of {N} by the PRM (min) beats one sampled chain",
+          paired_difference(chosen["PRM", "min"], correct.mean(1)), at_least=0.0, excludes_zero=True)  # fmt: skip
+
+# %%
+run.finish()

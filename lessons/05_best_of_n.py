@@ -1,0 +1,270 @@
+# ---
+# jupytext:
+#   text_representation:
+#     extension: .py
+#     format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 05 Best of N
+#
+# Sample $N$ chains, let a verifier score them, submit the best (Cobbe et al. 2021):
+# $$\hat a = a_{n^*}, \qquad n^* = \arg\max_n r(q, c_n).$$
+# A vote needs the right answer to be *frequent*. A verifier needs it only to be *there*, and to be recognised: with a perfect verifier
+# accuracy is the chance that any of $N$ chains is right, which hardly has a ceiling. With an imperfect one, more chains are also more
+# chances to find one that fools it.
+#
+# On `tiny`'s usual problems a vote of 32 is right 94% of the time and little is left to show. The problems here are the deep ones, 4
+# to 6 operations, at temperature 1, for every method alike.
+
+# %%
+import functools
+
+import jax
+import numpy as np
+
+from jaxreason import lesson, prompts, viz, vote
+from jaxreason import thoughts as th
+from jaxreason import tree_of_thoughts as tot
+from jaxreason.errors import InputError
+from jaxreason.evaluate import Interval, accuracy, mean_interval, paired_difference
+from jaxreason.reward_model import aggregate, load_reward_model, reward_values, step_scores
+from jaxreason.sampling import Sampler
+from jaxreason.tasks import arithmetic
+from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
+
+run = lesson.start("05_best_of_n", problems=500, chains=64)
+N, TEMPERATURE, OPERATIONS = (min(16, run.chains) if run.options.quick else run.chains), 1.0, (4, 5, 6)
+if N < 4 or N & (N - 1):
+    raise InputError(f"--chains is {N}: expected 4, 8, 16, ..., since they are halved again and again")
+prm = load_reward_model(f"{run.model.name}-prm", run.model)
+orm = load_reward_model(f"{run.model.name}-orm", run.model)
+problems = arithmetic.problems("test", run.problems, seed=run.options.seed, operations=OPERATIONS)
+texts, golds = [prompts.zero_shot_cot(p.question) for p in problems], [p.answer for p in problems]
+
+# %% [markdown]
+# ## Five verifiers
+#
+# - *oracle*: knows the answer. Not a method: the upper bound of all of them.
+# - *heuristic*: the share of lines whose own arithmetic holds, and whether there is an answer. It cannot see a wrong term, and most
+#   chains get the same score: then the first one is taken.
+# - *log-probability*: the policy's mean log-probability of a token, $\frac1K \sum_k \log p(t_k)$. It is free.
+# - *ORM*, *PRM*: the models of lesson 04. The PRM's chain score is the minimum over its steps.
+
+
+# %%
+def sample(some: list[str], key: jax.Array, n: int):
+    """n chains of each prompt: correct, answer ids and the id of the right one, scores by verifier, tokens."""
+    chains = run.complete(some, key, sampler=Sampler(TEMPERATURE), num_samples=n, description=f"{n} chains")
+    correct = grade(chains.texts, golds[: len(some)])
+    ids = answer_ids([[extract_answer(text) for text in row] for row in chains.texts])
+    checked = [
+        [np.mean([arithmetic.is_true(line) for line in text.strip().split("\n")]) + ("####" in text) for text in row]
+        for row in chains.texts
+    ]
+    scores = {
+        "oracle": correct.astype(np.float32),
+        "heuristic": np.array(checked, np.float32),
+        "log-probability": chains.logprobs / np.maximum(chains.num_tokens, 1),
+        "ORM": aggregate(step_scores(orm, some, chains.texts, description="ORM"), "last"),
+        "PRM": aggregate(step_scores(prm, some, chains.texts, description="PRM"), "min"),
+    }
+    return correct, ids, gold_ids(ids, correct), scores, chains.num_tokens
+
+
+first = correct, ids, gold, scores, tokens = sample(texts, run.key, N)
+one = correct.mean(1)  # [G], chance that one chain is right
+run.results.measure("accuracy/pass@1", mean_interval(one), tokens=tokens.mean())
+for name, score in scores.items():
+    ties = (score == score.max(1, keepdims=True)).mean(1)
+    run.results.measure(f"share of chains that share the best score/{name}", mean_interval(ties))
+
+# %% [markdown]
+# ## Accuracy against N
+#
+# As in lesson 02 the chains of a problem are cut into N/n disjoint sets and a problem's score is the mean over them. Besides the best
+# of n: the *weighted* vote, in which a chain's vote counts its PRM score, so that answers are supported by several good chains rather
+# than by one lucky one; and the *filtered* vote among the better half.
+
+# %%
+SIZES = [2**k for k in range(N.bit_length())]
+
+
+def blocks(x: np.ndarray, n: int) -> np.ndarray:
+    """[G, N] -> [G, N / n, n]."""
+    return x.reshape(len(x), -1, n)
+
+
+def best_of(name: str, n: int) -> np.ndarray:
+    """[G] share of the sets of n chains whose best-scored chain is right."""
+    best = np.asarray(vote.best_of_n(blocks(scores[name], n), blocks(ids, n)))
+    return np.take_along_axis(blocks(correct, n), best[..., None], -1)[..., 0].mean(1)
+
+
+def voted(n: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """[G] share of the sets of n chains whose vote is right."""
+    winners = vote.majority(blocks(ids, n), None if weights is None else blocks(weights, n))
+    return (np.asarray(winners) == gold[:, None]).mean(1)
+
+
+def filtered(n: int) -> np.ndarray:
+    """[G] the same of the vote among the better half by the PRM."""
+    winners = vote.filtered_majority(blocks(ids, n), blocks(scores["PRM"], n), keep=max(1, n // 2))
+    return (np.asarray(winners) == gold[:, None]).mean(1)
+
+
+by_n = {name: {n: best_of(name, n) for n in SIZES} for name in scores}
+by_n["majority"] = {n: voted(n) for n in SIZES}
+by_n["PRM-weighted vote"] = {n: voted(n, scores["PRM"]) for n in SIZES}
+by_n["ORM-weighted vote"] = {n: voted(n, scores["ORM"]) for n in SIZES}
+by_n["PRM-filtered vote"] = {n: filtered(n) for n in SIZES}
+for name, series in by_n.items():
+    for n in sorted({4, 16, N} & set(SIZES)):
+        run.results.measure(f"accuracy/{name}@{n}", mean_interval(series[n]), tokens=n * tokens.mean())
+
+run.claim(f"best-of-{N} with the PRM beats majority@{N}",
+          paired_difference(by_n["PRM"][N], by_n["majority"][N]), at_least=0.0, excludes_zero=True)  # fmt: skip
+run.claim(f"best-of-{N} with the PRM beats best-of-{N} with the ORM",
+          paired_difference(by_n["PRM"][N], by_n["ORM"][N]), at_least=0.0, excludes_zero=True)  # fmt: skip
+run.results.measure(
+    f"difference/PRM-weighted vote@{N} - majority@{N}",
+    paired_difference(by_n["PRM-weighted vote"][N], by_n["majority"][N]),
+)
+plotted = ["oracle", "PRM-weighted vote", "PRM", "majority", "ORM", "log-probability"]
+run.figure(
+    viz.curves(
+        SIZES, {name: [mean_interval(by_n[name][n]) for n in SIZES] for name in plotted},
+        title=f"At N = {N}: best by the PRM {by_n['PRM'][N].mean():.0%},\nmajority {by_n['majority'][N].mean():.0%}, "
+        f"best by the ORM {by_n['ORM'][N].mean():.0%}",
+        xlabel="N, sampled chains per problem (temperature 1)", ylabel="accuracy (95% interval)", log2=True,
+    ),
+    "accuracy_by_n",
+)  # fmt: skip
+
+# %% [markdown]
+# ## What is there to find: pass@k
+#
+# The oracle's accuracy is pass@k. Cutting into sets is one unbiased estimate of it; averaging over *all* subsets of k is another with
+# less noise, $1 - \binom{n-c}{k} / \binom nk$ with $c$ right chains among $n$ (Chen et al. 2021). The two have to agree.
+#
+# The textbook curve $1-(1-p)^N$ takes the *average* $p$ for the chance of every problem. But problems differ: easy ones waste chains,
+# hard ones need many more, and the true curve, the average of $1-(1-p_g)^N$, is below (Jensen's inequality).
+
+# %%
+at_k = {n: np.asarray(vote.pass_at_k(correct.sum(1), N, n)) for n in SIZES}
+apart = max((paired_difference(by_n["oracle"][n], at_k[n]) for n in SIZES), key=lambda i: abs(i.value))
+run.claim("the oracle's curve equals unbiased pass@k, within a point at every N",
+          apart._replace(value=abs(apart.value)), at_most=0.01)  # fmt: skip
+textbook = [1 - (1 - one.mean()) ** n for n in SIZES]
+middle = SIZES[len(SIZES) // 2]
+gap = mean_interval((1 - (1 - one.mean()) ** middle) - at_k[middle])
+run.claim(f"1-(1-p)^N from the average p is too optimistic at N = {middle}", gap, at_least=0.0, excludes_zero=True)
+run.figure(
+    viz.curves(
+        SIZES,
+        {
+            "oracle, best of n": [mean_interval(by_n["oracle"][n]) for n in SIZES],
+            "unbiased pass@k": [mean_interval(at_k[n]) for n in SIZES],
+            "1-(1-p)^N, average p (theory)": [Interval(p, p, p, 1) for p in textbook],
+        },
+        title=f"At N = {middle} the formula of the average problem promises {textbook[len(SIZES) // 2]:.1%}, measured {at_k[middle].mean():.1%}",
+        xlabel="N, sampled chains per problem", ylabel="some chain is right (95% interval)", log2=True,
+    ),
+    "pass_at_k",
+)  # fmt: skip
+
+# %% [markdown]
+# ## More chains, more chances to be fooled
+#
+# Best-of-N picks the *maximum* of a noisy score. As N grows it is picked more and more for its noise: Goodhart's law. The gold reward is
+# known here, so over-optimisation (Gao et al. 2023) is measured and not guessed: accuracy against N up to 256, on the first problems.
+
+# %%
+SOME, MANY = (min(12, run.problems), 64) if run.options.quick else (min(120, run.problems), 256)
+correct, ids, gold, scores, many_tokens = sample(texts[:SOME], jax.random.fold_in(run.key, 1), MANY)
+LARGE = [2**k for k in range(MANY.bit_length())]
+names = ["PRM", "ORM", "log-probability", "heuristic"]
+large = {name: {n: best_of(name, n) for n in LARGE} for name in names}
+large["majority"] = {n: voted(n) for n in LARGE}
+large["PRM-weighted vote"] = {n: voted(n, scores["PRM"]) for n in LARGE}
+peaks = {}
+for name, series in large.items():
+    peaks[name] = max(LARGE, key=lambda n, series=series: series[n].mean())
+    lost = paired_difference(series[peaks[name]], series[MANY])
+    run.results.measure(f"N={MANY}/accuracy/{name}", mean_interval(series[MANY]), tokens=many_tokens.sum(1).mean())
+    run.results.measure(f"N={MANY}/lost since the best N/{name}", lost)
+    print(
+        f"{name:<18} best at N = {peaks[name]:>3}: {series[peaks[name]].mean():.3f}; at {MANY}: {series[MANY].mean():.3f}"
+    )
+fooled = large["PRM"][MANY] == 0
+if fooled.sum() > 1:
+    run.results.measure(
+        f"N={MANY}/PRM score of the best chain where it is wrong", mean_interval(scores["PRM"].max(1)[fooled])
+    )
+run.figure(
+    viz.curves(
+        LARGE, {name: [mean_interval(series[n]) for n in LARGE] for name, series in large.items()},
+        title=f"Best of N by the ORM is highest at N = {peaks['ORM']}, by log-probability at {peaks['log-probability']}, by the PRM at {peaks['PRM']}",
+        xlabel=f"N, sampled chains per problem (n = {SOME} problems)", ylabel="accuracy (95% interval)", log2=True,
+    ),
+    "over_optimisation",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Guiding the search instead of judging its end
+#
+# A PRM can judge a chain before it is finished. *Beam search* (Snell et al. 2024) samples lines from every state and goes on from the
+# best; *DVTS* (Beeching et al. 2024) splits the beam into subtrees that never compete, for diversity. Both submit the leaf that the PRM
+# scores best. They are compared with best-of-n and majority at the tokens each of them generated; the PRM reads each once.
+
+# %%
+few = problems[: 12 if run.options.quick else min(200, run.problems)]
+roots = [th.State(p) for p in few]
+lines = functools.partial(
+    th.sample_thoughts, run.model, run.key, prompt=th.lines_prompt, num_samples=4, sampler=Sampler(TEMPERATURE)
+)
+judge = functools.partial(reward_values, prm, prompt=th.lines_prompt)
+trees = {
+    "PRM beam search": tot.bfs(roots, lines, judge, tot.LINES, beam=4, max_depth=8, description="beam search"),
+    "PRM DVTS": tot.dvts(roots, lines, judge, tot.LINES, subtrees=4, max_depth=8, description="DVTS"),
+}
+correct, ids, gold, tokens = (first[i][: len(few)] for i in (0, 1, 2, 4))
+scores = {name: score[: len(few)] for name, score in first[3].items()}
+cumulative = tokens.cumsum(1)
+bars: dict[str, list[Interval]] = {}
+budgets = []
+for name, found in trees.items():
+    ends = [tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in found]
+    right = grade([[end] for end in ends], golds[: len(few)])[:, 0]
+    spent = np.array([tree.generated for tree in found])
+    paid = (cumulative <= spent[:, None]) | (np.arange(tokens.shape[1]) == 0)  # the chains that these tokens pay for
+    pick = np.asarray(vote.best_of_n(np.where(paid, scores["PRM"], -1.0), np.where(paid, ids, -1)))
+    chosen = np.take_along_axis(correct, pick[:, None], 1)[:, 0]
+    majority = np.asarray(vote.majority(ids, paid)) == gold
+    run.results.measure(f"accuracy/{name}", accuracy(right), tokens=spent.mean())
+    run.results.measure(f"accuracy/best of n by the PRM at the tokens of {name}", accuracy(chosen), tokens=spent.mean())
+    run.results.measure(f"accuracy/majority at the tokens of {name}", accuracy(majority), tokens=spent.mean())
+    run.results.measure(f"difference/{name} - best of n by the PRM", paired_difference(right, chosen))
+    run.claim(
+        f"{name} beats the majority at equal tokens",
+        paired_difference(right, majority),
+        at_least=0.0,
+        excludes_zero=True,
+    )
+    budgets.append(spent.mean())
+    bars[name] = [accuracy(right), accuracy(chosen), accuracy(majority)]
+run.figure(
+    viz.bars(
+        list(bars), {label: [row[i] for row in bars.values()] for i, label in enumerate(["search", "best of n by the PRM", "majority"])},
+        title="At equal generated tokens:\n" + ", ".join(f"{name} {row[0].value:.0%}" for name, row in bars.items())
+        + f"; best of n {next(iter(bars.values()))[1].value:.0%}",
+        xlabel=f"search, and chains for the same tokens, {budgets[0]:.0f} and {budgets[1]:.0f} (n = {len(few)})", ylabel="accuracy (95% interval)",
+    ),
+    "search",
+)  # fmt: skip
+
+# %%
+run.finish()
