@@ -28,9 +28,9 @@ from jaxreason.tasks import arithmetic
 from jaxreason.verify import grade
 
 POLICY = "tiny"
-SHARDS, SHARD_PROBLEMS, CHAINS, ROLLOUTS = 50, 100, 2, 4  # a shard is what is lost when labelling is interrupted
+SHARDS, SHARD_PROBLEMS, CHAINS, ROLLOUTS = 30, 100, 2, 4  # a shard is what is lost when labelling is interrupted
 CHAIN_TEMPERATURE, ROLLOUT_TEMPERATURE = 1.0, 0.7
-ROWS, ROW_LENGTH, LEARNING_RATE, MAX_STEPS, EVERY, PATIENCE = 24, 256, 1e-3, 1500, 250, 2
+ROWS, ROW_LENGTH, LEARNING_RATE, MAX_STEPS, EVERY, PATIENCE = 24, 256, 1e-3, 800, 200, 2
 
 
 def make_labels(

@@ -5,8 +5,8 @@ Two kinds of plain functions drive every search, so that any generator meets any
     propose(states)  -> (thoughts, tokens)   for each state some next thoughts, and how many tokens they cost
     evaluate(states) -> (scores, tokens)     for each state how promising it is (higher is better), and the cost
 
-Here they are, :func:`sample_thoughts` and :func:`propose_thoughts`, :func:`value_words`, :func:`votes` and
-:func:`likelihood`, with arguments of their own before the states: ``functools.partial`` binds those. A reward model or a value
+Here they are, :func:`sample_thoughts` and :func:`propose_thoughts`, :func:`value_words`, :func:`rollouts`,
+:func:`votes` and :func:`likelihood`, with arguments of their own before the states: ``functools.partial`` binds those. A reward model or a value
 head needs no more than to be such a function.
 """
 
@@ -199,6 +199,42 @@ def likelihood(states: list[State]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([state.logprob for state in states]), np.zeros(len(states), int)
 
 
+def rollouts(
+    model: LanguageModel,
+    key: jax.Array,
+    states: list[State],
+    *,
+    prompt: Callable[[State], str],
+    is_solved: Callable[[State, str], bool],
+    num_samples: int,
+    sampler: Sampler = Sampler(),
+    max_new_tokens: int = 48,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The share of k continuations to the end that pass the solution test: a value that tries instead of judging at a glance.
+
+    It knows no more than the search does, which asks the same test of its leaves. The draws depend on the key and the text of
+    the prompt alone.
+
+    Args:
+      prompt: writes the text that a continuation goes on from.
+      is_solved: the test of a state and the text that continues it.
+      num_samples, sampler, max_new_tokens: of the continuations, k for each state.
+
+    Returns:
+      values ``[S]`` in 0..1, and the tokens written for each ``[S]``.
+    """
+    texts = [prompt(state) for state in states]
+    texts += texts[:1] * (_bucket(len(texts)) - len(texts))
+    drawn = complete(
+        model, texts, _text_keys(key, np.array([zlib.crc32(text.encode()) for text in texts], np.uint32)),
+        sampler=sampler, max_new_tokens=max_new_tokens, num_samples=num_samples,
+    )  # fmt: skip
+    solved = [
+        np.mean([is_solved(state, text) for text in row]) for state, row in zip(states, drawn.texts, strict=False)
+    ]
+    return np.array(solved), drawn.num_tokens[: len(states)].sum(1)
+
+
 def random_scores(states: list[State], *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Uniform scores that know nothing, the control: one for each text, whatever the batch."""
     texts = [f"{seed} {state.problem} {state.thoughts}".encode() for state in states]
@@ -230,6 +266,16 @@ def moves_prompt(state: State) -> str:
 def moves_value_prompt(state: State) -> str:
     """Asks for the value of the numbers left."""
     return game24.format_value(numbers_left(state))
+
+
+def left_prompt(state: State) -> str:
+    """The numbers left, as a puzzle of its own."""
+    return game24.format_puzzle(numbers_left(state))
+
+
+def moves_solved(state: State, text: str) -> bool:
+    """Whether the text makes 24 of the numbers left."""
+    return game24.is_solved(numbers_left(state), text)
 
 
 def moves_oracle(states: list[State]) -> tuple[np.ndarray, np.ndarray]:

@@ -128,25 +128,44 @@ print({reply: th.parse_value(reply) for reply in ("Sure.", "2*12=24\nlikely", "u
 # On every state of two or three numbers that legal moves reach from the test puzzles. Most of these also occur under
 # *training* puzzles, so the model may simply remember them. *Unseen* states are left out of training by a hash. The AUC is the
 # chance that a solvable state gets a higher value than an unsolvable one.
+#
+# A word is judged at a glance, in one forward pass, and lesson 01 showed what that is worth. The other way to value a state is to
+# *try*: let the model play on from it 16 times, and count how often 24 comes out. It costs about 500 tokens instead of 10.
 
 # %%
-auc_of = {}
+TRIES = 16
+tries = functools.partial(
+    th.rollouts, run.model, run.key, prompt=th.left_prompt, is_solved=th.moves_solved, num_samples=TRIES
+)
+auc_of, tried = {}, {}
 for size in (3, 2):
     held_out = sorted({*game24.substates("test", size), *game24.substates("paper_test", size)})
-    scores, _ = value([th.State(s) for s in held_out])
+    scores, costs = value([th.State(s) for s in held_out])
     can = np.array([game24.solvable(s) for s in held_out])
     trained = np.array([game24.in_training(s) for s in held_out])
     unseen = np.array([game24.substate_split(s) == "unseen" for s in held_out])
     for name, rows in (("seen", trained), ("unseen", unseen)):
         auc_of[size, name] = auc(scores[rows], can[rows])
-        run.results.measure(f"value AUC/{size} numbers, {name}", auc_of[size, name], tokens=0)
-run.claim("the value ranks unseen states of three numbers with an AUC >= 0.85", auc_of[3, "unseen"], at_least=0.85)
+        run.results.measure(f"value AUC/{size} numbers, {name}", auc_of[size, name], tokens=costs[rows].mean())
+    of_tries, try_costs = tries([th.State(s) for s, kept in zip(held_out, unseen, strict=True) if kept])
+    tried[size] = auc(of_tries, can[unseen])
+    run.results.measure(f"value AUC/{size} numbers, unseen, {TRIES} tries", tried[size], tokens=try_costs.mean())
+run.claim("a word at a glance ranks states of three numbers that training showed with an AUC >= 0.95", auc_of[3, "seen"],
+          at_least=0.95)  # fmt: skip
+run.claim(
+    "a word at a glance ranks unseen states of three numbers with an AUC >= 0.85", auc_of[3, "unseen"], at_least=0.85
+)
+run.claim(f"{TRIES} tries rank unseen states of three numbers with an AUC >= 0.85", tried[3], at_least=0.85)
 run.figure(
     viz.bars(
         ["3 numbers left", "2 numbers left"],
-        {name: [auc_of[3, name], auc_of[2, name]] for name in ("seen", "unseen")},
-        title=f"The model's own value: AUC {auc_of[3, 'seen'].value:.2f} on states of three numbers\n"
-        f"that training showed, {auc_of[3, 'unseen'].value:.2f} on states that it did not",
+        {
+            "a word, seen states": [auc_of[3, "seen"], auc_of[2, "seen"]],
+            "a word, unseen states": [auc_of[3, "unseen"], auc_of[2, "unseen"]],
+            f"{TRIES} tries, unseen states": [tried[3], tried[2]],
+        },
+        title=f"A glance remembers, a try computes: on three numbers AUC {auc_of[3, 'seen'].value:.2f}\n"
+        f"where training showed the state, {auc_of[3, 'unseen'].value:.2f} where not, {tried[3].value:.2f} there by {TRIES} tries",
         xlabel="states under the test puzzles (0.5 is chance)", ylabel="AUC (95% interval)",
     ),
     "value_auc",

@@ -17,11 +17,13 @@ from jaxreason.thoughts import (
     State,
     Thought,
     calculator,
+    left_prompt,
     likelihood,
     lines_oracle,
     lines_prompt,
     moves_oracle,
     moves_prompt,
+    moves_solved,
     moves_value_prompt,
     numbers_left,
     parse_choice,
@@ -29,6 +31,7 @@ from jaxreason.thoughts import (
     propose_thoughts,
     puzzle,
     random_scores,
+    rollouts,
     sample_thoughts,
     value_replies,
     value_words,
@@ -327,6 +330,23 @@ def test_a_model_searches_a_batch_as_it_searches_one_by_one(tiny):
         assert [n.state.thoughts for n in tree.nodes] == [n.state.thoughts for n in alone.nodes]
         assert tree.tokens == alone.tokens and tree.answer == alone.answer
         np.testing.assert_allclose([n.score for n in tree.nodes], [n.score for n in alone.nodes], atol=1e-5)
+
+
+def test_the_value_by_rollouts_is_the_share_that_is_solved_whatever_the_batch(tiny):
+    states = [State((4, 4, 10)), State((2, 12)), State((24, 0)), State((1, 1))]
+
+    def value(states):
+        return rollouts(
+            tiny, jax.random.key(0), states, prompt=left_prompt, is_solved=moves_solved, num_samples=8,
+        )  # fmt: skip
+
+    values, tokens = value(states)
+    assert (
+        set(values * 8) <= set(range(9)) and values[3] == 0 and values[1] > 0
+    )  # 2*12 is seen in training, 1 1 hopeless
+    assert all(tokens >= 8)
+    alone, cost = value(states[1:2])
+    assert alone == values[1] and cost == tokens[1]
 
 
 def test_samples_are_lines_with_their_log_probability_and_their_tokens(tiny):
