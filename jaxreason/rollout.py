@@ -76,6 +76,7 @@ def generate(
     sampler: Sampler,
     max_new_tokens: int,
     num_samples: int = 1,
+    layers: tuple[Params, ...] | None = None,
 ) -> Rollout:
     """Draws ``num_samples`` chains from every prompt in one compiled loop.
 
@@ -88,6 +89,8 @@ def generate(
       prompt: B prompts, padded on the left.
       stop: from :func:`compile_stop`.
       sampler, max_new_tokens, num_samples: static.
+      layers: the layers of ``params`` one by one, from :func:`jaxreason.models.decoder.unstack`. Outside of jit that costs
+        nothing on a CPU; without them they are copied out of the stack here.
     """
     b, width = prompt.tokens.shape
     rows, steps = b * num_samples, max_new_tokens
@@ -96,9 +99,13 @@ def generate(
     positions = jnp.maximum(jnp.cumsum(prompt.mask, axis=-1) - 1, 0)
 
     states, cache = hidden_states(params, prompt.tokens, positions, cfg=cfg, segment_ids=prompt.mask.astype(jnp.int32))
-    # Once, outside the loop: the transposed head and the layers' weights, each in one piece.
-    params, head = jax.lax.optimization_barrier((unstack(params), output_head(params)))
-    logits = jnp.repeat((states[:, -1] @ head).astype(jnp.float32), num_samples, axis=0)  # [R, V]
+    # Once, outside the loop: the layers' weights, each in one piece.
+    params = jax.lax.optimization_barrier(unstack(params)) if layers is None else {**params, "layers": layers}
+
+    def logits_of(states: jax.Array) -> jax.Array:
+        return (states @ output_head(params)).astype(jnp.float32)
+
+    logits = jnp.repeat(logits_of(states[:, -1]), num_samples, axis=0)  # [R, V]
     cache = fork(cache, num_samples, steps)
     lengths = jnp.repeat(lengths, num_samples)  # [R]
     next_state = jnp.asarray(stop.next_state)
@@ -119,7 +126,7 @@ def generate(
         mask = mask.at[:, t].set(alive)
         state = jnp.where(alive, next_state[token, state], state)
         states, cache = hidden_states(params, token[:, None], (lengths + t)[:, None], cache, cfg=cfg)
-        return t + 1, state, (states[:, 0] @ head).astype(jnp.float32), cache, tokens, logprobs, mask
+        return t + 1, state, logits_of(states[:, 0]), cache, tokens, logprobs, mask
 
     buffers = jnp.zeros((rows, steps), jnp.int32), jnp.zeros((rows, steps)), jnp.zeros((rows, steps), bool)
     carry = (jnp.int32(0), jnp.zeros(rows, jnp.int32), logits, cache, *buffers)
@@ -172,6 +179,7 @@ def complete(
     logprobs, num_tokens = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
     finished = np.zeros(shape, bool)
 
+    layers = unstack(model.params)["layers"]
     order = np.argsort([len(ids) for ids in encoded], kind="stable")
     with tqdm(total=len(encoded), desc=description, unit="problem", disable=description is None) as bar:
         for start in range(0, len(order), batch_size):
@@ -189,6 +197,7 @@ def complete(
                     sampler=sampler,
                     max_new_tokens=max_new_tokens,
                     num_samples=num_samples,
+                    layers=layers,
                 )
             )
             for row, i in enumerate(chosen):
