@@ -26,7 +26,9 @@ def main() -> None:
     for kind, rows in (("right", correct), ("wrong", ~correct)):
         if rows.any():
             shown = int(np.flatnonzero(rows)[0])
-            print(f"\n--- {kind} (gold: {problems[shown].answer})\n{problems[shown].question}\n\n{written.texts[shown][0]}")
+            print(
+                f"\n--- {kind} (gold: {problems[shown].answer})\n{problems[shown].question}\n\n{written.texts[shown][0]}"
+            )
     run.finish()
 
 
