@@ -120,9 +120,10 @@ def unstack(params: Params) -> Params:
 
 def _row(x: jax.Array, i: int) -> jax.Array:
     """``x[i]``; JAX takes over memory that lies as it wants it, aligned to 64 bytes, and copies other."""
-    if isinstance(x, jax.core.Tracer) or x.sharding.device_set != {jax.devices()[0]} or jax.default_backend() != "cpu":
+    if isinstance(x, jax.core.Tracer) or not isinstance(x, jax.Array):
         return x[i]
-    return jax.device_put(np.asarray(x)[i])
+    device, *others = x.devices()
+    return x[i] if others or device.platform != "cpu" else jax.device_put(np.asarray(x)[i], device)
 
 
 def rope_frequencies(cfg: DecoderConfig) -> jax.Array:
