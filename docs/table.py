@@ -1,13 +1,14 @@
-"""The README's table of results, from the committed runs of the lessons: ``python docs/table.py`` rewrites it in place.
+"""The README's tables of results, from the committed runs of the lessons: ``python docs/table.py`` rewrites them in place.
 
-The runs themselves: ``jaxreason lesson NN --out docs/results``.
+The runs themselves: ``jaxreason lesson NN --out docs/results``; those of a real model are in docs/results_smollm2, by the commands
+in the README.
 """
 
 import json
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-START, END = "<!-- results -->\n", "<!-- end of results -->\n"
+START, END = "<!-- {} -->\n", "<!-- end of {} -->\n"
 SHOWN = {  # lesson: measurements worth a row of their own
     "00_introduction": [],
     "01_chain_of_thought": ["accuracy/direct", "accuracy/cot", "accuracy/few_shot_direct", "accuracy/few_shot_cot"],
@@ -30,6 +31,7 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "solved/BFS, beam 5, oracle/paper",
         "value AUC/3 numbers, seen",
         "value AUC/3 numbers, unseen",
+        "value AUC/3 numbers, unseen, 16 tries",
         "word problems/BFS, likelihood",
         "word problems/vote at the tokens of BFS, likelihood",
     ],
@@ -57,19 +59,32 @@ SHOWN = {  # lesson: measurements worth a row of their own
 }
 
 
-def table() -> str:
+SHOWN_REAL = {
+    "gsm8k": ["accuracy", "answered", "finished"],
+    "01_chain_of_thought": [*SHOWN["01_chain_of_thought"], "finished/cot", "answered/cot"],
+    "02_self_consistency": [
+        "accuracy/greedy",
+        "accuracy/pass@1",
+        "accuracy/majority@4",
+        "accuracy/majority@8",
+        "accuracy/pass@8",
+    ],
+}
+
+
+def table(folder: str, shown: dict[str, list[str]]) -> str:
     rows = [
         "| lesson | measurement or claim | value | 95% interval | n | tokens |",
         "| --- | --- | ---: | :---: | ---: | ---: |",
     ]
-    for path in sorted((ROOT / "docs" / "results").glob("*/results.json")):
+    for path in sorted((ROOT / "docs" / folder).glob("*/results.json")):
         record = json.loads(path.read_text())
         number = record["lesson"][:2]
-        link = f"[{number}](lessons/{record['lesson']}.py)"
+        link = f"[{number}](lessons/{record['lesson']}.py)" if number.isdecimal() else "[GSM8K](benchmarks/gsm8k.py)"
         for m in record["measurements"]:
-            if m["name"] in SHOWN[record["lesson"]]:
-                tokens = "" if m["tokens"] is None else f"{m['tokens']:.0f}"
+            if m["name"] in shown[record["lesson"]]:
                 interval = f"{m['low']:.3f} to {m['high']:.3f}"
+                tokens = "" if m["tokens"] is None else f"{m['tokens']:.0f}"
                 rows.append(f"| {link} | {m['name']} | {m['value']:.3f} | {interval} | {m['n']} | {tokens} |")
         for c in record["claims"]:
             verdict = "" if c["holds"] else " **(not seen)**"
@@ -80,9 +95,16 @@ def table() -> str:
 
 
 def insert(readme: str) -> str:
-    """The README's text with the table put between its markers."""
-    head, rest = readme.split(START)
-    return head + START + "\n" + table() + "\n" + END + rest.split(END)[1]
+    """The README's text with the tables put between their markers; a table without runs is left out."""
+    for name, folder, shown in (
+        ("results", "results", SHOWN),
+        ("results of SmolLM2", "results_smollm2", SHOWN_REAL),
+    ):
+        head, rest = readme.split(START.format(name))
+        end = END.format(name)
+        found = f"\n{table(folder, shown)}\n" if (ROOT / "docs" / folder).is_dir() else ""
+        readme = head + START.format(name) + found + end + rest.split(end)[1]
+    return readme
 
 
 if __name__ == "__main__":

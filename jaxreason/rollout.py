@@ -11,7 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from jaxreason.errors import InputError
-from jaxreason.models.decoder import DecoderConfig, Params, fork, hidden_states, output_head, unstack
+from jaxreason.models.decoder import KV, Cache, DecoderConfig, Params, fork, hidden_states, output_head, unstack
 from jaxreason.models.hf import LanguageModel
 from jaxreason.sampling import Sampler, sample
 from jaxreason.tokens import Prompt, encode_prompts, pad_left, token_bytes
@@ -76,6 +76,7 @@ def generate(
     sampler: Sampler,
     max_new_tokens: int,
     num_samples: int = 1,
+    layers: tuple[Params, ...] | None = None,
 ) -> Rollout:
     """Draws ``num_samples`` chains from every prompt in one compiled loop.
 
@@ -88,46 +89,147 @@ def generate(
       prompt: B prompts, padded on the left.
       stop: from :func:`compile_stop`.
       sampler, max_new_tokens, num_samples: static.
+      layers: the layers of ``params`` one by one, from :func:`jaxreason.models.decoder.unstack`. Outside of jit that costs
+        nothing on a CPU; without them they are copied out of the stack here.
     """
-    b, width = prompt.tokens.shape
-    rows, steps = b * num_samples, max_new_tokens
+    b, rows = len(prompt.tokens), len(prompt.tokens) * num_samples
     keys = (jax.random.split(key, (b, num_samples)) if key.ndim == 0 else key).reshape(rows)
-    lengths = prompt.mask.sum(-1).astype(jnp.int32)  # [B]
+    prefilled = _prefill(params, keys, prompt, cfg=cfg, max_new_tokens=max_new_tokens)
+    # Once, outside the loop: the layers' weights, each in one piece.
+    params = jax.lax.optimization_barrier(unstack(params)) if layers is None else {**params, "layers": layers}
+    ended = _decode(params, prefilled, stop, 0, cfg=cfg, sampler=sampler)
+    finished = ended.state == stop.next_state.shape[1] - 1
+    return Rollout(*(x.reshape(b, num_samples, *x.shape[1:]) for x in (*ended[-3:], finished)))
+
+
+class _Chains(NamedTuple):
+    """R chains under way."""
+
+    t: jax.Array  # [] int32, tokens drawn of each
+    keys: jax.Array  # [R]
+    lengths: jax.Array  # [R] int32, of the prompts
+    state: jax.Array  # [R] int32, of the stop automaton
+    logits: jax.Array  # [R, V] float32, of the next token
+    cache: Cache
+    tokens: jax.Array  # [R, T] and so on, as in Rollout
+    logprobs: jax.Array
+    mask: jax.Array
+
+
+def _prefill(params: Params, keys: jax.Array, prompt: Prompt, *, cfg: DecoderConfig, max_new_tokens: int) -> _Chains:
+    """R / B chains of every prompt, before their first token."""
+    rows, shape = len(keys), (len(keys), max_new_tokens)
     positions = jnp.maximum(jnp.cumsum(prompt.mask, axis=-1) - 1, 0)
-
     states, cache = hidden_states(params, prompt.tokens, positions, cfg=cfg, segment_ids=prompt.mask.astype(jnp.int32))
-    # Once, outside the loop: the transposed head and the layers' weights, each in one piece.
-    params, head = jax.lax.optimization_barrier((unstack(params), output_head(params)))
-    logits = jnp.repeat((states[:, -1] @ head).astype(jnp.float32), num_samples, axis=0)  # [R, V]
-    cache = fork(cache, num_samples, steps)
-    lengths = jnp.repeat(lengths, num_samples)  # [R]
-    next_state = jnp.asarray(stop.next_state)
-    final = next_state.shape[1] - 1
-
-    def unfinished(carry):
-        t, state, *_ = carry
-        return (t < steps) & (state != final).any()
-
-    def step(carry):
-        t, state, logits, cache, tokens, logprobs, mask = carry
-        alive = state != final
-        token = jax.vmap(lambda key, row: sample(jax.random.fold_in(key, t), row, sampler))(keys, logits)
-        chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(logits, axis=-1)
-        token = jnp.where(alive, token, 0)
-        tokens = tokens.at[:, t].set(token)
-        logprobs = logprobs.at[:, t].set(jnp.where(alive, chosen, 0.0))
-        mask = mask.at[:, t].set(alive)
-        state = jnp.where(alive, next_state[token, state], state)
-        states, cache = hidden_states(params, token[:, None], (lengths + t)[:, None], cache, cfg=cfg)
-        return t + 1, state, (states[:, 0] @ head).astype(jnp.float32), cache, tokens, logprobs, mask
-
-    buffers = jnp.zeros((rows, steps), jnp.int32), jnp.zeros((rows, steps)), jnp.zeros((rows, steps), bool)
-    carry = (jnp.int32(0), jnp.zeros(rows, jnp.int32), logits, cache, *buffers)
-    _, state, _, _, tokens, logprobs, mask = jax.lax.while_loop(unfinished, step, carry)
-    shape = (b, num_samples, steps)
-    return Rollout(
-        tokens.reshape(shape), logprobs.reshape(shape), mask.reshape(shape), (state == final).reshape(shape[:2])
+    num_samples = rows // len(prompt.tokens)
+    lengths, logits = (
+        jnp.repeat(x, num_samples, axis=0)
+        for x in (prompt.mask.sum(-1).astype(jnp.int32), _logits(params, states[:, -1]))
     )
+    buffers = jnp.zeros(shape, jnp.int32), jnp.zeros(shape), jnp.zeros(shape, bool)
+    cache = fork(cache, num_samples, max_new_tokens)
+    return _Chains(jnp.int32(0), keys, lengths, jnp.zeros(rows, jnp.int32), logits, cache, *buffers)
+
+
+def _decode(
+    params: Params, chains: _Chains, stop: Stop, retire: int | jax.Array, *, cfg: DecoderConfig, sampler: Sampler
+) -> _Chains:
+    """Draws until at most ``retire`` of the chains are left, or T tokens; ``params`` from :func:`unstack`."""
+    next_state = jnp.asarray(stop.next_state)
+    final, steps = next_state.shape[1] - 1, chains.tokens.shape[1]
+
+    def unfinished(c: _Chains):
+        return (c.t < steps) & ((c.state != final).sum() > retire)
+
+    def step(c: _Chains) -> _Chains:
+        t, alive = c.t, c.state != final
+        token = jax.vmap(lambda key, row: sample(jax.random.fold_in(key, t), row, sampler))(c.keys, c.logits)
+        chosen = jnp.take_along_axis(c.logits, token[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(c.logits, axis=-1)
+        token = jnp.where(alive, token, 0)
+        states, cache = hidden_states(params, token[:, None], (c.lengths + t)[:, None], c.cache, cfg=cfg)
+        return c._replace(
+            t=t + 1,
+            state=jnp.where(alive, next_state[token, c.state], c.state),
+            logits=_logits(params, states[:, 0]),
+            cache=cache,
+            tokens=c.tokens.at[:, t].set(token),
+            logprobs=c.logprobs.at[:, t].set(jnp.where(alive, chosen, 0.0)),
+            mask=c.mask.at[:, t].set(alive),
+        )
+
+    return jax.lax.while_loop(unfinished, step, chains)
+
+
+_prefill_jit = jax.jit(_prefill, static_argnames=("cfg", "max_new_tokens"))
+_decode_jit = jax.jit(_decode, static_argnames=("cfg", "sampler"), donate_argnums=1)
+
+
+@jax.jit
+def _select(chains: _Chains, rows: jax.Array) -> _Chains:
+    """The chains ``rows [r]`` alone, each with the keys and values of its prompt for itself."""
+    b, num_rows = len(chains.cache.prefix_mask), len(chains.keys)
+    width = -(-chains.cache.prefix_mask.shape[1] // 128) * 128  # few shapes, so that few programs are compiled
+    of_prompt = rows // (num_rows // b)
+
+    def pad(x: jax.Array, axis: int) -> jax.Array:
+        return jnp.pad(x, [(0, width - x.shape[axis] if i == axis else 0) for i in range(x.ndim)])
+
+    def take(x: jax.Array, count: int, chosen: jax.Array) -> jax.Array:
+        return x.reshape(count, -1, *x.shape[1:])[chosen].reshape(-1, *x.shape[1:])  # [count * K, ...]
+
+    cache = Cache(
+        tuple(KV(pad(take(kv.k, b, of_prompt), 2), pad(take(kv.v, b, of_prompt), 1)) for kv in chains.cache.prefix),
+        pad(chains.cache.prefix_mask[of_prompt], 1),
+        jax.tree.map(lambda x: take(x, num_rows, rows), chains.cache.own),
+        chains.cache.length,
+    )
+    by_row = {name: x[rows] for name, x in chains._asdict().items() if name not in ("t", "cache")}
+    return _Chains(t=chains.t, cache=cache, **by_row)
+
+
+def _logits(params: Params, states: jax.Array) -> jax.Array:
+    return (states @ output_head(params)).astype(jnp.float32)
+
+
+RETIRE_FROM = 128  # new tokens; a shorter tail is over before another program is compiled
+
+
+def generate_retiring(
+    params: Params,
+    keys: jax.Array,
+    prompt: Prompt,
+    stop: Stop,
+    *,
+    cfg: DecoderConfig,
+    sampler: Sampler,
+    max_new_tokens: int,
+    num_samples: int = 1,
+    layers: tuple[Params, ...],
+) -> Rollout:
+    """:func:`generate`, from the host: whenever only a quarter of the chains is left, it goes on with that quarter alone.
+
+    Few chains are much longer than the others, and a step costs what its rows cost, finished or not. A chain draws from its
+    own key and so writes the same tokens. Arguments as there, ``keys [B, N]``; arrays of numpy.
+    """
+    shape = keys.shape
+    final = stop.next_state.shape[1] - 1
+    chains = _prefill_jit(params, keys.reshape(-1), prompt, cfg=cfg, max_new_tokens=max_new_tokens)
+    params = {name: leaf for name, leaf in params.items() if name != "layers"} | {"layers": layers}
+    rows = np.arange(keys.size)  # those still in ``chains``
+    written = None
+    while True:
+        retire = len(rows) // 4 if len(rows) >= 16 else 0
+        chains = _decode_jit(params, chains, stop, retire, cfg=cfg, sampler=sampler)
+        t, state, *now = jax.device_get((chains.t, chains.state, *chains[-3:]))
+        written = [np.zeros((keys.size, *x.shape[1:]), x.dtype) for x in (state, *now)] if written is None else written
+        for whole, part in zip(written, (state, *now), strict=True):
+            whole[rows] = part
+        if t == max_new_tokens or (state == final).all():
+            break
+        kept = np.argsort(state == final, kind="stable")[:retire]  # the unfinished first
+        rows, chains = rows[kept], _select(chains, kept)
+    state, *written = written
+    return Rollout(*(x.reshape(*shape, *x.shape[1:]) for x in (*written, state == final)))
 
 
 class Completions(NamedTuple):
@@ -172,6 +274,8 @@ def complete(
     logprobs, num_tokens = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
     finished = np.zeros(shape, bool)
 
+    layers = unstack(model.params)["layers"]
+    run = generate_retiring if max_new_tokens >= RETIRE_FROM else generate
     order = np.argsort([len(ids) for ids in encoded], kind="stable")
     with tqdm(total=len(encoded), desc=description, unit="problem", disable=description is None) as bar:
         for start in range(0, len(order), batch_size):
@@ -180,17 +284,9 @@ def complete(
             padded = np.concatenate([chosen, np.repeat(chosen[:1], min(batch_size, len(order)) - len(chosen))])
             prompt = pad_left([encoded[i] for i in padded], model.tokenizer.pad_token_id)
             rollout = jax.device_get(
-                generate(
-                    model.params,
-                    keys[padded],
-                    prompt,
-                    stop,
-                    cfg=model.cfg,
-                    sampler=sampler,
-                    max_new_tokens=max_new_tokens,
-                    num_samples=num_samples,
-                )
-            )
+                run(model.params, keys[padded], prompt, stop, cfg=model.cfg, sampler=sampler, max_new_tokens=max_new_tokens,
+                    num_samples=num_samples, layers=layers)
+            )  # fmt: skip
             for row, i in enumerate(chosen):
                 texts[i] = decode(model.tokenizer, rollout.tokens[row], rollout.mask[row], stop_strings)
                 logprobs[i] = rollout.logprobs[row].sum(-1)

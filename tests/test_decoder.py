@@ -206,6 +206,17 @@ def test_scanned_layers_equal_unrolled_layers(one_model):
     np.testing.assert_allclose(unrolled[0], logits_of(params, cfg, tokens[0])[1:], atol=1e-5)
 
 
+def test_layers_outside_of_jit_are_views_that_outlive_their_stack():
+    """On CPU: the same memory; and XLA does not write into it while a view is alive, although the stack is donated."""
+    stack = jax.jit(lambda: jnp.arange(3.0 * 16 * 64).reshape(3, 16, 64))()
+    layers = unstack({"layers": {"w": stack}})["layers"]
+    start, size = stack.unsafe_buffer_pointer(), stack.nbytes // 3
+    assert [layer["w"].unsafe_buffer_pointer() - start for layer in layers] == [0, size, 2 * size]
+    jax.jit(lambda x: -x, donate_argnums=0)(stack).block_until_ready()
+    for i, layer in enumerate(layers):
+        np.testing.assert_array_equal(layer["w"], np.arange(1024.0).reshape(16, 64) + 1024 * i)
+
+
 def test_a_row_of_nothing_but_padding_has_finite_gradients():
     params = random_params(LLAMA)
     tokens, zeros = ids(15, 2, 6), np.zeros((2, 6), np.int32)

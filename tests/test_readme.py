@@ -25,6 +25,13 @@ def test_committed_results_are_of_the_shipped_model_and_enough_problems():
         assert record["model"]["sha256"] in (ROOT / "checkpoints" / "tiny" / "README.md").read_text()
 
 
+def test_committed_results_of_a_real_model_say_which_and_on_what():
+    for path in sorted((ROOT / "docs" / "results_smollm2").glob("*/results.json")):
+        record = json.loads(path.read_text())
+        assert record["model"]["name"].startswith("SmolLM2-135M-Instruct")
+        assert not record["settings"]["task"].startswith("gsm8k") or record["problems"] >= 200
+
+
 def test_links_and_figures_exist():
     for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
         assert (ROOT / target).exists(), target

@@ -11,7 +11,8 @@ from scipy import special
 
 from jaxreason.errors import InputError
 from jaxreason.models import decoder
-from jaxreason.rollout import Stop, compile_stop, complete, decode, generate
+from jaxreason.models.decoder import unstack
+from jaxreason.rollout import Stop, _decode_jit, compile_stop, complete, decode, generate, generate_retiring
 from jaxreason.sampling import GREEDY, Sampler, sample
 from jaxreason.tokens import pad_left
 
@@ -139,6 +140,24 @@ def test_greedy_is_the_argmax_of_the_full_forward_pass(run, prompts, next_logits
         new = greedy.tokens[b, 0][greedy.mask[b, 0]]
         logits = np.asarray(next_logits([*prompt, *new]))[len(prompt) - 1 : -1]
         assert new.tolist() == logits.argmax(-1).tolist()
+
+
+@pytest.mark.parametrize("num_samples", [1, 8])
+def test_retired_chains_are_what_they_were(params, cfg, prompts, stop, num_samples):
+    """40 and 24 chains shrink to a quarter of their rows when as few are left, and write the same; T is long enough for all."""
+    prompts = [prompts[i % 3][: 2 + i // 3] for i in range(40)] if num_samples == 1 else prompts
+    keys = jax.random.split(jax.random.key(1), (len(prompts), num_samples))
+    arguments, options = (keys, pad_left(prompts, 0), stop), {"cfg": cfg, "sampler": PICKY, "max_new_tokens": 40}
+    whole = jax.device_get(generate(params, *arguments, **options, num_samples=num_samples))
+    lengths = np.sort(whole.mask.sum(-1).ravel())
+    assert lengths[-len(lengths) // 4] < lengths[-1]  # the tail that is decoded alone
+    before = _decode_jit._cache_size()
+    layers = unstack(params)["layers"]
+    retired = generate_retiring(params, *arguments, **options, num_samples=num_samples, layers=layers)
+    assert _decode_jit._cache_size() - before == 2
+    for name in ("tokens", "mask", "finished"):
+        np.testing.assert_array_equal(getattr(retired, name), getattr(whole, name), name)
+    np.testing.assert_allclose(retired.logprobs, whole.logprobs, atol=1e-5)
 
 
 def test_a_chain_cut_short_is_not_finished(params, cfg, prompts):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from jaxreason.errors import InputError
@@ -108,10 +109,21 @@ def fork(cache: Cache, num_rows: int, max_new_tokens: int) -> Cache:
 
 
 def unstack(params: Params) -> Params:
-    """The layers as a tuple of dicts; done once before a decode loop, which would else slice the stack at every token."""
+    """The layers as a tuple of dicts; done once before a decode loop, which would else slice the stack at every token.
+
+    Of arrays on a CPU, outside of jit, they are views: they take no time and no memory of their own.
+    """
     num_layers = jax.tree.leaves(params["layers"])[0].shape[0]
-    layers = tuple(jax.tree.map(lambda x, i=i: x[i], params["layers"]) for i in range(num_layers))
+    layers = tuple(jax.tree.map(lambda x, i=i: _row(x, i), params["layers"]) for i in range(num_layers))
     return {**params, "layers": layers}
+
+
+def _row(x: jax.Array, i: int) -> jax.Array:
+    """``x[i]``; JAX takes over memory that lies as it wants it, aligned to 64 bytes, and copies other."""
+    if isinstance(x, jax.core.Tracer) or not isinstance(x, jax.Array):
+        return x[i]
+    device, *others = x.devices()
+    return x[i] if others or device.platform != "cpu" else jax.device_put(np.asarray(x)[i], device)
 
 
 def rope_frequencies(cfg: DecoderConfig) -> jax.Array:

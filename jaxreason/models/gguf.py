@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
@@ -67,8 +68,8 @@ class Stored(NamedTuple):
     size: int  # bytes
 
 
-def load_gguf(path: Path, dtype: Any = jnp.float32) -> LanguageModel:
-    """Loads a model from a GGUF file, its weights dequantised to ``dtype``.
+def load_gguf(path: Path, dtype: Any = jnp.float32, mesh: Mesh | None = None) -> LanguageModel:
+    """Loads a model from a GGUF file, its weights dequantised to ``dtype``, onto ``mesh`` if given.
 
     Raises:
       InputError: not there, damaged, or of a model this decoder does not implement.
@@ -83,7 +84,7 @@ def load_gguf(path: Path, dtype: Any = jnp.float32) -> LanguageModel:
         metadata, stored = read_header(path, gguf)
         cfg = load_config(metadata, stored, path, gguf)
         tensors = open_tensors(path, stored, cfg, metadata["general.architecture"], gguf)
-        params = assemble(tensors, KEYS, cfg, dtype)
+        params = assemble(tensors, KEYS, cfg, dtype, mesh)
         tokenizer = load_tokenizer(metadata, cfg)
         tokenizer.name_or_path = str(path)  # for messages
         eos_ids = load_eos_ids(metadata, cfg)

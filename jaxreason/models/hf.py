@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from huggingface_hub import snapshot_download
+from jax.sharding import Mesh
 from safetensors.numpy import save_file
 from transformers import (
     GenerationConfig,
@@ -109,12 +110,13 @@ def fast_dtype(platform: str, compute_capability: str = "") -> str:
     return "bfloat16" if platform == "tpu" or ampere else "float32"
 
 
-def load_model(name: str, dtype: Any = jnp.float32) -> LanguageModel:
+def load_model(name: str, dtype: Any = jnp.float32, mesh: Mesh | None = None) -> LanguageModel:
     """Loads a shipped model by name, a directory, a GGUF file, or a hub id.
 
     Args:
       name: what to load.
       dtype: float32, bfloat16 or float16: of the parameters and so of the computation, whatever is stored.
+      mesh: devices to spread the parameters over, along its axis "model" if it has one; None is the default device.
 
     Raises:
       InputError: not found, unsupported, or damaged; the message says which and names the file.
@@ -126,11 +128,11 @@ def load_model(name: str, dtype: Any = jnp.float32) -> LanguageModel:
     if dtype.name not in DTYPES:
         raise InputError(f"dtype {dtype.name!r} is not supported: expected one of {', '.join(DTYPES)}")
     if name.endswith(".gguf"):
-        return load_gguf(Path(os.path.expanduser(name)), dtype)
+        return load_gguf(Path(os.path.expanduser(name)), dtype, mesh)
     directory = find_model(name)
     cfg = load_config(directory)
     tensors = open_safetensors(directory)
-    params = assemble(tensors, KEYS, cfg, dtype)
+    params = assemble(tensors, KEYS, cfg, dtype, mesh)
     return LanguageModel(
         params, cfg, load_tokenizer(directory), name, digest(tensors.files), load_eos_ids(directory, cfg)
     )
