@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm.auto import tqdm
 
 from jaxreason import mcts
 from jaxreason import tree_of_thoughts as tot
@@ -86,7 +87,7 @@ class Searcher(NamedTuple):
     num_lines: int
     width: int
     max_line: int
-    rollout_width: int
+    evaluate: EvaluateFn
 
 
 def searcher(
@@ -118,7 +119,6 @@ def searcher(
         if size < 1:
             raise InputError(f"{name} is {size}: expected at least 1")
     stop = compile_stop(model.tokenizer, ("\n",), model.eos_ids)
-    shapes = jax.eval_shape(evaluate, Weights(model.params), _keys(1), _blank_text(1, width))
 
     def write(weights: Weights, keys: jax.Array, text: Text):
         """Lines of R texts: tokens, lengths, log-probabilities (-inf for repeats and what is no line), cost."""
@@ -143,10 +143,12 @@ def searcher(
         appended = append(parent.text, *step)
         fresh = parent.written  # the node behind a line; else the parent's text again, now with lines
         text = jax.tree.map(lambda new, old: jnp.where(fresh.reshape(-1, *[1] * (new.ndim - 1)), new, old), appended, parent.text)
-        terminal = fresh & task.is_terminal(text)
+        terminal = task.is_terminal(text)  # of a path that ended at one before, nothing is used
         reward = jnp.where(terminal, task.reward(text), 0.0)
         read = for_those(fresh & ~terminal, lambda *xs: evaluate(weights, *xs), (keys, text), 4 * at_once)
-        lines, lengths, logprobs, cost = for_those(~fresh, lambda *xs: write(weights, *xs), (keys, text), at_once)
+        lines, lengths, logprobs, cost = for_those(
+            ~fresh & ~terminal, lambda *xs: write(weights, *xs), (keys, text), at_once
+        )
         prior = jnp.where(fresh[:, None], _only_first(num_lines), jnp.where(lengths > 0, logprobs, -jnp.inf))
         stuck = ~fresh & ~(prior > -jnp.inf).any(-1)  # nothing to go on with
         value = jnp.where(fresh, read.value, jnp.where(stuck, 0.0, parent.value))
@@ -155,7 +157,7 @@ def searcher(
         )
         return mcts.Node(node, prior, value, reward, jnp.where(terminal, 0.0, 1.0))
 
-    return Searcher(model, expand_fn, num_lines, width, max_line, shapes.rollout.shape[1])
+    return Searcher(model, expand_fn, num_lines, width, max_line, evaluate)
 
 
 def search(
@@ -168,33 +170,52 @@ def search(
     rule: str = "puct",
     c: float = 1.25,
     q_range: tuple[float, float] | None = (0.0, 1.0),
+    batch_size: int = 64,
+    description: str | None = None,
 ) -> mcts.SearchResult:
-    """The trees of B prompts; ``key``, ``rule``, ``c`` and ``q_range`` as in :func:`jaxreason.mcts.search`.
+    """The trees of B prompts, on the host; ``rule``, ``c`` and ``q_range`` as in :func:`jaxreason.mcts.search`.
 
-    The root is fresh too: the first simulation writes its lines. The first n simulations are the search of n simulations.
+    Prompt b draws from ``fold_in(key, b)``, whatever the batches. The root is fresh too: the first simulation writes its
+    lines. The first n simulations of a search are the search of n simulations.
 
     Raises:
       InputError: no prompt, one that is empty or longer than the searcher's width, or a number of simulations below 1.
     """
     if not prompts:
         raise InputError("no prompt to search from: expected at least one")
-    model, batch = searcher.model, len(prompts)
+    model, weights = searcher.model, Weights(searcher.model.params, value_params)
     encoded = encode_prompts(model.tokenizer, list(prompts), searcher.width)
-    text = _blank_text(batch, searcher.width)
-    tokens, mask = np.array(text.tokens), np.array(text.mask)
+    size = -(-len(encoded) // -(-len(encoded) // batch_size))  # batches of equal size: one compiled program
+    parts = []
+    with tqdm(total=len(encoded), desc=description, unit="problem", disable=description is None) as bar:
+        for start in range(0, len(encoded), size):
+            chosen = np.arange(start, start + size) % len(encoded)  # the last batch may take some of the first again
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, chosen)
+            root = _root(searcher, weights, keys, [encoded[i] for i in chosen])
+            result = mcts.search(
+                weights, keys, root,
+                expand_fn=searcher.expand_fn, num_simulations=num_simulations, rule=rule, c=c, q_range=q_range,
+            )  # fmt: skip
+            real = min(size, len(encoded) - start)
+            parts.append(jax.tree.map(lambda x, n=real: x[:n], jax.device_get(result)))
+            bar.update(real)
+    return jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
+
+
+def _root(searcher: Searcher, weights: Weights, keys: jax.Array, encoded: Sequence[np.ndarray]) -> mcts.Node:
+    """Fresh nodes of the prompts."""
+    batch, shape = len(encoded), (len(encoded), searcher.num_lines)
+    tokens, mask = np.zeros((batch, searcher.width), np.int32), np.zeros((batch, searcher.width), bool)
     for row, ids in enumerate(encoded):
         tokens[row, -len(ids) :], mask[row, -len(ids) :] = ids, True
-    lines = jnp.zeros((batch, searcher.num_lines, searcher.max_line), jnp.int32)
-    zeros, zero = jnp.zeros((batch, searcher.num_lines)), jnp.zeros(batch)
-    none = zero.astype(jnp.int32)
-    rollout = jnp.zeros((batch, searcher.rollout_width), jnp.int32)
-    text = text._replace(tokens=jnp.asarray(tokens), mask=jnp.asarray(mask))
-    root = Thought(text, lines, zeros.astype(jnp.int32), zeros, zero > 0, zero, rollout, none, none)
-    prior = jnp.broadcast_to(_only_first(searcher.num_lines), zeros.shape)
-    return mcts.search(
-        Weights(model.params, value_params), key, mcts.Node(root, prior, zero), expand_fn=searcher.expand_fn,
-        num_simulations=num_simulations, rule=rule, c=c, q_range=q_range,
+    zero, none = jnp.zeros(batch), jnp.zeros(batch, jnp.int32)
+    text = Text(jnp.asarray(tokens), jnp.asarray(mask), zero)
+    rollout = jax.eval_shape(searcher.evaluate, weights, keys, text).rollout
+    thought = Thought(
+        text, jnp.zeros((*shape, searcher.max_line), jnp.int32), jnp.zeros(shape, jnp.int32), jnp.zeros(shape),
+        zero > 0, zero, jnp.zeros(rollout.shape, jnp.int32), none, none,
     )  # fmt: skip
+    return mcts.Node(thought, jnp.broadcast_to(_only_first(searcher.num_lines), shape), zero)
 
 
 def append(text: Text, line: jax.Array, length: jax.Array, logprob: jax.Array) -> Text:
@@ -222,14 +243,6 @@ def for_those(need: jax.Array, fn: Callable, args: tuple, at_once: int) -> Any:
         return jax.tree.map(lambda o, n: o.at[rows].set(n.astype(o.dtype), mode="drop"), out, new)
 
     return jax.lax.fori_loop(0, (need.sum() + size - 1) // size, chunk, blank)
-
-
-def _blank_text(batch: int, width: int) -> Text:
-    return Text(jnp.zeros((batch, width), jnp.int32), jnp.zeros((batch, width), bool), jnp.zeros(batch))
-
-
-def _keys(batch: int) -> jax.Array:
-    return jax.random.split(jax.random.key(0), batch)
 
 
 def _only_first(num_lines: int) -> jax.Array:
