@@ -23,50 +23,16 @@ from tqdm.auto import tqdm
 from jaxreason import mcts
 from jaxreason import tree_of_thoughts as tot
 from jaxreason.errors import InputError
-from jaxreason.models.decoder import DecoderConfig, hidden_states, output_head
 from jaxreason.models.hf import LanguageModel
 from jaxreason.rollout import compile_stop, decode, generate
 from jaxreason.sampling import Sampler
-from jaxreason.tasks import game24_tokens as g24
-from jaxreason.thoughts import VALUES, State
+from jaxreason.texts import EvaluateFn, Task, Text, Weights, append
+from jaxreason.thoughts import State
 from jaxreason.tokens import Prompt, encode_prompts
 
 
-class Text(NamedTuple):
-    """R texts, ending at the last column."""
-
-    tokens: jax.Array  # [R, P] int32
-    mask: jax.Array  # [R, P] bool, False on the padding in front
-    logprob: jax.Array  # [R] float32: log p(lines so far | prompt), untempered
-
-
-class Evaluation(NamedTuple):
-    value: jax.Array  # [R] float32
-    cost: jax.Array  # [R] int32, tokens read and written
-    rollout: jax.Array  # [R, T] int32, the end of the text that a rollout wrote; T = 0 for other evaluators
-    length: jax.Array  # [R] int32
-
-
-class Weights(NamedTuple):
-    """``params`` of the search."""
-
-    lm: Any
-    value: Any = None  # of a value head or a reward model
-
-
-class Task(NamedTuple):
-    """What the search must know of a kind of texts; pure functions of R texts."""
-
-    is_terminal: Callable[[Text], jax.Array]  # [R] bool
-    reward: Callable[[Text], jax.Array]  # [R] float32, of terminal texts
-    identity: Callable[[Text], tuple[jax.Array, jax.Array]]  # [R] bool: is it right in form; [R, W]: equal ones are one
-
-
-EvaluateFn = Callable[[Weights, jax.Array, Text], Evaluation]  # (params, keys [R], texts)
-
-
 class Thought(NamedTuple):
-    """The embedding of a node; K fresh nodes have no lines yet."""
+    """The embedding of a node."""
 
     text: Text
     lines: jax.Array  # [B, A, T] int32
@@ -104,8 +70,7 @@ def searcher(
     """Builds the ``expand_fn`` of a search.
 
     Args:
-      task: :func:`game24` or :func:`reasoning_lines`.
-      evaluate: :func:`value_words`, :func:`rollouts`, :func:`value_head`, :func:`likelihood` or :func:`oracle`.
+      task, evaluate: see ``texts``.
       num_lines: A, lines sampled from a node, repeats included.
       sampler: of the lines.
       max_line: tokens of a line at most; a longer one is dropped.
@@ -142,7 +107,9 @@ def searcher(
         step = (x[rows, action] for x in (parent.lines, parent.lengths, parent.logprobs))
         appended = append(parent.text, *step)
         fresh = parent.written  # the node behind a line; else the parent's text again, now with lines
-        text = jax.tree.map(lambda new, old: jnp.where(fresh.reshape(-1, *[1] * (new.ndim - 1)), new, old), appended, parent.text)
+        text = jax.tree.map(
+            lambda new, old: jnp.where(fresh.reshape(-1, *[1] * (new.ndim - 1)), new, old), appended, parent.text
+        )
         terminal = task.is_terminal(text)  # of a path that ended at one before, nothing is used
         reward = jnp.where(terminal, task.reward(text), 0.0)
         read = for_those(fresh & ~terminal, lambda *xs: evaluate(weights, *xs), (keys, text), 4 * at_once)
@@ -175,7 +142,7 @@ def search(
 ) -> mcts.SearchResult:
     """The trees of B prompts, on the host; ``rule``, ``c`` and ``q_range`` as in :func:`jaxreason.mcts.search`.
 
-    Prompt b draws from ``fold_in(key, b)``, whatever the batches. The root is fresh too: the first simulation writes its
+    Prompt b draws from ``fold_in(key, b)``, or from ``key[b]`` given keys ``[B]``, whatever the batches. The root is fresh too: the first simulation writes its
     lines. The first n simulations of a search are the search of n simulations.
 
     Raises:
@@ -185,15 +152,15 @@ def search(
         raise InputError("no prompt to search from: expected at least one")
     model, weights = searcher.model, Weights(searcher.model.params, value_params)
     encoded = encode_prompts(model.tokenizer, list(prompts), searcher.width)
+    keys = key if key.ndim else jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(encoded)))
     size = -(-len(encoded) // -(-len(encoded) // batch_size))  # batches of equal size: one compiled program
     parts = []
     with tqdm(total=len(encoded), desc=description, unit="problem", disable=description is None) as bar:
         for start in range(0, len(encoded), size):
             chosen = np.arange(start, start + size) % len(encoded)  # the last batch may take some of the first again
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, chosen)
-            root = _root(searcher, weights, keys, [encoded[i] for i in chosen])
+            root = _root(searcher, weights, keys[chosen], [encoded[i] for i in chosen])
             result = mcts.search(
-                weights, keys, root,
+                weights, keys[chosen], root,
                 expand_fn=searcher.expand_fn, num_simulations=num_simulations, rule=rule, c=c, q_range=q_range,
             )  # fmt: skip
             real = min(size, len(encoded) - start)
@@ -218,15 +185,6 @@ def _root(searcher: Searcher, weights: Weights, keys: jax.Array, encoded: Sequen
     return mcts.Node(thought, jnp.broadcast_to(_only_first(searcher.num_lines), shape), zero)
 
 
-def append(text: Text, line: jax.Array, length: jax.Array, logprob: jax.Array) -> Text:
-    """The texts with ``length[R]`` tokens of ``line[R, T]`` behind them; what no longer fits is lost in front."""
-    width = text.tokens.shape[1]
-    shifted = length[:, None] + jnp.arange(width)
-    tokens = jnp.take_along_axis(jnp.concatenate([text.tokens, line], 1), shifted, 1)
-    mask = jnp.concatenate([text.mask, jnp.ones_like(line, bool)], 1)
-    return Text(tokens, jnp.take_along_axis(mask, shifted, 1), text.logprob + logprob)
-
-
 def for_those(need: jax.Array, fn: Callable, args: tuple, at_once: int) -> Any:
     """``fn(*args)`` for the rows ``need[B]``, zeros elsewhere; only these are computed, ``at_once`` of them together."""
     batch = len(need)
@@ -249,130 +207,15 @@ def _only_first(num_lines: int) -> jax.Array:
     return jnp.where(jnp.arange(num_lines) == 0, 0.0, -jnp.inf)
 
 
-# ---- tasks ---------------------------------------------------------------------------------------------------
-
-
-def game24(abc: g24.Alphabet, *, check: bool = True, board: bool = False) -> Task:
-    """Texts that begin with ``24: 4 6 8 2``; lines that leave the same numbers are one.
-
-    Args:
-      check: a leaf is worth 1 if it passes the solution test (every move right, 24 left), the test that BFS and DFS stop by.
-        False: if it *says* that 24 is left.
-      board: lines with a wrong move are dropped.
-    """
-
-    def read(text):
-        return g24.read_trace(abc, text.tokens, text.mask)
-
-    def reward(text):
-        trace = read(text)
-        says_24 = g24.numbers_left(trace)[:, -1] == 24
-        return ((trace.moves == 3) & says_24 & (g24.is_right(trace) | (not check))).astype(jnp.float32)
-
-    def identity(text):
-        trace = read(text)
-        return (trace.moves > 0) & (g24.is_right(trace) | (not board)), g24.numbers_left(trace)
-
-    return Task(lambda text: read(text).moves == 3, reward, identity)
-
-
-def reasoning_lines(eos_ids: Sequence[int]) -> Task:
-    """Any text whose last line ends with the end-of-text token; a finished one is worth its probability."""
-
-    def is_terminal(text):
-        return (text.tokens[:, -1:] == jnp.array(list(eos_ids))).any(-1)
-
-    return Task(is_terminal, lambda text: jnp.exp(text.logprob), lambda text: (text.mask[:, -1], text.tokens))
-
-
-# ---- evaluators ------------------------------------------------------------------------------------------------
-
-
-def _evaluation(value: jax.Array, cost: jax.Array) -> Evaluation:
-    none = jnp.zeros(len(value), jnp.int32)
-    return Evaluation(value.astype(jnp.float32), none + cost, jnp.zeros((len(value), 0), jnp.int32), none)
-
-
-def value_words(abc: g24.Alphabet, cfg: DecoderConfig) -> EvaluateFn:
-    """The model's own value of the numbers left, as :func:`jaxreason.thoughts.value_words` reads it off the logits.
-
-    The prompt ``Value: 4 8 12`` is put together on the device: the text ends with the numbers left, so they stay in their
-    columns, and everything between them and ``Value:`` is masked; positions count what is not.
-    """
-    worth = np.array([VALUES[word] for word in g24.game24.LABELS], np.float32)
-
-    def evaluate(weights: Weights, keys: jax.Array, text: Text) -> Evaluation:
-        tokens, mask = text.tokens[:, -g24.WIDTH :], text.mask[:, -g24.WIDTH :]
-        marks = mask & ((tokens == abc.left) | (tokens == abc.colon))
-        mask &= jnp.cumsum(marks[:, ::-1], -1)[:, ::-1] == 0  # behind the last mark
-        head = jnp.broadcast_to(abc.value, (len(tokens), len(abc.value)))
-        tokens = jnp.concatenate([head, tokens], 1)
-        mask = jnp.concatenate([jnp.ones_like(head, bool), mask], 1)
-        positions = jnp.maximum(jnp.cumsum(mask, -1) - 1, 0)
-        states, _ = hidden_states(weights.lm, tokens, positions, cfg=cfg, segment_ids=mask.astype(jnp.int32))
-        logits = (states[:, -1] @ output_head(weights.lm)[:, abc.labels]).astype(jnp.float32)
-        return _evaluation(jax.nn.softmax(logits) @ worth, mask.sum(-1) + 1)
-
-    return evaluate
-
-
-def rollouts(model: LanguageModel, task: Task, *, num: int = 1, max_tokens: int = 48, sampler: Sampler = Sampler()) -> EvaluateFn:
-    """The mean reward of ``num`` chains written to the end, a solution that one of them finds included in the tree.
-
-    A chain is cut before ``####``, so that its reward is that of its last line.
-    """
-    stop = compile_stop(model.tokenizer, ("####",), model.eos_ids)
-
-    def evaluate(weights: Weights, keys: jax.Array, text: Text) -> Evaluation:
-        keys = jax.vmap(lambda key: jax.random.split(key, num))(keys)
-        drawn = generate(
-            weights.lm, keys, Prompt(text.tokens, text.mask), stop,
-            cfg=model.cfg, sampler=sampler, max_new_tokens=max_tokens, num_samples=num,
-        )  # fmt: skip
-        lengths = jnp.maximum(drawn.mask.sum(-1) - drawn.finished, 0)  # [R, N], without the mark that ends a chain
-        before = jax.tree.map(lambda x: jnp.repeat(x, num, axis=0), text)
-        flat = drawn.tokens.reshape(-1, max_tokens), lengths.reshape(-1), drawn.logprobs.sum(-1).reshape(-1)
-        after = append(before, *flat)
-        reward = jnp.where(task.is_terminal(after), task.reward(after), 0.0).reshape(-1, num)
-        best, rows = reward.argmax(-1), jnp.arange(len(reward))
-        return Evaluation(
-            reward.mean(-1), drawn.mask.sum((1, 2)), drawn.tokens[rows, best], jnp.where(reward.max(-1) > 0, lengths[rows, best], 0)
-        )
-
-    return evaluate
-
-
-def value_head(value_fn: Callable[[Any, jax.Array, jax.Array], jax.Array]) -> EvaluateFn:
-    """A value head or process reward model: ``value_fn(value_params, tokens [R, P], mask [R, P]) -> [R]`` in 0..1."""
-    return lambda weights, keys, text: _evaluation(
-        value_fn(weights.value, text.tokens, text.mask), text.mask.sum(-1)
-    )
-
-
-def likelihood(weights: Weights, keys: jax.Array, text: Text) -> Evaluation:
-    """p(lines | prompt), at no cost."""
-    return _evaluation(jnp.exp(text.logprob), jnp.int32(0))
-
-
-def oracle(abc: g24.Alphabet) -> EvaluateFn:
-    """The exact value of the Game of 24: every move right and 24 within reach. An upper bound, not a method."""
-
-    def evaluate(weights: Weights, keys: jax.Array, text: Text) -> Evaluation:
-        trace = g24.read_trace(abc, text.tokens, text.mask)
-        left, cases = g24.numbers_left(trace), [jnp.zeros(len(text.tokens), bool)] * 4
-        for moves in (1, 2, 3):  # at the root it is not asked for
-            cases[moves] = g24.is_solvable(left[:, moves:])
-        can = jnp.select([trace.moves == moves for moves in (1, 2, 3)], cases[1:], False)
-        return _evaluation((can & g24.is_right(trace)).astype(jnp.float32), jnp.int32(0))
-
-    return evaluate
-
-
 # ---- back to words ---------------------------------------------------------------------------------------------
 
 
 def to_trees(
-    result: mcts.SearchResult, searcher: Searcher, roots: Sequence[State], rules: tot.Rules, num_simulations: int | None = None
+    result: mcts.SearchResult,
+    searcher: Searcher,
+    roots: Sequence[State],
+    rules: tot.Rules,
+    num_simulations: int | None = None,
 ) -> list[tot.Tree]:
     """The search in words, as trees of ``tree_of_thoughts``, a fresh node and its lines being one node there.
 
@@ -390,7 +233,9 @@ def to_trees(
     return [_to_tree(host, b, root, q[b], rules, tokenizer, limit) for b, root in enumerate(roots)]
 
 
-def _to_tree(host: mcts.SearchResult, b: int, root: State, q: np.ndarray, rules: tot.Rules, tokenizer, limit: int) -> tot.Tree:
+def _to_tree(
+    host: mcts.SearchResult, b: int, root: State, q: np.ndarray, rules: tot.Rules, tokenizer, limit: int
+) -> tot.Tree:
     tree = tot.Tree([tot.Node(root, -1, np.nan)], {rules.identity(root)})
     embedding = jax.tree.map(lambda x: x[b], host.embedding)
     place, accepted = {0: 0}, {0}  # node of the search -> node of the tree; nodes of the tree that are right in form
@@ -411,7 +256,9 @@ def _to_tree(host: mcts.SearchResult, b: int, root: State, q: np.ndarray, rules:
             continue
         action, before = host.actions[b, i], tree.nodes[at].state
         (line,) = words(embedding.lines[parent, action], embedding.lengths[parent, action])
-        state = State(root.problem, (*before.thoughts, line), before.logprob + float(embedding.logprobs[parent, action]))
+        state = State(
+            root.problem, (*before.thoughts, line), before.logprob + float(embedding.logprobs[parent, action])
+        )
         place[i] = len(tree.nodes)
         tree.nodes.append(tot.Node(state, at, float(q[i])))
         tree.evaluated += int(embedding.cost[i])

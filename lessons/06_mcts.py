@@ -33,14 +33,13 @@
 import functools
 import time
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason import lesson, lm_mcts, mcts, prompts, viz, vote
+from jaxreason import lesson, lm_mcts, mcts, prompts, texts, viz, vote
 from jaxreason import thoughts as th
 from jaxreason import tree_of_thoughts as tot
-from jaxreason.evaluate import accuracy, mean_interval, paired_difference, within_budget
+from jaxreason.evaluate import accuracy, paired_difference, within_budget
 from jaxreason.rollout import complete
 from jaxreason.sampling import Sampler
 from jaxreason.tasks import arithmetic, game24, game24_tokens
@@ -53,16 +52,23 @@ run = lesson.start("06_mcts", problems=500, model=MODEL)
 # ## A tree small enough to read
 #
 # A binary tree of depth three, with rewards at the end only. The value function is wrong on purpose: it likes action 0 everywhere, and
-# the best leaf (reward 1) lies behind 1, 0, 1. Watch the visits: first they follow the prior and the value, then the returns.
+# the best leaf (reward 1) lies behind 1, 0, 1. Watch the visits: first they follow the value, then the returns.
+
 
 # %%
-def full_trees(leaves: np.ndarray, values: np.ndarray | None = None, noise: float = 0.0, seed: int = 0) -> mcts.TableMDP:
+def full_trees(
+    leaves: np.ndarray, values: np.ndarray | None = None, noise: float = 0.0, seed: int = 0
+) -> mcts.TableMDP:
     """Trees whose steps into the leaves ``[G, A, ..., A]`` pay these rewards and end; the value of a node is given, or the truth
     with noise. States are numbered level by level."""
-    best = [leaves.max(axis=tuple(range(1 + level, leaves.ndim))) for level in range(leaves.ndim)]  # dynamic programming
+    best = [
+        leaves.max(axis=tuple(range(1 + level, leaves.ndim))) for level in range(leaves.ndim)
+    ]  # dynamic programming
     sizes, actions = [b.size for b in best], leaves.shape[-1]
     starts = np.cumsum([0, *sizes])
-    children = np.concatenate([starts[i + 1] + np.arange(sizes[i + 1]).reshape(-1, actions) for i in range(len(sizes) - 1)])
+    children = np.concatenate(
+        [starts[i + 1] + np.arange(sizes[i + 1]).reshape(-1, actions) for i in range(len(sizes) - 1)]
+    )
     total, inner = starts[-1], starts[-2]
     next_states, rewards, discounts = np.zeros((3, total, actions))
     next_states[:inner], discounts[: starts[-3]] = children, 1.0
@@ -70,13 +76,16 @@ def full_trees(leaves: np.ndarray, values: np.ndarray | None = None, noise: floa
     truth = np.concatenate([b.ravel() for b in best])
     noisy = truth + noise * np.random.default_rng(seed).normal(size=total) if values is None else values
     flat = np.zeros((total, actions))
-    return mcts.TableMDP(jnp.asarray(next_states, jnp.int32), *(jnp.asarray(x, jnp.float32) for x in (rewards, discounts, flat, noisy)))
+    return mcts.TableMDP(
+        jnp.asarray(next_states, jnp.int32), *(jnp.asarray(x, jnp.float32) for x in (rewards, discounts, flat, noisy))
+    )
 
 
 leaves = np.array([0.3, 0.2, 0.1, 0.0, 0.2, 1.0, 0.1, 0.0]).reshape(1, 2, 2, 2)
 toy = full_trees(leaves, values=np.array([0.5, 0.5, 0.2, 0.5, 0.5, 0.2, 0.2] + [0.0] * 8))
 for n in (4, 16, 64):
-    tree = mcts.search(toy, run.key, mcts.table_root(toy, jnp.array([0])), expand_fn=mcts.expand_table, num_simulations=n)
+    tree = mcts.search(toy, run.key, mcts.table_root(toy, jnp.array([0])), expand_fn=mcts.expand_table, num_simulations=n,
+                       q_range=(0.0, 1.0))  # fmt: skip
     visits, q = mcts.action_values(tree)
     print(f"after {n:2} simulations: N(root, a) = {visits[0].tolist()}, Q(root, a) = {np.round(q[0], 2).tolist()}")
 print(mcts.format_tree(tree))
@@ -104,14 +113,15 @@ run.figure(
 
 # %%
 rng = np.random.default_rng(run.options.seed)
-leaves = rng.uniform(size=(256, 4, 4, 4, 4))
-many, best_action = full_trees(leaves, noise=0.25), leaves.max((2, 3, 4)).argmax(-1)
+parts = [rng.uniform(0, 0.25, size=(256, *[4] * level, *[1] * (4 - level))) for level in (1, 2, 3, 4)]
+leaves = np.ascontiguousarray(np.broadcast_to(sum(parts), (256, 4, 4, 4, 4)))  # every step on the path adds its part
+many, best_action = full_trees(leaves, noise=0.2), leaves.max((2, 3, 4)).argmax(-1)
 SIZES = (4, 8, 16, 32, 64, 128, 256)
 hits = {}
-for rule, c in (("puct", 1.25), ("uct", 1.41)):
+for rule, c in (("puct", 1.25), ("uct", 0.5)):
     for n in SIZES:
         tree = mcts.search(many, run.key, mcts.table_root(many, jnp.arange(256)), expand_fn=mcts.expand_table,
-                           num_simulations=n, rule=rule, c=c)  # fmt: skip
+                           num_simulations=n, rule=rule, c=c, q_range=(0.0, 1.0))  # fmt: skip
         hits[rule, n] = np.asarray(mcts.action_values(tree)[0].argmax(-1) == best_action)
 one_step = np.asarray(many.values[many.next_states[:256]].argmax(-1) == best_action)
 run.results.measure("toy/best action by the value alone", accuracy(one_step))
@@ -147,22 +157,26 @@ run.figure(
 # A leaf is worth 1 if it passes the solution test, the same one that BFS stops by.
 
 # %%
-LINES, C, SIMULATIONS = 8, 1.25, 64  # chosen on the validation split
+LINES, C, SIMULATIONS = 8, 1.25, 16 if run.options.quick else 64  # chosen on the validation split
 SIZES = [n for n in (4, 8, 16, 32, 64, 128) if n <= SIMULATIONS]
 paper = list(game24.PAPER_TEST[: run.problems])
 puzzles = [*paper, *game24.puzzles("test")[: run.problems]]
 of_paper = np.arange(len(puzzles)) < len(paper)
 roots = [th.puzzle(p) for p in puzzles]
-texts = [th.moves_prompt(root) for root in roots]
+puzzle_prompts = [th.moves_prompt(root) for root in roots]
 abc = game24_tokens.alphabet(run.model.tokenizer)
-task = lm_mcts.game24(abc)
-own_words = lm_mcts.value_words(abc, run.model.cfg)
+task = texts.game24(abc)
+own_words = texts.value_words(abc, run.model.cfg)
 
 
-def search(evaluate: lm_mcts.EvaluateFn, name: str, task: lm_mcts.Task = task, **options) -> tuple[list[tot.Tree], mcts.SearchResult]:
+def search(
+    evaluate: texts.EvaluateFn, name: str, task: texts.Task = task, **options
+) -> tuple[list[tot.Tree], mcts.SearchResult]:
     """The trees of all puzzles, in words and as arrays."""
     searcher = lm_mcts.searcher(run.model, task, evaluate, num_lines=LINES)
-    result = lm_mcts.search(searcher, run.key, texts, num_simulations=SIMULATIONS, c=C, description=name, **options)
+    result = lm_mcts.search(
+        searcher, run.key, puzzle_prompts, num_simulations=SIMULATIONS, c=C, description=name, **options
+    )
     by_size[name] = [lm_mcts.to_trees(result, searcher, roots, tot.GAME24, n) for n in SIZES]
     return by_size[name][-1], result
 
@@ -185,9 +199,11 @@ by_size: dict[str, list[list[tot.Tree]]] = {}
 started = time.perf_counter()
 trees, result = search(own_words, "MCTS, own words")
 seconds = time.perf_counter() - started
-print(f"{len(puzzles)} searches of {SIMULATIONS} simulations in {seconds:.0f} s, compilation included: {len(puzzles) / seconds:.1f} searches/s")
-search(lm_mcts.rollouts(run.model, task), "MCTS, rollouts")
-search(lm_mcts.oracle(abc), "MCTS, oracle")
+print(
+    f"{len(puzzles)} searches of {SIMULATIONS} simulations in {seconds:.0f} s, compilation included: {len(puzzles) / seconds:.1f} searches/s"
+)
+search(texts.rollouts(run.model, task), "MCTS, rollouts")
+search(texts.oracle(abc), "MCTS, oracle")
 for name, sized in by_size.items():
     record(name, found(sized[-1]), tokens_of(sized[-1]))
     for n, at in zip(SIZES, sized, strict=True):
@@ -219,8 +235,14 @@ print(" ".join(map(str, shown.nodes[0].state.problem)), "-", tot.verdict(shown))
 print(tot.format_tree(shown, max_children=2))
 hopeless = th.puzzle("1 1 1 1")
 one = lm_mcts.searcher(run.model, task, own_words, num_lines=LINES)
-print(tot.verdict(lm_mcts.to_trees(lm_mcts.search(one, run.key, [th.moves_prompt(hopeless)], num_simulations=8), one, [hopeless], tot.GAME24)[0]))
-for wrong in (lambda: th.puzzle("4 6 8"), lambda: lm_mcts.search(one, run.key, texts[:1], num_simulations=0)):
+print(
+    tot.verdict(
+        lm_mcts.to_trees(
+            lm_mcts.search(one, run.key, [th.moves_prompt(hopeless)], num_simulations=8), one, [hopeless], tot.GAME24
+        )[0]
+    )
+)
+for wrong in (lambda: th.puzzle("4 6 8"), lambda: lm_mcts.search(one, run.key, puzzle_prompts[:1], num_simulations=0)):
     try:
         wrong()
     except lesson.InputError as error:
@@ -247,18 +269,30 @@ run.figure(
 # gives both the same tokens *on average*: every puzzle gets the same cap, so high that the mean of what is spent is that of the other.
 
 # %%
-N = 64
+N = 16 if run.options.quick else 64
 chains = complete(
-    run.model, texts, run.key, sampler=Sampler(1.0), max_new_tokens=64, num_samples=N, description=f"{N} chains at T=1"
+    run.model,
+    puzzle_prompts,
+    run.key,
+    sampler=Sampler(1.0),
+    max_new_tokens=64,
+    num_samples=N,
+    description=f"{N} chains at T=1",
 )
 chain_solved = np.array([[game24.is_solved(p, t) for t in row] for p, row in zip(puzzles, chains.texts, strict=True)])
 first = np.where(chain_solved.any(1), chain_solved.argmax(1), N - 1)  # the last chain that is needed
 chain_tokens = chains.num_tokens.cumsum(1)[np.arange(len(puzzles)), first]
 methods = {f"any of {N} chains": (chain_solved.any(1), chain_tokens)}
 value = functools.partial(th.value_words, run.model, prompt=th.moves_value_prompt)
-for samples, beam in ((8, 1), (8, 5), (16, 1), (16, 5)):
+for samples, beam in ((8, 5), (16, 5)) if run.options.quick else ((8, 1), (8, 5), (16, 5)):
     propose = functools.partial(
-        th.propose_thoughts, run.model, run.key, prompt=th.moves_prompt, num_samples=samples, num_thoughts=samples, sampler=Sampler(1.0)
+        th.propose_thoughts,
+        run.model,
+        run.key,
+        prompt=th.moves_prompt,
+        num_samples=samples,
+        num_thoughts=samples,
+        sampler=Sampler(1.0),
     )
     name = f"BFS, {samples} lines, beam {beam}"
     wide = tot.bfs(roots, propose, value, tot.GAME24, beam=beam, max_depth=3, description=name)
@@ -271,17 +305,21 @@ for name, (solved, tokens) in methods.items():
     budget = min(tokens.mean(), ours[1].mean())  # neither is asked for more than it ran
     mine, _ = within_budget(*ours, budget)
     theirs, _ = within_budget(solved, tokens, budget) if "chains" in name else (solved, tokens)
-    run.claim(f"MCTS beats {name} at equal tokens ({budget:.0f} a puzzle)", paired_difference(mine, theirs), at_least=0.0, excludes_zero=True)
+    run.claim(
+        f"MCTS beats {name} at equal tokens ({budget:.0f} a puzzle)",
+        paired_difference(mine, theirs),
+        at_least=0.0,
+        excludes_zero=True,
+    )
 
 caps = [50 * 2**k for k in range(7)]
 points = {
     "MCTS, own words": [(b, accuracy(within_budget(*ours, b)[0])) for b in caps if b <= ours[1].mean()] + [(ours[1].mean(), accuracy(ours[0]))],
     "any of N chains": [(b, accuracy(within_budget(*methods[f"any of {N} chains"], b)[0])) for b in caps if b <= chain_tokens.mean()],
 }  # fmt: skip
-for samples in (8, 16):
-    points[f"BFS, {samples} lines, beam 1 and 5"] = sorted(
-        (tokens.mean(), accuracy(solved)) for name, (solved, tokens) in methods.items() if name.startswith(f"BFS, {samples}")
-    )
+points["BFS"] = sorted(
+    (tokens.mean(), accuracy(solved)) for name, (solved, tokens) in methods.items() if name.startswith("BFS")
+)
 x = sorted({at for series in points.values() for at, _ in series})
 budget = min(ours[1].mean(), methods["BFS, 16 lines, beam 5"][1].mean())
 run.figure(
@@ -313,16 +351,25 @@ answers = answer_ids([[extract_answer(t) for t in row] for row in sampled.texts]
 gold = gold_ids(answers, grade(sampled.texts, golds))
 word_roots = [th.State(p) for p in problems]
 lines = lm_mcts.searcher(
-    run.model, lm_mcts.reasoning_lines([run.model.tokenizer.eos_token_id]), lm_mcts.likelihood, num_lines=4, sampler=Sampler(0.7), width=160
+    run.model,
+    texts.reasoning_lines([run.model.tokenizer.eos_token_id]),
+    texts.likelihood,
+    num_lines=4,
+    sampler=Sampler(0.7),
+    width=160,
 )
-word_result = lm_mcts.search(lines, run.key, [th.lines_prompt(s) for s in word_roots], num_simulations=32, c=C, description="word problems")
+word_result = lm_mcts.search(
+    lines, run.key, [th.lines_prompt(s) for s in word_roots], num_simulations=32, c=C, description="word problems"
+)
 word_trees = lm_mcts.to_trees(word_result, lines, word_roots, tot.LINES)
 leaf = [tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in word_trees]
 searched = grade([[text] for text in leaf], golds)[:, 0]
 affordable = (sampled.num_tokens.cumsum(1) <= tokens_of(word_trees)[:, None]) | (np.arange(NUM_CHAINS) == 0)
 voted = np.asarray(vote.majority(answers, affordable)) == gold
 run.results.measure("word problems/MCTS, likelihood", accuracy(searched), tokens=tokens_of(word_trees).mean())
-run.results.measure("word problems/vote at the same tokens", accuracy(voted), tokens=(sampled.num_tokens * affordable).sum(1).mean())
+run.results.measure(
+    "word problems/vote at the same tokens", accuracy(voted), tokens=(sampled.num_tokens * affordable).sum(1).mean()
+)
 run.results.measure("word problems/MCTS - vote", paired_difference(searched, voted))
 run.claim("on word problems MCTS by likelihood is at most 2 points better than the vote at equal tokens: it does not help here",
           paired_difference(searched, voted), at_most=0.02)  # fmt: skip
