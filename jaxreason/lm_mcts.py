@@ -1,12 +1,14 @@
 """Monte Carlo tree search over the lines a language model writes, for a batch of problems inside one jit.
 
-The words for :func:`jaxreason.mcts.search`: a node holds a text, an action appends one of the A lines that the model wrote
-there. Writing lines costs far more tokens than reading a value, so a node is made in two simulations, and most nodes never
-see the second:
+The words for :func:`jaxreason.mcts.search`: a node holds a text, and an action appends one of the K lines that the model wrote
+there. Tokens are what a search costs, so none are spent in advance; action 0 of every node is to *write*:
 
-    first visit     the line is appended and the value of the text is read; the only action of this *fresh* node is "write"
-    second visit    A lines are sampled; the new node is the same text with an action for each different line,
-                    and their log-probabilities as prior logits
+    actions 1..K    append a line; the new text is *fresh*: its value is read, and it has no lines yet
+    action 0        write K lines; the new node is the same text with these to choose from, repeats of earlier ones left out
+
+A node whose lines all look bad is worth writing at again (progressive widening, Coulom 2007). The prior of a line is
+proportional to its probability p. The rest 1 - sum p, the probability that the next line is one that is not there yet, times
+``widen`` is that of writing, because writing costs more than a value; and the value of writing again is V(s) (1 - sum p).
 
 Only the nodes that need a value or lines go through the model, a few of them at a time (:func:`for_those`), so time follows
 tokens, and a problem that is finished costs next to nothing. A node keeps tokens, never a cache.
@@ -30,16 +32,20 @@ from jaxreason.texts import EvaluateFn, Task, Text, Weights, append
 from jaxreason.thoughts import State
 from jaxreason.tokens import Prompt, encode_prompts
 
+KNOWN = 64  # lines of a text that are remembered to tell repeats
+
 
 class Thought(NamedTuple):
     """The embedding of a node."""
 
     text: Text
-    lines: jax.Array  # [B, A, T] int32
-    lengths: jax.Array  # [B, A] int32
-    logprobs: jax.Array  # [B, A] float32
-    written: jax.Array  # [B] bool: has lines
-    value: jax.Array  # [B] float32
+    lines: jax.Array  # [B, K, T] int32
+    lengths: jax.Array  # [B, K] int32
+    logprobs: jax.Array  # [B, K] float32
+    known: jax.Array  # [B, KNOWN] uint32: hashes of the lines written at this text so far
+    mass: jax.Array  # [B] float32: their probability
+    written: jax.Array  # [B] bool: made by writing; else fresh
+    value: jax.Array  # [B] float32, of the text
     rollout: jax.Array  # [B, T'] int32
     rollout_length: jax.Array  # [B] int32
     cost: jax.Array  # [B] int32: tokens this node took, lines or value
@@ -61,68 +67,76 @@ def searcher(
     task: Task,
     evaluate: EvaluateFn,
     *,
-    num_lines: int = 16,
+    num_lines: int = 2,
+    widen: float = 0.3,
     sampler: Sampler = Sampler(),
     max_line: int = 24,
     width: int = 80,
-    at_once: int = 16,
+    at_once: int = 32,
 ) -> Searcher:
     """Builds the ``expand_fn`` of a search.
 
     Args:
       task, evaluate: see ``texts``.
-      num_lines: A, lines sampled from a node, repeats included.
+      num_lines: K, lines sampled at a time, repeats included.
+      widen: how readily more lines are written; see the module.
       sampler: of the lines.
       max_line: tokens of a line at most; a longer one is dropped.
       width: P, tokens of a text at most; of a longer one the beginning is forgotten.
-      at_once: nodes that write lines together.
+      at_once: nodes that go through the model together.
 
     Raises:
-      InputError: a size below 1.
+      InputError: a size below 1, or widen not above 0.
     """
+    if not widen > 0:
+        raise InputError(f"widen is {widen}: expected a positive number")
     for name, size in (("num_lines", num_lines), ("max_line", max_line), ("width", width), ("at_once", at_once)):
         if size < 1:
             raise InputError(f"{name} is {size}: expected at least 1")
     stop = compile_stop(model.tokenizer, ("\n",), model.eos_ids)
 
-    def write(weights: Weights, keys: jax.Array, text: Text):
-        """Lines of R texts: tokens, lengths, log-probabilities (-inf for repeats and what is no line), cost."""
+    def write(weights: Weights, keys: jax.Array, text: Text, known: jax.Array):
+        """Lines of R texts: tokens, lengths, log-probabilities (-inf for repeats and what is no line), hashes, cost."""
         keys = jax.vmap(lambda key: jax.random.split(key, num_lines))(keys)
         drawn = generate(
             weights.lm, keys, Prompt(text.tokens, text.mask), stop,
             cfg=model.cfg, sampler=sampler, max_new_tokens=max_line, num_samples=num_lines,
         )  # fmt: skip
-        lengths, logprobs = drawn.mask.sum(-1), drawn.logprobs.sum(-1)  # [R, A]
+        lengths, logprobs = drawn.mask.sum(-1), drawn.logprobs.sum(-1)  # [R, K]
         before = jax.tree.map(lambda x: jnp.repeat(x, num_lines, axis=0), text)
         after = append(before, drawn.tokens.reshape(-1, max_line), lengths.reshape(-1), logprobs.reshape(-1))
         right, identity = task.identity(after)
-        right &= drawn.finished.reshape(-1)
-        right, identity = right.reshape(-1, num_lines), identity.reshape(*lengths.shape, -1)
-        same = (identity[:, :, None] == identity[:, None, :]).all(-1) & right[:, None, :]
-        repeat = jnp.tril(same, -1).any(-1)  # of an earlier line
-        return drawn.tokens, lengths, jnp.where(right & ~repeat, logprobs, -jnp.inf), lengths.sum(-1)
+        right = (right & drawn.finished.reshape(-1)).reshape(-1, num_lines)
+        hashes = _hash(identity).reshape(-1, num_lines)
+        earlier = jnp.tril(hashes[:, :, None] == hashes[:, None, :], -1).any(-1)
+        repeat = earlier | (hashes[:, :, None] == known[:, None, :]).any(-1)
+        return drawn.tokens, lengths, jnp.where(right & ~repeat, logprobs, -jnp.inf), hashes, lengths.sum(-1)
 
     def expand_fn(weights: Weights, keys: jax.Array, parent: Thought, action: jax.Array) -> mcts.Node:
-        rows = jnp.arange(len(action))
-        step = (x[rows, action] for x in (parent.lines, parent.lengths, parent.logprobs))
-        appended = append(parent.text, *step)
-        fresh = parent.written  # the node behind a line; else the parent's text again, now with lines
-        text = jax.tree.map(
-            lambda new, old: jnp.where(fresh.reshape(-1, *[1] * (new.ndim - 1)), new, old), appended, parent.text
-        )
+        fresh, rows, line = action > 0, jnp.arange(len(action)), jnp.maximum(action - 1, 0)
+
+        def choose(new, old):  # of a fresh node, and of one that has lines
+            return jnp.where(fresh.reshape(-1, *[1] * (jnp.ndim(old) - 1)), new, old)
+
+        after = append(parent.text, *(x[rows, line] for x in (parent.lines, parent.lengths, parent.logprobs)))
+        text = jax.tree.map(choose, after, parent.text)
         terminal = task.is_terminal(text)  # of a path that ended at one before, nothing is used
         reward = jnp.where(terminal, task.reward(text), 0.0)
-        read = for_those(fresh & ~terminal, lambda *xs: evaluate(weights, *xs), (keys, text), 4 * at_once)
-        lines, lengths, logprobs, cost = for_those(
-            ~fresh & ~terminal, lambda *xs: write(weights, *xs), (keys, text), at_once
+        read = for_those(fresh & ~terminal, lambda *xs: evaluate(weights, *xs), (keys, text), at_once)
+        lines, lengths, logprobs, hashes, cost = for_those(
+            ~fresh & ~terminal, lambda *xs: write(weights, *xs), (keys, text, parent.known), at_once
         )
-        prior = jnp.where(fresh[:, None], _only_first(num_lines), jnp.where(lengths > 0, logprobs, -jnp.inf))
-        stuck = ~fresh & ~(prior > -jnp.inf).any(-1)  # nothing to go on with
-        value = jnp.where(fresh, read.value, jnp.where(stuck, 0.0, parent.value))
+        logprobs = choose(-jnp.inf, logprobs)
+        known = choose(jnp.uint32(0), jnp.concatenate([parent.known, hashes], 1)[:, -KNOWN:])
+        mass = choose(0.0, jnp.minimum(parent.mass + jnp.exp(logprobs).sum(-1), 1.0))
+        prior = jnp.concatenate([jnp.log(widen * jnp.maximum(1.0 - mass, 1e-3))[:, None], logprobs], 1)
+        value = choose(read.value, parent.value)  # of the text
         node = Thought(
-            text, lines, lengths, logprobs, ~fresh, value, read.rollout, read.length, jnp.where(fresh, read.cost, cost)
-        )
-        return mcts.Node(node, prior, value, reward, jnp.where(terminal, 0.0, 1.0))
+            text, lines, lengths, logprobs, known, mass, ~fresh, value, read.rollout, read.length,
+            choose(read.cost, cost),
+        )  # fmt: skip
+        worth = choose(value, value * (1.0 - parent.mass))
+        return mcts.Node(node, prior, worth, reward, jnp.where(terminal, 0.0, 1.0))
 
     return Searcher(model, expand_fn, num_lines, width, max_line, evaluate)
 
@@ -180,9 +194,18 @@ def _root(searcher: Searcher, weights: Weights, keys: jax.Array, encoded: Sequen
     rollout = jax.eval_shape(searcher.evaluate, weights, keys, text).rollout
     thought = Thought(
         text, jnp.zeros((*shape, searcher.max_line), jnp.int32), jnp.zeros(shape, jnp.int32), jnp.zeros(shape),
-        zero > 0, zero, jnp.zeros(rollout.shape, jnp.int32), none, none,
+        jnp.zeros((batch, KNOWN), jnp.uint32), zero, zero > 0, zero, jnp.zeros(rollout.shape, jnp.int32), none, none,
     )  # fmt: skip
-    return mcts.Node(thought, jnp.broadcast_to(_only_first(searcher.num_lines), shape), zero)
+    prior = jnp.concatenate([zero[:, None], jnp.full(shape, -jnp.inf)], 1)  # all it can do is write
+    return mcts.Node(thought, prior, zero)
+
+
+def _hash(identity: jax.Array) -> jax.Array:
+    """uint32 ``[R]`` of int32 ``[R, W]``, never 0."""
+    odd = 2 * jax.random.bits(jax.random.key(0), identity.shape[-1:]) + 1
+    mixed = (identity.astype(jnp.uint32) + 1) * odd
+    mixed ^= mixed >> 15
+    return jnp.maximum((mixed * odd[::-1]).sum(-1).astype(jnp.uint32), 1)
 
 
 def for_those(need: jax.Array, fn: Callable, args: tuple, at_once: int) -> Any:
@@ -201,10 +224,6 @@ def for_those(need: jax.Array, fn: Callable, args: tuple, at_once: int) -> Any:
         return jax.tree.map(lambda o, n: o.at[rows].set(n.astype(o.dtype), mode="drop"), out, new)
 
     return jax.lax.fori_loop(0, (need.sum() + size - 1) // size, chunk, blank)
-
-
-def _only_first(num_lines: int) -> jax.Array:
-    return jnp.where(jnp.arange(num_lines) == 0, 0.0, -jnp.inf)
 
 
 # ---- back to words ---------------------------------------------------------------------------------------------
@@ -251,10 +270,10 @@ def _to_tree(
         at = place[parent]
         if embedding.written[i]:
             place[i] = at
-            tree.expanded.append(at)
+            tree.expanded += [at] if at not in tree.expanded else []
             tree.generated += int(embedding.cost[i])
             continue
-        action, before = host.actions[b, i], tree.nodes[at].state
+        action, before = host.actions[b, i] - 1, tree.nodes[at].state
         (line,) = words(embedding.lines[parent, action], embedding.lengths[parent, action])
         state = State(
             root.problem, (*before.thoughts, line), before.logprob + float(embedding.logprobs[parent, action])

@@ -145,10 +145,12 @@ run.figure(
 # %% [markdown]
 # ## A language model inside the search
 #
-# For the Game of 24 a node holds the text so far, and an action appends one of $K$ lines that the model wrote there; equal lines
-# count once, and their log-probabilities are the prior. Writing lines costs some ten times the tokens of reading a value, so a node
-# is *written* only when the search comes back to it. Everything stays on the device: the lines are sampled, read as numbers and
-# tested there, and the value prompt `Value: 4 8 12` is put together from the tokens of the text. Three values:
+# For the Game of 24 a node holds the text so far, and an action appends a line that the model wrote there. There is no end to the lines
+# a model could write, and each costs tokens, so writing is an action too: it adds $K$ lines to a node, and a node whose lines all
+# look bad can be written at again (*progressive widening*). The prior of a line is its probability; that of writing is proportional to
+# $1 - \sum p$, the probability that the next line would be a new one. Equal lines count once. Everything stays on the device: the lines
+# are sampled, read as numbers and tested there, and the value prompt `Value: 4 8 12` is put together from the tokens of the text.
+# Three values:
 #
 # - *own words*: $V(s) = \sum_w v(w)\,p_\theta(w \mid s)$, read off the logits as in lesson 03;
 # - *rollouts*: the model writes one chain to the end; 1 if it reaches 24;
@@ -157,8 +159,8 @@ run.figure(
 # A leaf is worth 1 if it passes the solution test, the same one that BFS stops by.
 
 # %%
-LINES, C, SIMULATIONS = 8, 1.25, 16 if run.options.quick else 64  # chosen on the validation split
-SIZES = [n for n in (4, 8, 16, 32, 64, 128) if n <= SIMULATIONS]
+LINES, WIDEN, C, SIMULATIONS = 2, 0.3, 1.0, 24 if run.options.quick else 96  # chosen on the validation split
+SIZES = [n for n in (6, 12, 24, 48, 96) if n <= SIMULATIONS]
 paper = list(game24.PAPER_TEST[: run.problems])
 puzzles = [*paper, *game24.puzzles("test")[: run.problems]]
 of_paper = np.arange(len(puzzles)) < len(paper)
@@ -173,7 +175,7 @@ def search(
     evaluate: texts.EvaluateFn, name: str, task: texts.Task = task, **options
 ) -> tuple[list[tot.Tree], mcts.SearchResult]:
     """The trees of all puzzles, in words and as arrays."""
-    searcher = lm_mcts.searcher(run.model, task, evaluate, num_lines=LINES)
+    searcher = lm_mcts.searcher(run.model, task, evaluate, num_lines=LINES, widen=WIDEN)
     result = lm_mcts.search(
         searcher, run.key, puzzle_prompts, num_simulations=SIMULATIONS, c=C, description=name, **options
     )
@@ -215,7 +217,7 @@ run.figure(
     viz.curves(
         SIZES, {name.removeprefix("MCTS, "): [accuracy(found(at)) for at in sized] for name, sized in by_size.items()},
         title=f"{SIZES[1]} simulations solve {found(trees_at[1]).mean():.0%}, {SIMULATIONS} solve {found(trees).mean():.0%} with the model's own value,\n"
-        f"{found(by_size['MCTS, oracle'][-1]).mean():.0%} with an oracle: what {LINES} lines from each state allow"
+        f"{found(by_size['MCTS, oracle'][-1]).mean():.0%} with an oracle"
         if (trees_at := by_size["MCTS, own words"]) else "",
         xlabel=f"simulations (n = {len(puzzles)} puzzles)", ylabel="puzzles solved (95% interval)", log2=True,
     ),
@@ -234,11 +236,11 @@ shown = max(solved_trees, key=lambda tree: (len(tree.expanded) <= 8) * len(tree.
 print(" ".join(map(str, shown.nodes[0].state.problem)), "-", tot.verdict(shown))
 print(tot.format_tree(shown, max_children=2))
 hopeless = th.puzzle("1 1 1 1")
-one = lm_mcts.searcher(run.model, task, own_words, num_lines=LINES)
+one = lm_mcts.searcher(run.model, task, own_words, num_lines=LINES, widen=WIDEN)
 print(
     tot.verdict(
         lm_mcts.to_trees(
-            lm_mcts.search(one, run.key, [th.moves_prompt(hopeless)], num_simulations=8), one, [hopeless], tot.GAME24
+            lm_mcts.search(one, run.key, [th.moves_prompt(hopeless)], num_simulations=24), one, [hopeless], tot.GAME24
         )[0]
     )
 )
@@ -354,12 +356,11 @@ lines = lm_mcts.searcher(
     run.model,
     texts.reasoning_lines([run.model.tokenizer.eos_token_id]),
     texts.likelihood,
-    num_lines=4,
     sampler=Sampler(0.7),
     width=160,
 )
 word_result = lm_mcts.search(
-    lines, run.key, [th.lines_prompt(s) for s in word_roots], num_simulations=32, c=C, description="word problems"
+    lines, run.key, [th.lines_prompt(s) for s in word_roots], num_simulations=48, c=C, description="word problems"
 )
 word_trees = lm_mcts.to_trees(word_result, lines, word_roots, tot.LINES)
 leaf = [tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in word_trees]

@@ -198,7 +198,7 @@ SIMULATIONS = 12
 
 @pytest.fixture(scope="module")
 def searcher(tiny, abc):
-    return lm_mcts.searcher(tiny, tx.game24(abc), tx.value_words(abc, tiny.cfg), num_lines=4, at_once=2)
+    return lm_mcts.searcher(tiny, tx.game24(abc), tx.value_words(abc, tiny.cfg), num_lines=3, at_once=2)
 
 
 @pytest.fixture(scope="module")
@@ -249,13 +249,33 @@ def test_trees_in_words_are_paid_for_and_say_how_they_ended(tiny, searcher, toge
         )
         kept = [line for node in tree.nodes[1:] for line in (node.state.thoughts[-1] + "\n",)]
         assert tree.generated >= sum(map(len, tiny.tokenizer(kept, add_special_tokens=False).input_ids))
-        assert len(set(tree.expanded)) == len(tree.expanded)  # every node is written once
     assert tot.verdict(trees[2]).startswith("not solved: 1 1 1 1 cannot make 24")
 
 
+def test_lines_of_a_text_are_different_and_their_priors_are_their_probabilities(abc, together):
+    """Written nodes in a row are one text: no line comes twice, and what is left of the probability is for writing."""
+    e = together.embedding
+    for b in range(3):
+        for i in np.flatnonzero(e.written[b]):
+            chain, node = [], i  # back to the fresh node
+            while node >= 0 and e.written[b, node]:
+                chain, node = [*chain, node], together.parents[b, node]
+            real = np.isfinite(e.logprobs[b, chain])
+            left = [
+                line[line.tolist().index(abc.left) :].tolist() for line in e.lines[b, chain][real]
+            ]  # from " left" on
+            assert len({tuple(row) for row in left}) == len(left)
+            mass = np.exp(e.logprobs[b, chain][real]).sum()
+            assert e.mass[b, i] == pytest.approx(min(mass, 1.0), abs=1e-5)
+            weights = np.r_[0.3 * max(1 - mass, 1e-3), np.exp(e.logprobs[b, i])]
+            exists = weights > 0
+            np.testing.assert_allclose(together.priors[b, i][exists], (weights / weights.sum())[exists], rtol=1e-4)
+            assert (together.priors[b, i][~exists] == -1).all()
+
+
 def test_an_oracle_solves_a_probe(tiny, abc):
-    searcher = lm_mcts.searcher(tiny, tx.game24(abc), tx.oracle(abc), num_lines=16)
-    result = lm_mcts.search(searcher, jax.random.key(0), PROMPTS[:1], num_simulations=24)
+    searcher = lm_mcts.searcher(tiny, tx.game24(abc), tx.oracle(abc), num_lines=4)
+    result = lm_mcts.search(searcher, jax.random.key(0), PROMPTS[:1], num_simulations=60)
     (tree,) = lm_mcts.to_trees(result, searcher, ROOTS[:1], tot.GAME24)
     assert tree.answer >= 0 and tree.evaluated == 0
     lines = tree.nodes[tree.answer].state.thoughts
@@ -270,7 +290,7 @@ def test_lines_of_a_word_problem_end_and_the_likeliest_is_the_answer(tiny):
     state = th.State(
         type("P", (), {"question": "Tom has 12 apples. Tom buys 5 more. How many apples does Tom have now?"})()
     )
-    result = lm_mcts.search(searcher, jax.random.key(0), [th.lines_prompt(state)], num_simulations=8)
+    result = lm_mcts.search(searcher, jax.random.key(0), [th.lines_prompt(state)], num_simulations=10)
     (tree,) = lm_mcts.to_trees(result, searcher, [state], tot.LINES)
     assert tree.nodes[tree.answer].state.thoughts == ("12+5=17", "#### 17")
     assert tree.nodes[tree.answer].score == pytest.approx(np.exp(tree.nodes[tree.answer].state.logprob), rel=1e-4)
@@ -288,8 +308,8 @@ def test_jit_agrees_with_eager():
         model.params["embed"]["embedding"].at[jnp.array([newline, eos])].mul(4.0)
     )  # so that its noise has short lines
     model = model._replace(params={**model.params, "embed": {"embedding": favoured}})
-    searcher = lm_mcts.searcher(model, tx.reasoning_lines([eos]), tx.likelihood, num_lines=2, max_line=3, width=12)
-    go = functools.partial(lm_mcts.search, searcher, jax.random.key(1), ["24: 1", "24: 2"], num_simulations=3)
+    searcher = lm_mcts.searcher(model, tx.reasoning_lines([eos]), tx.likelihood, num_lines=2, max_line=2, width=8)
+    go = functools.partial(lm_mcts.search, searcher, jax.random.key(1), ["24: 1"], num_simulations=2)
     compiled = go()
     with jax.disable_jit():
         eager = go()
@@ -305,6 +325,8 @@ def test_bad_input_is_one_clear_line(searcher, tiny, abc):
         lm_mcts.search(searcher, jax.random.key(0), [], num_simulations=4)
     with pytest.raises(InputError, match="num_lines is 0"):
         lm_mcts.searcher(tiny, tx.game24(abc), tx.likelihood, num_lines=0)
+    with pytest.raises(InputError, match="widen is 0"):
+        lm_mcts.searcher(tiny, tx.game24(abc), tx.likelihood, widen=0)
     with pytest.raises(InputError, match=r"expected four integers in 1\.\.13"):
         th.puzzle("4 6 8")
     with pytest.raises(InputError, match="at most 80 fit"):
