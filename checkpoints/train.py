@@ -8,7 +8,7 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,18 +19,17 @@ import optax.contrib
 import tyro
 
 from jaxreason import prompts, sft, train
-from jaxreason.evaluate import Interval, accuracy, mean_interval
+from jaxreason.evaluate import Interval, accuracy, auc, mean_interval
 from jaxreason.lesson import clean_exit
 from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel, load_model, save_model
 from jaxreason.rollout import complete
 from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic, game24
+from jaxreason.thoughts import State, moves_value_prompt, value_words
 from jaxreason.tokens import build_tokenizer
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 from jaxreason.vote import majority
-
-ROW_LENGTH = 256
 
 
 class Recipe(NamedTuple):
@@ -40,10 +39,12 @@ class Recipe(NamedTuple):
     intermediate_size: int
     num_layers: int
     num_heads: int
-    num_steps: int
-    learning_rate: float  # at the peak of one cosine
-    rows: int  # of 256 tokens each
+    cycles: tuple[tuple[int, float], ...]  # steps and peak learning rate of each cosine, one after the other
+    rows: int
     muon: bool  # else AdamW
+    row_length: int = 256
+    microbatches: int = 1
+    puzzles_only: bool = False  # the Game of 24 alone, more values among it
     stored_as: str = "float32"  # in the shipped file; in memory always float32
 
     def config(self, vocab_size: int) -> decoder.DecoderConfig:
@@ -58,10 +59,23 @@ class Recipe(NamedTuple):
             max_position_embeddings=512,
         )
 
+    @property
+    def num_steps(self) -> int:
+        return sum(steps for steps, _ in self.cycles)
+
     def optimizer(self) -> optax.GradientTransformation:
         """Muon (Jordan et al. 2024) on the layers' matrices, scaled to AdamW's size of update, Adam elsewhere; or AdamW."""
-        schedule = optax.warmup_cosine_decay_schedule(
-            0.0, self.learning_rate, 100, self.num_steps, end_value=self.learning_rate / 50
+        schedule = optax.sgdr_schedule(
+            [
+                {
+                    "init_value": 0.0,
+                    "peak_value": peak,
+                    "warmup_steps": 100,
+                    "decay_steps": steps,
+                    "end_value": peak / 50,
+                }
+                for steps, peak in self.cycles
+            ]
         )
 
         def matrices(params):
@@ -82,8 +96,30 @@ class Recipe(NamedTuple):
 # Muon with small batches makes a better `tiny` of fewer tokens. At the size of `tiny-l` the one run tried was far behind AdamW
 # with twice the batch.
 RECIPES = {
-    "tiny": Recipe(96, 256, 3, 2, num_steps=12_000, learning_rate=1e-2, rows=8, muon=True),
-    "tiny-l": Recipe(288, 768, 5, 6, num_steps=2600, learning_rate=1.5e-3, rows=16, muon=False, stored_as="float16"),
+    "tiny": Recipe(96, 256, 3, 2, cycles=((12_000, 1e-2),), rows=8, muon=True, microbatches=4),
+    "tiny-24": Recipe(
+        128,
+        344,
+        4,
+        4,
+        cycles=((6000, 1e-2),),
+        rows=32,
+        muon=True,
+        row_length=128,
+        microbatches=8,
+        puzzles_only=True,
+    ),  # fmt: skip
+    "tiny-l": Recipe(
+        288,
+        768,
+        5,
+        6,
+        cycles=((2600, 1.5e-3),),
+        rows=16,
+        muon=False,
+        microbatches=8,
+        stored_as="float16",
+    ),  # fmt: skip
 }
 
 # Share of documents. Direct answers are mostly of one operation, which a forward pass can do, so that the lesson's gap is
@@ -123,6 +159,12 @@ def wrong_chain(rng: np.random.Generator, problem: arithmetic.Problem) -> list[s
     else:
         terms[i] = terms[i]._replace(a=max(1, terms[i].a + int(rng.choice([-2, -1, 1, 2, 10]))))
     return arithmetic.solve(problem._replace(terms=tuple(terms)))
+
+
+def puzzle_document(rng: np.random.Generator) -> list[Piece]:
+    """One document for the model of the Game of 24: half are values, half of those of states from the wide pool."""
+    example = game24.training_example(rng, value_share=0.5, wide_share=0.5)
+    return [Piece(example.prompt, 0.0), Piece(example.completion, 1.0)]
 
 
 def document(rng: np.random.Generator) -> list[Piece]:
@@ -170,14 +212,17 @@ def words() -> list[str]:
     return sorted({*found, *arithmetic.NAMES, *arithmetic.ITEMS, "He", "She", "he", "she"})
 
 
-def documents(tokenizer, rng: np.random.Generator) -> Iterator[sft.Document]:
+def documents(tokenizer, draw: Callable[[], list[Piece]]) -> Iterator[sft.Document]:
     """Endless tokenised documents, each closed by the end-of-text token."""
     while True:
-        pieces = document(rng)
-        pieces[-1] = pieces[-1]._replace(text=pieces[-1].text + tokenizer.eos_token)
-        ids = tokenizer([p.text for p in pieces], add_special_tokens=False).input_ids
-        weights = np.repeat([p.weight for p in pieces], [len(i) for i in ids]).astype(np.float32)
-        yield sft.Document(np.concatenate(ids).astype(np.int32), weights)
+        drawn = [draw() for _ in range(32)]  # one call of the tokenizer for many is several times as fast
+        texts = [piece.text for pieces in drawn for piece in [*pieces, Piece(tokenizer.eos_token, 1.0)]]
+        ids = iter(tokenizer(texts, add_special_tokens=False).input_ids)
+        for pieces in drawn:
+            closed = [*pieces, Piece(tokenizer.eos_token, pieces[-1].weight)]
+            tokens = [next(ids) for _ in closed]
+            weights = np.repeat([p.weight for p in closed], [len(t) for t in tokens]).astype(np.float32)
+            yield sft.Document(np.concatenate(tokens).astype(np.int32), weights)
 
 
 def train_model(name: str, seed: int, work: Path) -> tuple[train.TrainState, decoder.DecoderConfig]:
@@ -187,11 +232,12 @@ def train_model(name: str, seed: int, work: Path) -> tuple[train.TrainState, dec
 
     def batch_fn(step: int) -> sft.Batch:
         rng = np.random.default_rng([seed, step])
-        return sft.pack(documents(tokenizer, rng), recipe.rows, ROW_LENGTH, tokenizer.pad_token_id)
+        draw = functools.partial(puzzle_document if recipe.puzzles_only else document, rng)
+        return sft.pack(documents(tokenizer, draw), recipe.rows, recipe.row_length, tokenizer.pad_token_id)
 
     tx = recipe.optimizer()
     state = train.init_state(decoder.init(jax.random.key(seed), cfg), tx)
-    update = train.make_update(functools.partial(sft.sft_loss, cfg=cfg), tx)
+    update = train.make_update(functools.partial(sft.sft_loss, cfg=cfg), tx, recipe.microbatches)
     return train.fit(state, update, batch_fn, recipe.num_steps, work, description=name), cfg
 
 
@@ -226,7 +272,12 @@ def measure(model: LanguageModel, n: int = 500, chains: int = 32) -> dict[str, I
     examples = [(p.question, prompts.cot_answer(arithmetic.solve(p), p.answer)) for p in shown]
     run("few-shot cot", [prompts.few_shot(p.question, examples) for p in problems], golds, GREEDY)
     run("cot, T=0.7", cot, golds, Sampler(temperature=0.7), chains)
+    return results | measure_puzzles(model)
 
+
+def measure_puzzles(model: LanguageModel) -> dict[str, Interval]:
+    """The Game of 24 on its 232 held-out puzzles: 16 chains each, and the value on the states that lie under them."""
+    results: dict[str, Interval] = {}
     puzzles = [*game24.puzzles("test"), *game24.PAPER_TEST]
     written = complete(
         model, [game24.format_puzzle(p) for p in puzzles], jax.random.key(0), sampler=Sampler(temperature=1.0),
@@ -235,12 +286,27 @@ def measure(model: LanguageModel, n: int = 500, chains: int = 32) -> dict[str, I
     solved = np.array([[game24.is_solved(p, t) for t in row] for p, row in zip(puzzles, written.texts, strict=True)])
     results["game24, T=1/pass@1"] = mean_interval(solved.mean(1))
     results["game24, T=1/pass@16"] = accuracy(solved.any(1))
+    for size in (3, 2):
+        states = sorted({*game24.substates("test", size), *game24.substates("paper_test", size)})
+        scores, _ = value_words(model, [State(s) for s in states], prompt=moves_value_prompt)
+        can = np.array([game24.solvable(s) for s in states])
+        seen = np.array([game24.in_training(s) for s in states])
+        unseen = np.array([game24.substate_split(s) == "unseen" for s in states])
+        results[f"game24, value AUC/{size} numbers, seen"] = auc(scores[seen], can[seen])
+        results[f"game24, value AUC/{size} numbers, unseen"] = auc(scores[unseen], can[unseen])
     return results
 
 
 def card(name: str, seed: int, model: LanguageModel, results: dict[str, Interval], seconds: float, example: str) -> str:
     """The model card, in Markdown."""
     recipe = RECIPES[name]
+    mixture = ", ".join(f"{key} {share:.0%}" for key, share in SHARES.items())
+    reads = "small arithmetic word problems and the Game of 24"
+    if recipe.puzzles_only:
+        mixture, reads = (
+            "Game of 24: half values (half of them of the wide pool of states), half traces",
+            "the Game of 24",
+        )
     rows = "\n".join(f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |" for key, i in results.items())
     return f"""# {name}
 
@@ -248,16 +314,16 @@ A Llama-style decoder with {model.num_params:,} parameters, trained from scratch
 
     python checkpoints/train.py {name} --seed {seed}
 
-in {seconds / 60:.0f} minutes of wall time on one core of a two-core CPU, shared with other work. It reads small arithmetic word problems and the Game of 24, and
+in {seconds / 60:.0f} minutes of wall time on one core of a two-core CPU, shared with other work. It reads {reads}, and
 nothing else. A model that is always right could not show what voting or search add.
 
 | recipe | |
 | --- | --- |
 | seed | {seed} |
 | architecture | {recipe.num_layers} layers, width {recipe.hidden_size}, {recipe.num_heads} heads, SwiGLU {recipe.intermediate_size} |
-| optimiser | {"Muon on the layers' matrices, Adam on the rest" if recipe.muon else "AdamW"} (b2 0.95, weight decay 0.05), one cosine |
-| training | {recipe.num_steps} steps, {recipe.rows * ROW_LENGTH} tokens each, peak learning rate {recipe.learning_rate:g} |
-| mixture (share of documents) | {", ".join(f"{key} {share:.0%}" for key, share in SHARES.items())} |
+| optimiser | {"Muon on the layers' matrices, Adam on the rest" if recipe.muon else "AdamW"} (b2 0.95, weight decay 0.05) |
+| training | cosines of {" and ".join(f"{steps} steps from a peak of {peak:g}" for steps, peak in recipe.cycles)}, {recipe.rows * recipe.row_length} tokens a step |
+| mixture (share of documents) | {mixture} |
 | weights | stored as {recipe.stored_as}, sha256 of model.safetensors `{model.sha256}` |
 
 Held-out results (test split, disjoint from training by a hash of the numbers; 95% intervals; greedy unless a temperature
@@ -275,7 +341,9 @@ Data format, one document:
 """
 
 
-def main(name: tyro.conf.Positional[Literal["tiny", "tiny-l"]], seed: int = 0, out: Path | None = None) -> None:
+def main(
+    name: tyro.conf.Positional[Literal["tiny", "tiny-24", "tiny-l"]], seed: int = 0, out: Path | None = None
+) -> None:
     """Train a shipped model, write it with its card, and compare it with the card that is there.
 
     Args:
@@ -289,7 +357,7 @@ def main(name: tyro.conf.Positional[Literal["tiny", "tiny-l"]], seed: int = 0, o
     state, cfg = train_model(name, seed, work)
     save_model(out, state.params, cfg, build_tokenizer(words()), dtype=RECIPES[name].stored_as)
     model = load_model(str(out))._replace(name=name)
-    results = measure(model)
+    results = measure_puzzles(model) if RECIPES[name].puzzles_only else measure(model)
 
     reference = shipped / "results.json"
     if reference.exists():
@@ -301,7 +369,8 @@ def main(name: tyro.conf.Positional[Literal["tiny", "tiny-l"]], seed: int = 0, o
     # "seconds" starts anew when a run resumes: a row's share is its distance to the row before, or to that start.
     seconds = sum(row["seconds"] - (before["seconds"] if before["seconds"] < row["seconds"] else 0.0)
                   for before, row in zip([{"seconds": 0.0}, *rows[:-1]], rows, strict=True))  # fmt: skip
-    example = "".join(piece.text for piece in document(np.random.default_rng(3)))
+    draw = puzzle_document if RECIPES[name].puzzles_only else document
+    example = "".join(piece.text for piece in draw(np.random.default_rng(3)))
     (out / "README.md").write_text(card(name, seed, model, results, seconds, example))
     (out / "results.json").write_text(json.dumps({key: list(i) for key, i in results.items()}, indent=1) + "\n")
     print(f"written to {out}")

@@ -32,12 +32,13 @@ from jaxreason import lesson, prompts, viz, vote
 from jaxreason import thoughts as th
 from jaxreason import tree_of_thoughts as tot
 from jaxreason.evaluate import accuracy, auc, mean_interval, paired_difference
+from jaxreason.models.hf import load_model
 from jaxreason.rollout import complete
 from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic, game24
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
-run = lesson.start("03_tree_of_thoughts", problems=500)
+run = lesson.start("03_tree_of_thoughts", problems=500, model="tiny-24")
 
 # %% [markdown]
 # ## The puzzles
@@ -301,11 +302,12 @@ run.figure(
 # - *oracle*: lines that are no step towards the answer are dropped: an upper bound for every step checker.
 
 # %%
+words = load_model("tiny") if run.model.name == "tiny-24" else run.model  # tiny-24 has read nothing but puzzles
 problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
 golds = [p.answer for p in problems]
 NUM_CHAINS = 16
 sampled = complete(
-    run.model, [prompts.zero_shot_cot(p.question) for p in problems], run.key, sampler=Sampler(0.7), max_new_tokens=96,
+    words, [prompts.zero_shot_cot(p.question) for p in problems], run.key, sampler=Sampler(0.7), max_new_tokens=96,
     num_samples=NUM_CHAINS, description=f"{NUM_CHAINS} chains",
 )  # fmt: skip
 right = grade(sampled.texts, golds)
@@ -321,7 +323,7 @@ def vote_within(tokens: np.ndarray) -> np.ndarray:
 
 
 lines = functools.partial(
-    th.propose_thoughts, run.model, run.key, prompt=th.lines_prompt, num_samples=4, num_thoughts=4, sampler=Sampler(0.7)
+    th.propose_thoughts, words, run.key, prompt=th.lines_prompt, num_samples=4, num_thoughts=4, sampler=Sampler(0.7)
 )
 word_evaluators = {
     "random": th.random_scores,

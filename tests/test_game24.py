@@ -395,3 +395,13 @@ def test_a_state_that_training_draws_is_in_training():
     values = [e for e in (game24.training_example(rng) for _ in range(400)) if e.prompt.startswith("Value")]
     states = [tuple(map(int, e.prompt.split(":")[1].split())) for e in values]
     assert states and all(game24.in_training(s) for s in states)
+
+
+def test_the_wide_pool_shows_states_that_no_puzzle_leads_to_and_no_unseen_one():
+    rng = np.random.default_rng(6)
+    examples = [game24.training_example(rng, value_share=1.0, wide_share=1.0) for _ in range(400)]
+    states = [tuple(map(int, e.prompt.split(":")[1].split())) for e in examples]
+    small = [s for s in states if len(s) < 4]
+    assert all(game24.substate_split(s) == "seen" and max(s) <= game24.WIDE_NUMBERS for s in small)
+    assert sum(not game24.in_training(s) for s in small) > len(small) / 4
+    assert all(e.completion == game24.value_label(s) for e, s in zip(examples, states, strict=True))

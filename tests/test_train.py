@@ -84,6 +84,14 @@ def test_an_update_is_the_optimisers():
     np.testing.assert_allclose(metrics["grad_norm"], np.sqrt(squares), rtol=1e-5)
 
 
+def test_microbatches_of_equal_weight_give_the_gradient_of_the_whole_batch():
+    whole, metrics = UPDATE(fresh(), batch_fn(0))
+    parts, of_parts = make_update(loss_fn, TX, num_microbatches=4)(fresh(), batch_fn(0))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), parts, whole)
+    for name in ("loss", "grad_norm"):
+        np.testing.assert_allclose(of_parts[name], metrics[name], rtol=1e-5)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, uninterrupted, number):
     def interrupting(step):

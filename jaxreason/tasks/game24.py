@@ -54,6 +54,7 @@ VALUE_SHARE = 0.35  # value examples; the rest are thought traces
 RANDOM_SHARE = 0.60  # of the traces are random legal moves: they teach legality and diverse proposals
 START_SIZES = {4: 0.80, 3: 0.15, 2: 0.05}  # numbers a trace starts from: search may resume from any state
 VALUE_SIZES = {4: 0.10, 3: 0.75, 2: 0.15}  # numbers in a valued state: search mostly values three
+WIDE_NUMBERS = 60  # the wide pool of valued states has numbers of 1..60, whether a puzzle leads to them or not
 
 
 class Move(NamedTuple):
@@ -301,7 +302,7 @@ def substates(split: str, size: int) -> list[tuple[int, ...]]:
 
 
 def in_training(state: tuple[int, ...]) -> bool:
-    """Whether the state is among those that training values and traces are drawn from."""
+    """Whether the state is among those under training puzzles, from which values and traces are drawn."""
     return state in _train_pool()[len(state)]
 
 
@@ -347,21 +348,37 @@ def _pool(size: int, labels: tuple[str, ...]) -> list[tuple[int, ...]]:
     return [state for state in _train_states()[size] if value_label(state) in labels]
 
 
-def _draw_state(rng: np.random.Generator, shares: dict[int, float], labels: Sequence[str]) -> tuple[int, ...]:
+@cache
+def _wide_pool(size: int, labels: tuple[str, ...]) -> list[tuple[int, ...]]:
+    every = combinations_with_replacement(range(1, WIDE_NUMBERS + 1), size)
+    return [state for state in every if substate_split(state) == "seen" and value_label(state) in labels]
+
+
+def _draw_state(
+    rng: np.random.Generator, shares: dict[int, float], labels: Sequence[str], wide: bool = False
+) -> tuple[int, ...]:
     """A train state with one of the labels; a size that has none (2, likely) is drawn again."""
     while True:
         size = int(rng.choice(list(shares), p=list(shares.values())))
-        if pool := _pool(size, tuple(labels)):
+        pool_fn = _wide_pool if wide and size < 4 else _pool
+        if pool := pool_fn(size, tuple(labels)):
             return pool[rng.integers(len(pool))]
 
 
-def training_example(rng: np.random.Generator) -> Example:
+def training_example(rng: np.random.Generator, value_share: float = VALUE_SHARE, wide_share: float = 0.0) -> Example:
     """A thought trace or a value, mixed by the constants above, from puzzles of the train split only.
 
     No unseen state of three numbers occurs in it. The three values are equally frequent.
+
+    Args:
+      rng: source of all choices.
+      value_share: of the examples that are values.
+      wide_share: of the valued states of two and three numbers that are drawn from all seen ones with numbers of 1..60. Puzzles
+        lead to a few hundred solvable states, which a model can remember; the wide pool has thousands, which it has to compute.
     """
-    if rng.random() < VALUE_SHARE:
-        state = _draw_state(rng, VALUE_SIZES, (LABELS[rng.integers(3)],))
+    if rng.random() < value_share:
+        wide = bool(wide_share) and rng.random() < wide_share
+        state = _draw_state(rng, VALUE_SIZES, (LABELS[rng.integers(3)],), wide)
         return Example(format_value(state), value_label(state))
     walk = rng.random() < RANDOM_SHARE
     while True:
