@@ -40,12 +40,13 @@ from jaxreason import lesson, lm_mcts, mcts, prompts, texts, viz, vote
 from jaxreason import thoughts as th
 from jaxreason import tree_of_thoughts as tot
 from jaxreason.evaluate import accuracy, paired_difference, within_budget
+from jaxreason.models.hf import load_model
 from jaxreason.rollout import complete
 from jaxreason.sampling import Sampler
 from jaxreason.tasks import arithmetic, game24, game24_tokens
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
-MODEL = "tiny"
+MODEL = "tiny-24"
 run = lesson.start("06_mcts", problems=500, model=MODEL)
 
 # %% [markdown]
@@ -342,22 +343,23 @@ run.figure(
 # ## Where it does not help: word problems
 #
 # Here a chain is mostly right, no leaf can be tested, and the only value at hand is the likelihood of the lines so far. The answer is the
-# most likely leaf found. The vote of lesson 02 gets the same tokens.
+# most likely leaf found. The vote of lesson 02 gets the same tokens. The model of the puzzles knows no words, so `tiny` reads these.
 
 # %%
+reader = load_model("tiny") if run.model.name == MODEL else run.model
 problems = arithmetic.problems("test", min(run.problems, 200), seed=run.options.seed)
 golds = [p.answer for p in problems]
 NUM_CHAINS = 16
 sampled = complete(
-    run.model, [prompts.zero_shot_cot(p.question) for p in problems], run.key, sampler=Sampler(0.7), max_new_tokens=96,
+    reader, [prompts.zero_shot_cot(p.question) for p in problems], run.key, sampler=Sampler(0.7), max_new_tokens=96,
     num_samples=NUM_CHAINS, description=f"{NUM_CHAINS} chains",
 )  # fmt: skip
 answers = answer_ids([[extract_answer(t) for t in row] for row in sampled.texts])
 gold = gold_ids(answers, grade(sampled.texts, golds))
 word_roots = [th.State(p) for p in problems]
 lines = lm_mcts.searcher(
-    run.model,
-    texts.reasoning_lines([run.model.tokenizer.eos_token_id]),
+    reader,
+    texts.reasoning_lines([reader.tokenizer.eos_token_id]),
     texts.likelihood,
     sampler=Sampler(0.7),
     width=160,
