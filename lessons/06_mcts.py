@@ -217,8 +217,8 @@ run.claim(f"more simulations solve more: {SIMULATIONS} against {SIZES[1]}",
 run.figure(
     viz.curves(
         SIZES, {name.removeprefix("MCTS, "): [accuracy(found(at)) for at in sized] for name, sized in by_size.items()},
-        title=f"{SIZES[1]} simulations solve {found(trees_at[1]).mean():.0%}, {SIMULATIONS} solve {found(trees).mean():.0%} with the model's own value,\n"
-        f"{found(by_size['MCTS, oracle'][-1]).mean():.0%} with an oracle"
+        title=f"{SIZES[1]} simulations solve {found(trees_at[1]).mean():.0%}, {SIMULATIONS} solve {found(trees).mean():.0%}\n"
+        f"with the model's own value, {found(by_size['MCTS, oracle'][-1]).mean():.0%} with an oracle"
         if (trees_at := by_size["MCTS, own words"]) else "",
         xlabel=f"simulations (n = {len(puzzles)} puzzles)", ylabel="puzzles solved (95% interval)", log2=True,
     ),
