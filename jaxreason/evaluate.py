@@ -101,6 +101,31 @@ def paired_difference(
     return mean_interval(a - b, confidence, num_resamples, seed)
 
 
+def within_budget(solved: np.ndarray, tokens: np.ndarray, mean_tokens: float) -> tuple[np.ndarray, np.ndarray]:
+    """What a method that stops at its solution would have solved with ``mean_tokens`` tokens a problem on average.
+
+    Every problem gets the same cap: the largest one under which the mean of what is spent is no more than ``mean_tokens``.
+
+    Args:
+        solved: ``[G]`` bool, whether it solved the problem at all.
+        tokens: ``[G]``, what it spent up to its solution, or before it gave up.
+
+    Returns:
+        solved within the cap ``[G]`` and tokens spent ``[G]``.
+    """
+    solved, tokens = np.asarray(solved, bool), np.asarray(tokens, float)
+    if solved.shape != tokens.shape or solved.ndim != 1 or not len(solved):
+        raise InputError(f"solved has shape {solved.shape} and tokens {tokens.shape}: expected [G] both")
+    # sum(min(tokens, cap)) is piecewise linear in the cap: walk through its corners.
+    ordered = np.sort(tokens)
+    left = len(ordered) - np.arange(len(ordered))  # problems that spend the cap, once it has reached ordered[i]
+    spent_at = np.concatenate([[0.0], np.cumsum(ordered)])[:-1] + ordered * left
+    budget = mean_tokens * len(ordered)
+    i = np.searchsorted(spent_at, budget, side="right")
+    cap = np.inf if i == len(ordered) else (budget - ordered[:i].sum()) / left[i]
+    return solved & (tokens <= cap), np.minimum(tokens, cap)
+
+
 def auc(scores: np.ndarray, positive: np.ndarray, confidence: float = 0.95) -> Interval:
     """Chance that a positive case outscores a negative one, ties counting half; ``[G]`` each.
 

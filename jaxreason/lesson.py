@@ -122,19 +122,21 @@ def in_notebook() -> bool:
     return "ipykernel" in sys.modules
 
 
-def start(name: str, problems: int = 500, task: str | None = None, chains: int | None = None) -> Lesson:
+def start(
+    name: str, problems: int = 500, task: str | None = None, chains: int | None = None, model: str = "tiny"
+) -> Lesson:
     """Reads the command line, loads the model, makes the output folder.
 
     Args:
       name: of the lesson and its folder.
-      problems, task, chains: defaults of the options; without a task or chains the lesson has no such option.
+      problems, task, chains, model: defaults of the options; without a task or chains the lesson has no such option.
 
     Bad input ends the program with one line and exit status 2; in a notebook, where there is no command line, it raises.
 
     Raises:
       InputError: in a notebook only.
     """
-    defaults = Options(problems=problems, task=task, chains=chains)
+    defaults = Options(model=model, problems=problems, task=task, chains=chains)
     options = (
         defaults if in_notebook() else tyro.cli(Options, default=defaults, prog=name, description=f"Lesson {name}")
     )

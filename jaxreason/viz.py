@@ -94,6 +94,7 @@ def tree(
     path: Sequence[int],
     *,
     title: str,
+    label: str = "score of the evaluator",
 ) -> plt.Figure:
     """A search tree from left to right: colour is the score, a filled node was expanded, the thick path is the answer.
 
@@ -101,6 +102,7 @@ def tree(
       parents: of each node, -1 for the root, which comes first; a parent comes before its children.
       labels, scores, expanded: of each node; a score that is not finite is drawn grey.
       path: indices of the nodes on the way to the answer; empty if there is none.
+      label: what the colour is.
     """
     depth, rows, ends = [0] * len(parents), [0.0] * len(parents), 0
     children: list[list[int]] = [[] for _ in parents]
@@ -138,9 +140,7 @@ def tree(
     axes.set_xlim(-0.1, max(depth) + 0.75)
     axes.invert_yaxis()
     axes.axis("off")
-    figure.colorbar(
-        plt.cm.ScalarMappable(scale, "viridis_r"), ax=axes, label="score of the evaluator", shrink=0.6, pad=0.01
-    )
+    figure.colorbar(plt.cm.ScalarMappable(scale, "viridis_r"), ax=axes, label=label, shrink=0.6, pad=0.01)
     return figure
 
 

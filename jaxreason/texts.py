@@ -1,0 +1,185 @@
+"""Texts that a search holds on the device, as tokens: what may follow them, and what they are worth.
+
+A :class:`Task` says which texts are complete, what these are worth, and which lines are one and the same. An evaluator is a
+function ``(weights, keys [R], texts) -> Evaluation``; ``value_words``, ``rollouts``, ``value_head`` and ``oracle`` build one,
+``likelihood`` is one.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreason.models.decoder import DecoderConfig, hidden_states, output_head
+from jaxreason.models.hf import LanguageModel
+from jaxreason.rollout import compile_stop, generate
+from jaxreason.sampling import Sampler
+from jaxreason.tasks import game24_tokens as g24
+from jaxreason.thoughts import VALUES
+from jaxreason.tokens import Prompt
+
+
+class Text(NamedTuple):
+    """R texts, ending at the last column."""
+
+    tokens: jax.Array  # [R, P] int32
+    mask: jax.Array  # [R, P] bool, False on the padding in front
+    logprob: jax.Array  # [R] float32: log p(lines so far | prompt), untempered
+
+
+class Evaluation(NamedTuple):
+    value: jax.Array  # [R] float32
+    cost: jax.Array  # [R] int32, tokens read and written
+    rollout: jax.Array  # [R, T] int32, the end of the text that a rollout wrote; T = 0 for other evaluators
+    length: jax.Array  # [R] int32
+
+
+class Weights(NamedTuple):
+    """``params`` of the search."""
+
+    lm: Any
+    value: Any = None  # of a value head or a reward model
+
+
+class Task(NamedTuple):
+    """What the search must know of a kind of texts; pure functions of R texts."""
+
+    is_terminal: Callable[[Text], jax.Array]  # [R] bool
+    reward: Callable[[Text], jax.Array]  # [R] float32, of terminal texts
+    identity: Callable[[Text], tuple[jax.Array, jax.Array]]  # [R] bool: is it right in form; [R, W]: equal ones are one
+
+
+EvaluateFn = Callable[[Weights, jax.Array, Text], Evaluation]  # (params, keys [R], texts)
+
+
+def append(text: Text, line: jax.Array, length: jax.Array, logprob: jax.Array) -> Text:
+    """The texts with ``length[R]`` tokens of ``line[R, T]`` behind them; what no longer fits is lost in front."""
+    width = text.tokens.shape[1]
+    shifted = length[:, None] + jnp.arange(width)
+    tokens = jnp.take_along_axis(jnp.concatenate([text.tokens, line], 1), shifted, 1)
+    mask = jnp.concatenate([text.mask, jnp.ones_like(line, bool)], 1)
+    return Text(tokens, jnp.take_along_axis(mask, shifted, 1), text.logprob + logprob)
+
+
+# ---- tasks ---------------------------------------------------------------------------------------------------
+
+
+def game24(abc: g24.Alphabet, *, check: bool = True, board: bool = False) -> Task:
+    """Texts that begin with ``24: 4 6 8 2``; lines that leave the same numbers are one.
+
+    Args:
+      check: a leaf is worth 1 if it passes the solution test (every move right, 24 left), the test that BFS and DFS stop by.
+        False: if it *says* that 24 is left.
+      board: lines with a wrong move are dropped.
+    """
+
+    def read(text):
+        return g24.read_trace(abc, text.tokens, text.mask)
+
+    def reward(text):
+        trace = read(text)
+        says_24 = g24.numbers_left(trace)[:, -1] == 24
+        return ((trace.moves == 3) & says_24 & (g24.is_right(trace) | (not check))).astype(jnp.float32)
+
+    def identity(text):
+        trace = read(text)
+        return (trace.moves > 0) & (g24.is_right(trace) | (not board)), g24.numbers_left(trace)
+
+    return Task(lambda text: read(text).moves == 3, reward, identity)
+
+
+def reasoning_lines(eos_ids: Sequence[int]) -> Task:
+    """Any text whose last line ends with the end-of-text token; a finished one is worth its probability."""
+
+    def is_terminal(text):
+        return (text.tokens[:, -1:] == jnp.array(list(eos_ids))).any(-1)
+
+    return Task(is_terminal, lambda text: jnp.exp(text.logprob), lambda text: (text.mask[:, -1], text.tokens))
+
+
+# ---- evaluators ------------------------------------------------------------------------------------------------
+
+
+def _evaluation(value: jax.Array, cost: jax.Array) -> Evaluation:
+    none = jnp.zeros(len(value), jnp.int32)
+    return Evaluation(value.astype(jnp.float32), none + cost, jnp.zeros((len(value), 0), jnp.int32), none)
+
+
+def value_words(abc: g24.Alphabet, cfg: DecoderConfig) -> EvaluateFn:
+    """The model's own value of the numbers left, as :func:`jaxreason.thoughts.value_words` reads it off the logits.
+
+    The prompt ``Value: 4 8 12`` is put together on the device: the text ends with the numbers left, so they stay in their
+    columns, and everything between them and ``Value:`` is masked; positions count what is not.
+    """
+    worth = np.array([VALUES[word] for word in g24.game24.LABELS], np.float32)
+
+    def evaluate(weights: Weights, keys: jax.Array, text: Text) -> Evaluation:
+        tokens, mask = text.tokens[:, -g24.WIDTH :], text.mask[:, -g24.WIDTH :]
+        marks = mask & ((tokens == abc.left) | (tokens == abc.colon))
+        mask &= jnp.cumsum(marks[:, ::-1], -1)[:, ::-1] == 0  # behind the last mark
+        head = jnp.broadcast_to(abc.value, (len(tokens), len(abc.value)))
+        tokens = jnp.concatenate([head, tokens], 1)
+        mask = jnp.concatenate([jnp.ones_like(head, bool), mask], 1)
+        positions = jnp.maximum(jnp.cumsum(mask, -1) - 1, 0)
+        states, _ = hidden_states(weights.lm, tokens, positions, cfg=cfg, segment_ids=mask.astype(jnp.int32))
+        logits = (states[:, -1] @ output_head(weights.lm)[:, abc.labels]).astype(jnp.float32)
+        return _evaluation(jax.nn.softmax(logits) @ worth, mask.sum(-1) + 1)
+
+    return evaluate
+
+
+def rollouts(
+    model: LanguageModel, task: Task, *, num: int = 1, max_tokens: int = 48, sampler: Sampler = Sampler()
+) -> EvaluateFn:
+    """The mean reward of ``num`` chains written to the end, a solution that one of them finds included in the tree.
+
+    A chain is cut before ``####``, so that its reward is that of its last line.
+    """
+    stop = compile_stop(model.tokenizer, ("####",), model.eos_ids)
+
+    def evaluate(weights: Weights, keys: jax.Array, text: Text) -> Evaluation:
+        keys = jax.vmap(lambda key: jax.random.split(key, num))(keys)
+        drawn = generate(
+            weights.lm, keys, Prompt(text.tokens, text.mask), stop,
+            cfg=model.cfg, sampler=sampler, max_new_tokens=max_tokens, num_samples=num,
+        )  # fmt: skip
+        lengths = jnp.maximum(drawn.mask.sum(-1) - drawn.finished, 0)  # [R, N], without the mark that ends a chain
+        before = jax.tree.map(lambda x: jnp.repeat(x, num, axis=0), text)
+        flat = drawn.tokens.reshape(-1, max_tokens), lengths.reshape(-1), drawn.logprobs.sum(-1).reshape(-1)
+        after = append(before, *flat)
+        reward = jnp.where(task.is_terminal(after), task.reward(after), 0.0).reshape(-1, num)
+        best, rows = reward.argmax(-1), jnp.arange(len(reward))
+        return Evaluation(
+            reward.mean(-1),
+            drawn.mask.sum((1, 2)),
+            drawn.tokens[rows, best],
+            jnp.where(reward.max(-1) > 0, lengths[rows, best], 0),
+        )
+
+    return evaluate
+
+
+def value_head(value_fn: Callable[[Any, jax.Array, jax.Array], jax.Array]) -> EvaluateFn:
+    """A value head or process reward model: ``value_fn(value_params, tokens [R, P], mask [R, P]) -> [R]`` in 0..1."""
+    return lambda weights, keys, text: _evaluation(value_fn(weights.value, text.tokens, text.mask), text.mask.sum(-1))
+
+
+def likelihood(weights: Weights, keys: jax.Array, text: Text) -> Evaluation:
+    """p(lines | prompt), at no cost."""
+    return _evaluation(jnp.exp(text.logprob), jnp.int32(0))
+
+
+def oracle(abc: g24.Alphabet) -> EvaluateFn:
+    """The exact value of the Game of 24: every move right and 24 within reach. An upper bound, not a method."""
+
+    def evaluate(weights: Weights, keys: jax.Array, text: Text) -> Evaluation:
+        trace = g24.read_trace(abc, text.tokens, text.mask)
+        left, cases = g24.numbers_left(trace), [jnp.zeros(len(text.tokens), bool)] * 4
+        for moves in (1, 2, 3):  # at the root it is not asked for
+            cases[moves] = g24.is_solvable(left[:, moves:])
+        can = jnp.select([trace.moves == moves for moves in (1, 2, 3)], cases[1:], False)
+        return _evaluation((can & g24.is_right(trace)).astype(jnp.float32), jnp.int32(0))
+
+    return evaluate

@@ -1,0 +1,386 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 06 Monte Carlo tree search
+#
+# Breadth-first search (lesson 03) decides in advance how much of a tree it looks at: so many thoughts from each state, so many states
+# of each level. Monte Carlo tree search (MCTS) decides again after every step, from what it has seen so far. One **simulation** is
+#
+# 1. **select**: walk down from the root, at every node to the child that looks best now, until a child is missing;
+# 2. **expand**: add that child;
+# 3. **simulate** (evaluate): estimate the return from there, by a value function or by playing on to the end at random (a rollout);
+# 4. **back up**: add this return $G$ to the mean of every node on the path, $V \leftarrow V + (G - V)/(N+1)$, $N \leftarrow N + 1$.
+#
+# What "looks best" means is a compromise between what is good and what is little known:
+#
+# $$\text{UCT: } \arg\max_a\; Q(s,a) + c\sqrt{\frac{\ln N(s)}{N(s,a)}} \qquad
+# \text{PUCT: } \arg\max_a\; Q(s,a) + c\,P(s,a)\frac{\sqrt{N(s)}}{1+N(s,a)}$$
+#
+# UCT (Kocsis & Szepesvari 2006) treats every node as a bandit: the bonus of an action shrinks as it is tried. PUCT (AlphaGo Zero) spends
+# the bonus where a **prior** $P(s, a)$ expects it to pay; for language models that is the probability of the step.
+#
+# Here: the search on a toy whose answer is known; then a language model that plays the Game of 24 inside the search, all puzzles in
+# one compiled program, against BFS and independent chains at equal tokens; and a task where it does not help.
+
+# %%
+import functools
+import time
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreason import lesson, lm_mcts, mcts, prompts, texts, viz, vote
+from jaxreason import thoughts as th
+from jaxreason import tree_of_thoughts as tot
+from jaxreason.evaluate import accuracy, paired_difference, within_budget
+from jaxreason.models.hf import load_model
+from jaxreason.rollout import complete
+from jaxreason.sampling import Sampler
+from jaxreason.tasks import arithmetic, game24, game24_tokens
+from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
+
+MODEL = "tiny-24"
+run = lesson.start("06_mcts", problems=500, model=MODEL)
+
+# %% [markdown]
+# ## A tree small enough to read
+#
+# A binary tree of depth three, with rewards at the end only. The value function is wrong on purpose: it likes action 0 everywhere, and
+# the best leaf (reward 1) lies behind 1, 0, 1. Watch the visits: first they follow the value, then the returns.
+
+
+# %%
+def full_trees(
+    leaves: np.ndarray, values: np.ndarray | None = None, noise: float = 0.0, seed: int = 0
+) -> mcts.TableMDP:
+    """Trees whose steps into the leaves ``[G, A, ..., A]`` pay these rewards and end; the value of a node is given, or the truth
+    with noise. States are numbered level by level."""
+    best = [
+        leaves.max(axis=tuple(range(1 + level, leaves.ndim))) for level in range(leaves.ndim)
+    ]  # dynamic programming
+    sizes, actions = [b.size for b in best], leaves.shape[-1]
+    starts = np.cumsum([0, *sizes])
+    children = np.concatenate(
+        [starts[i + 1] + np.arange(sizes[i + 1]).reshape(-1, actions) for i in range(len(sizes) - 1)]
+    )
+    total, inner = starts[-1], starts[-2]
+    next_states, rewards, discounts = np.zeros((3, total, actions))
+    next_states[:inner], discounts[: starts[-3]] = children, 1.0
+    rewards[starts[-3] : inner] = leaves.reshape(-1, actions)
+    truth = np.concatenate([b.ravel() for b in best])
+    noisy = truth + noise * np.random.default_rng(seed).normal(size=total) if values is None else values
+    flat = np.zeros((total, actions))
+    return mcts.TableMDP(
+        jnp.asarray(next_states, jnp.int32), *(jnp.asarray(x, jnp.float32) for x in (rewards, discounts, flat, noisy))
+    )
+
+
+leaves = np.array([0.3, 0.2, 0.1, 0.0, 0.2, 1.0, 0.1, 0.0]).reshape(1, 2, 2, 2)
+toy = full_trees(leaves, values=np.array([0.5, 0.5, 0.2, 0.5, 0.5, 0.2, 0.2] + [0.0] * 8))
+for n in (4, 16, 64):
+    tree = mcts.search(toy, run.key, mcts.table_root(toy, jnp.array([0])), expand_fn=mcts.expand_table, num_simulations=n,
+                       q_range=(0.0, 1.0))  # fmt: skip
+    visits, q = mcts.action_values(tree)
+    print(f"after {n:2} simulations: N(root, a) = {visits[0].tolist()}, Q(root, a) = {np.round(q[0], 2).tolist()}")
+print(mcts.format_tree(tree))
+
+nodes = [i for i in range(tree.visits.shape[1]) if i == 0 or tree.parents[0, i] >= 0]
+path = mcts.principal_variation(tree)
+run.figure(
+    viz.tree(
+        [nodes.index(int(tree.parents[0, i])) if i else -1 for i in nodes],
+        [f"action {tree.actions[0, i]}, N={tree.visits[0, i]}" if i else f"root, N={tree.visits[0, 0]}" for i in nodes],
+        [float(tree.rewards[0, i] + tree.discounts[0, i] * tree.values[0, i]) if i else float(tree.values[0, 0]) for i in nodes],
+        [not bool(tree.terminal[0, i]) for i in nodes],
+        [nodes.index(i) for i in path],
+        title=f"64 simulations: {tree.visits[0, path[-1]]} of them end at the best leaf, though the value points elsewhere",
+        label="mean return Q",
+    ),
+    "toy_tree",
+)  # fmt: skip
+
+# %% [markdown]
+# How many simulations does it take? On 256 random trees (4 actions, 4 levels, a noisy value), how often is the most visited action the
+# one that dynamic programming says is best? The whole batch is one call. The search is compared with DeepMind's
+# [mctx](https://github.com/google-deepmind/mctx) in the tests: with the same priors and values it visits the same nodes
+# (`tests/test_mcts.py`, `tests/parity/test_mctx_live.py`), 5 to 34 times as fast ([benchmarks](../docs/benchmarks.md)).
+
+# %%
+rng = np.random.default_rng(run.options.seed)
+parts = [rng.uniform(0, 0.25, size=(256, *[4] * level, *[1] * (4 - level))) for level in (1, 2, 3, 4)]
+leaves = np.ascontiguousarray(np.broadcast_to(sum(parts), (256, 4, 4, 4, 4)))  # every step on the path adds its part
+many, best_action = full_trees(leaves, noise=0.2), leaves.max((2, 3, 4)).argmax(-1)
+SIZES = (4, 8, 16, 32, 64, 128, 256)
+hits = {}
+for rule, c in (("puct", 1.25), ("uct", 0.5)):
+    for n in SIZES:
+        tree = mcts.search(many, run.key, mcts.table_root(many, jnp.arange(256)), expand_fn=mcts.expand_table,
+                           num_simulations=n, rule=rule, c=c, q_range=(0.0, 1.0))  # fmt: skip
+        hits[rule, n] = np.asarray(mcts.action_values(tree)[0].argmax(-1) == best_action)
+one_step = np.asarray(many.values[many.next_states[:256]].argmax(-1) == best_action)
+run.results.measure("toy/best action by the value alone", accuracy(one_step))
+for rule in ("puct", "uct"):
+    run.results.measure(f"toy/best action, {rule}, {SIZES[-1]} simulations", accuracy(hits[rule, SIZES[-1]]))
+run.claim("on random trees the search finds the best action more often than the value it is given",
+          paired_difference(hits["puct", SIZES[-1]], one_step), at_least=0.0, excludes_zero=True)  # fmt: skip
+run.figure(
+    viz.curves(
+        SIZES,
+        {"PUCT, flat prior": [accuracy(hits["puct", n]) for n in SIZES],
+         "UCT": [accuracy(hits["uct", n]) for n in SIZES],
+         "the value alone": [accuracy(one_step)] * len(SIZES)},
+        title=f"A noisy value alone picks the best action of {one_step.mean():.0%} of the trees,\n"
+        f"{SIZES[-1]} simulations with it of {hits['puct', SIZES[-1]].mean():.0%} (PUCT) and {hits['uct', SIZES[-1]].mean():.0%} (UCT)",
+        xlabel="simulations", ylabel="best action found (95% interval, n = 256)", log2=True,
+    ),
+    "toy_simulations",
+)  # fmt: skip
+
+# %% [markdown]
+# ## A language model inside the search
+#
+# For the Game of 24 a node holds the text so far, and an action appends a line that the model wrote there. There is no end to the lines
+# a model could write, and each costs tokens, so writing is an action too: it adds $K$ lines to a node, and a node whose lines all
+# look bad can be written at again (*progressive widening*). The prior of a line is its probability; that of writing is proportional to
+# $1 - \sum p$, the probability that the next line would be a new one. Equal lines count once. Everything stays on the device: the lines
+# are sampled, read as numbers and tested there, and the value prompt `Value: 4 8 12` is put together from the tokens of the text.
+# Three values:
+#
+# - *own words*: $V(s) = \sum_w v(w)\,p_\theta(w \mid s)$, read off the logits as in lesson 03;
+# - *rollouts*: the model writes one chain to the end; 1 if it reaches 24;
+# - *oracle*: the exact solver, also on the device: the upper bound for this generator.
+#
+# A leaf is worth 1 if it passes the solution test, the same one that BFS stops by.
+
+# %%
+LINES, WIDEN, C, SIMULATIONS = 2, 0.3, 1.0, 24 if run.options.quick else 96  # chosen on the validation split
+SIZES = [n for n in (6, 12, 24, 48, 96) if n <= SIMULATIONS]
+paper = list(game24.PAPER_TEST[: run.problems])
+puzzles = [*paper, *game24.puzzles("test")[: run.problems]]
+of_paper = np.arange(len(puzzles)) < len(paper)
+roots = [th.puzzle(p) for p in puzzles]
+puzzle_prompts = [th.moves_prompt(root) for root in roots]
+abc = game24_tokens.alphabet(run.model.tokenizer)
+task = texts.game24(abc)
+own_words = texts.value_words(abc, run.model.cfg)
+
+
+def search(
+    evaluate: texts.EvaluateFn, name: str, task: texts.Task = task, **options
+) -> tuple[list[tot.Tree], mcts.SearchResult]:
+    """The trees of all puzzles, in words and as arrays."""
+    searcher = lm_mcts.searcher(run.model, task, evaluate, num_lines=LINES, widen=WIDEN)
+    result = lm_mcts.search(
+        searcher, run.key, puzzle_prompts, num_simulations=SIMULATIONS, c=C, description=name, **options
+    )
+    by_size[name] = [lm_mcts.to_trees(result, searcher, roots, tot.GAME24, n) for n in SIZES]
+    return by_size[name][-1], result
+
+
+def found(trees: list[tot.Tree]) -> np.ndarray:
+    return np.array([tree.answer >= 0 for tree in trees])
+
+
+def tokens_of(trees: list[tot.Tree]) -> np.ndarray:
+    return np.array([tree.tokens for tree in trees])
+
+
+def record(name: str, solved: np.ndarray, tokens: np.ndarray) -> None:
+    """The share solved of all puzzles, and of the paper's."""
+    run.results.measure(f"solved/{name}", accuracy(solved), tokens=tokens.mean())
+    run.results.measure(f"solved/{name}/paper", accuracy(solved[of_paper]), tokens=tokens[of_paper].mean())
+
+
+by_size: dict[str, list[list[tot.Tree]]] = {}
+started = time.perf_counter()
+trees, result = search(own_words, "MCTS, own words")
+seconds = time.perf_counter() - started
+print(
+    f"{len(puzzles)} searches of {SIMULATIONS} simulations in {seconds:.0f} s, compilation included: {len(puzzles) / seconds:.1f} searches/s"
+)
+search(texts.rollouts(run.model, task), "MCTS, rollouts")
+search(texts.oracle(abc), "MCTS, oracle")
+for name, sized in by_size.items():
+    record(name, found(sized[-1]), tokens_of(sized[-1]))
+    for n, at in zip(SIZES, sized, strict=True):
+        run.results.measure(f"solved by simulations/{name}, {n}", accuracy(found(at)), tokens=tokens_of(at).mean())
+run.claim(f"more simulations solve more: {SIMULATIONS} against {SIZES[1]}",
+          paired_difference(found(by_size["MCTS, own words"][-1]), found(by_size["MCTS, own words"][1])),
+          at_least=0.0, excludes_zero=True)  # fmt: skip
+run.figure(
+    viz.curves(
+        SIZES, {name.removeprefix("MCTS, "): [accuracy(found(at)) for at in sized] for name, sized in by_size.items()},
+        title=f"{SIZES[1]} simulations solve {found(trees_at[1]).mean():.0%}, {SIMULATIONS} solve {found(trees).mean():.0%}\n"
+        f"with the model's own value, {found(by_size['MCTS, oracle'][-1]).mean():.0%} with an oracle"
+        if (trees_at := by_size["MCTS, own words"]) else "",
+        xlabel=f"simulations (n = {len(puzzles)} puzzles)", ylabel="puzzles solved (95% interval)", log2=True,
+    ),
+    "success_by_simulations",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Look at a search
+#
+# Printed: Q, the line, and in brackets the order in which nodes were written. A star marks the solution. A puzzle without a solution
+# says so after its search; one that is no puzzle, or a search without simulations, is refused.
+
+# %%
+solved_trees = [tree for tree in trees if tree.answer >= 0] or trees
+shown = max(solved_trees, key=lambda tree: (len(tree.expanded) <= 8) * len(tree.expanded))
+print(" ".join(map(str, shown.nodes[0].state.problem)), "-", tot.verdict(shown))
+print(tot.format_tree(shown, max_children=2))
+hopeless = th.puzzle("1 1 1 1")
+one = lm_mcts.searcher(run.model, task, own_words, num_lines=LINES, widen=WIDEN)
+print(
+    tot.verdict(
+        lm_mcts.to_trees(
+            lm_mcts.search(one, run.key, [th.moves_prompt(hopeless)], num_simulations=24), one, [hopeless], tot.GAME24
+        )[0]
+    )
+)
+for wrong in (lambda: th.puzzle("4 6 8"), lambda: lm_mcts.search(one, run.key, puzzle_prompts[:1], num_simulations=0)):
+    try:
+        wrong()
+    except lesson.InputError as error:
+        print("refused:", error)
+nodes = tot.outline(shown, max_children=3)
+run.figure(
+    viz.tree(
+        [nodes.index(shown.nodes[i].parent) if i else -1 for i in nodes],
+        [shown.nodes[i].state.thoughts[-1] if i else " ".join(map(str, shown.nodes[0].state.problem)) for i in nodes],
+        [shown.nodes[i].score for i in nodes],
+        [i in shown.expanded for i in nodes],
+        [nodes.index(i) for i in shown.path(shown.answer)],
+        title=f"MCTS wrote lines at {len(shown.expanded)} nodes and valued {len(shown.nodes) - 1}: it goes deep where Q is high,\n"
+        "and comes back when the leaves there fail",
+        label="mean return Q",
+    ),
+    "tree",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Against BFS and independent chains, at equal tokens
+#
+# All of them stop at the first leaf that passes the solution test. Tokens count what was written and all that a value read. A comparison
+# gives both the same tokens *on average*: every puzzle gets the same cap, so high that the mean of what is spent is that of the other.
+# MCTS and chains can be stopped at any point; BFS needs its tokens before it has seen one leaf. Numbers in claims are means a puzzle.
+# With a free solution test chains are a strong opponent: they spend nothing on values, and find the easy solutions first. What a tree
+# saves are the bad moves that are not played on; read the figure for where that begins to pay, if it does.
+
+# %%
+N = 16 if run.options.quick else 64
+chains = complete(
+    run.model,
+    puzzle_prompts,
+    run.key,
+    sampler=Sampler(1.0),
+    max_new_tokens=64,
+    num_samples=N,
+    description=f"{N} chains at T=1",
+)
+chain_solved = np.array([[game24.is_solved(p, t) for t in row] for p, row in zip(puzzles, chains.texts, strict=True)])
+first = np.where(chain_solved.any(1), chain_solved.argmax(1), N - 1)  # the last chain that is needed
+chain_tokens = chains.num_tokens.cumsum(1)[np.arange(len(puzzles)), first]
+methods = {f"any of {N} chains": (chain_solved.any(1), chain_tokens)}
+value = functools.partial(th.value_words, run.model, prompt=th.moves_value_prompt)
+for samples, beam in ((8, 5), (16, 5)) if run.options.quick else ((8, 1), (8, 5), (16, 5)):
+    propose = functools.partial(
+        th.propose_thoughts,
+        run.model,
+        run.key,
+        prompt=th.moves_prompt,
+        num_samples=samples,
+        num_thoughts=samples,
+        sampler=Sampler(1.0),
+    )
+    name = f"BFS, {samples} lines, beam {beam}"
+    wide = tot.bfs(roots, propose, value, tot.GAME24, beam=beam, max_depth=3, description=name)
+    methods[name] = found(wide), tokens_of(wide)
+for name, (solved, tokens) in methods.items():
+    record(name, solved, tokens)
+
+ours = found(trees), tokens_of(trees)
+for name, (solved, tokens) in methods.items():
+    budget = min(tokens.mean(), ours[1].mean())  # no method is asked for more than it ran; BFS cannot be cut short
+    mine, spent = within_budget(*ours, budget)
+    theirs, paid = within_budget(solved, tokens, budget) if "chains" in name else (solved, tokens)
+    run.claim(f"MCTS with {spent.mean():.0f} tokens a puzzle beats {name} with {paid.mean():.0f}",
+              paired_difference(mine, theirs), at_least=0.0, excludes_zero=True)  # fmt: skip
+
+rolled = found(by_size["MCTS, rollouts"][-1]), tokens_of(by_size["MCTS, rollouts"][-1])
+budget = min(rolled[1].mean(), chain_tokens.mean())
+run.claim(f"MCTS with rollouts beats any of {N} chains at equal tokens ({budget:.0f} a puzzle)",
+          paired_difference(within_budget(*rolled, budget)[0], within_budget(chain_solved.any(1), chain_tokens, budget)[0]),
+          at_least=0.0, excludes_zero=True)  # fmt: skip
+
+caps = [50 * 2**k for k in range(7)]
+points = {
+    "MCTS, own words": [(b, accuracy(within_budget(*ours, b)[0])) for b in caps if b <= ours[1].mean()] + [(ours[1].mean(), accuracy(ours[0]))],
+    "MCTS, rollouts": [(b, accuracy(within_budget(*rolled, b)[0])) for b in caps if b <= rolled[1].mean()] + [(rolled[1].mean(), accuracy(rolled[0]))],
+    "any of N chains": [(b, accuracy(within_budget(*methods[f"any of {N} chains"], b)[0])) for b in caps if b <= chain_tokens.mean()],
+}  # fmt: skip
+points["BFS"] = sorted(
+    (tokens.mean(), accuracy(solved)) for name, (solved, tokens) in methods.items() if name.startswith("BFS")
+)
+x = sorted({at for series in points.values() for at, _ in series})
+run.figure(
+    viz.curves(
+        x, {name: [dict(series).get(at) for at in x] for name, series in points.items()},
+        title=f"With {ours[1].mean():.0f} tokens a puzzle MCTS solves {ours[0].mean():.0%},\n"
+        f"chains {within_budget(*methods[f'any of {N} chains'], ours[1].mean())[0].mean():.0%}; BFS with {methods['BFS, 16 lines, beam 5'][1].mean():.0f} tokens {methods['BFS, 16 lines, beam 5'][0].mean():.0%}",
+        xlabel="mean tokens per puzzle: lines, and all that the value reads", ylabel="puzzles solved (95% interval)",
+        log2=True, ticks=[50, 100, 200, 400, 800, 1600, 3200],
+    ),
+    "accuracy_by_tokens",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Where it does not help: word problems
+#
+# Here a chain is mostly right, no leaf can be tested, and the only value at hand is the likelihood of the lines so far. The answer is the
+# most likely leaf found. The vote of lesson 02 gets the same tokens. The model of the puzzles knows no words, so `tiny` reads these.
+
+# %%
+reader = load_model("tiny") if run.model.name == MODEL else run.model
+problems = arithmetic.problems("test", min(run.problems, 200), seed=run.options.seed)
+golds = [p.answer for p in problems]
+NUM_CHAINS = 16
+sampled = complete(
+    reader, [prompts.zero_shot_cot(p.question) for p in problems], run.key, sampler=Sampler(0.7), max_new_tokens=96,
+    num_samples=NUM_CHAINS, description=f"{NUM_CHAINS} chains",
+)  # fmt: skip
+answers = answer_ids([[extract_answer(t) for t in row] for row in sampled.texts])
+gold = gold_ids(answers, grade(sampled.texts, golds))
+word_roots = [th.State(p) for p in problems]
+lines = lm_mcts.searcher(
+    reader,
+    texts.reasoning_lines([reader.tokenizer.eos_token_id]),
+    texts.likelihood,
+    sampler=Sampler(0.7),
+    width=160,
+)
+word_result = lm_mcts.search(
+    lines, run.key, [th.lines_prompt(s) for s in word_roots], num_simulations=48, c=C, description="word problems"
+)
+word_trees = lm_mcts.to_trees(word_result, lines, word_roots, tot.LINES)
+leaf = [tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in word_trees]
+searched = grade([[text] for text in leaf], golds)[:, 0]
+affordable = (sampled.num_tokens.cumsum(1) <= tokens_of(word_trees)[:, None]) | (np.arange(NUM_CHAINS) == 0)
+voted = np.asarray(vote.majority(answers, affordable)) == gold
+run.results.measure("word problems/MCTS, likelihood", accuracy(searched), tokens=tokens_of(word_trees).mean())
+run.results.measure(
+    "word problems/vote at the same tokens", accuracy(voted), tokens=(sampled.num_tokens * affordable).sum(1).mean()
+)
+run.results.measure("word problems/MCTS - vote", paired_difference(searched, voted))
+run.claim("on word problems MCTS by likelihood is at most 2 points better than the vote at equal tokens: it does not help here",
+          paired_difference(searched, voted), at_most=0.02)  # fmt: skip
+
+# %%
+run.finish()
