@@ -56,6 +56,17 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "accuracy/PRM beam search",
         "accuracy/PRM DVTS",
     ],
+    "06_mcts": [
+        "solved/MCTS, own words",
+        "solved/MCTS, rollouts",
+        "solved/MCTS, oracle",
+        "solved/any of 64 chains",
+        "solved/BFS, 8 lines, beam 1",
+        "solved/BFS, 8 lines, beam 5",
+        "solved/BFS, 16 lines, beam 5",
+        "word problems/MCTS, likelihood",
+        "word problems/vote at the same tokens",
+    ],
 }
 
 
