@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple
 import jax
 import numpy as np
 import optax
-import optax.contrib
 import tyro
 
 from jaxreason import prompts, sft, train
@@ -61,24 +60,14 @@ class Recipe(NamedTuple):
         )
 
     def optimizer(self) -> optax.GradientTransformation:
-        """Muon (Jordan et al. 2024) on the layers' matrices, scaled to AdamW's size of update, Adam elsewhere; or AdamW."""
+        """Muon or AdamW."""
         schedule = optax.warmup_cosine_decay_schedule(
             0.0, self.learning_rate, 100, self.num_steps, end_value=self.learning_rate / 50
         )
-
-        def matrices(params):
-            stacked = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)  # [L, in, out]
-            return jax.tree.map(lambda x: stacked if x.ndim == 3 else None, params)
-
         if self.muon:
-            update = optax.contrib.muon(
-                schedule, weight_decay=0.05, adam_b2=0.95, muon_weight_dimension_numbers=matrices, consistent_rms=0.2
-            )
-        else:
-            update = optax.adamw(
-                schedule, b2=0.95, weight_decay=0.05, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p)
-            )
-        return optax.chain(optax.clip_by_global_norm(1.0), update)
+            return train.muon(schedule)
+        adamw = optax.adamw(schedule, b2=0.95, weight_decay=0.05, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p))
+        return optax.chain(optax.clip_by_global_norm(1.0), adamw)
 
 
 # Muon with small batches makes a better `tiny` of fewer tokens. At the size of `tiny-l` the one run tried was far behind AdamW

@@ -121,8 +121,9 @@ def searcher(
         after = append(parent.text, *(x[rows, line] for x in (parent.lines, parent.lengths, parent.logprobs)))
         text = jax.tree.map(choose, after, parent.text)
         terminal = task.is_terminal(text)  # of a path that ended at one before, nothing is used
-        reward = jnp.where(terminal, task.reward(text), 0.0)
-        read = for_those(fresh & ~terminal, lambda *xs: evaluate(weights, *xs), (keys, text), at_once)
+        judged = fresh if task.reward is None else fresh & ~terminal
+        read = for_those(judged, lambda *xs: evaluate(weights, *xs), (keys, text), at_once)
+        reward = jnp.where(terminal, read.value if task.reward is None else task.reward(text), 0.0)
         lines, lengths, logprobs, hashes, cost = for_those(
             ~fresh & ~terminal, lambda *xs: write(weights, *xs), (keys, text, parent.known), at_once
         )

@@ -1,7 +1,7 @@
 """Texts that a search holds on the device, as tokens: what may follow them, and what they are worth.
 
 A :class:`Task` says which texts are complete, what these are worth, and which lines are one and the same. An evaluator is a
-function ``(weights, keys [R], texts) -> Evaluation``; ``value_words``, ``rollouts``, ``value_head`` and ``oracle`` build one,
+function ``(weights, keys [R], texts) -> Evaluation``; ``value_words``, ``rollouts``, ``process_reward`` and ``oracle`` build one,
 ``likelihood`` is one.
 """
 
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.models.decoder import DecoderConfig, hidden_states, output_head
+from jaxreason.models.heads import reward_logits
 from jaxreason.models.hf import LanguageModel
 from jaxreason.rollout import compile_stop, generate
 from jaxreason.sampling import Sampler
@@ -40,14 +41,14 @@ class Weights(NamedTuple):
     """``params`` of the search."""
 
     lm: Any
-    value: Any = None  # of a value head or a reward model
+    value: Any = None  # of a reward model
 
 
 class Task(NamedTuple):
     """What the search must know of a kind of texts; pure functions of R texts."""
 
     is_terminal: Callable[[Text], jax.Array]  # [R] bool
-    reward: Callable[[Text], jax.Array]  # [R] float32, of terminal texts
+    reward: Callable[[Text], jax.Array] | None  # [R] float32, of terminal texts; None: what the evaluator says
     identity: Callable[[Text], tuple[jax.Array, jax.Array]]  # [R] bool: is it right in form; [R, W]: equal ones are one
 
 
@@ -90,13 +91,19 @@ def game24(abc: g24.Alphabet, *, check: bool = True, board: bool = False) -> Tas
     return Task(lambda text: read(text).moves == 3, reward, identity)
 
 
-def reasoning_lines(eos_ids: Sequence[int]) -> Task:
-    """Any text whose last line ends with the end-of-text token; a finished one is worth its probability."""
+def reasoning_lines(eos_ids: Sequence[int], *, judged: bool = False) -> Task:
+    """Any text whose last line ends with the end-of-text token.
+
+    Args:
+      eos_ids: those tokens.
+      judged: a finished text is worth what the evaluator says. False: its probability.
+    """
 
     def is_terminal(text):
         return (text.tokens[:, -1:] == jnp.array(list(eos_ids))).any(-1)
 
-    return Task(is_terminal, lambda text: jnp.exp(text.logprob), lambda text: (text.mask[:, -1], text.tokens))
+    reward = None if judged else lambda text: jnp.exp(text.logprob)
+    return Task(is_terminal, reward, lambda text: (text.mask[:, -1], text.tokens))
 
 
 # ---- evaluators ------------------------------------------------------------------------------------------------
@@ -161,9 +168,29 @@ def rollouts(
     return evaluate
 
 
-def value_head(value_fn: Callable[[Any, jax.Array, jax.Array], jax.Array]) -> EvaluateFn:
-    """A value head or process reward model: ``value_fn(value_params, tokens [R, P], mask [R, P]) -> [R]`` in 0..1."""
-    return lambda weights, keys, text: _evaluation(value_fn(weights.value, text.tokens, text.mask), text.mask.sum(-1))
+def process_reward(cfg: DecoderConfig, newline: int, *, prompt_lines: int) -> EvaluateFn:
+    """The minimum of a process reward model over the lines behind the prompt; its parameters are ``weights.value``.
+
+    The cost is that of the last line: what stands before it a cache would know.
+
+    Args:
+      cfg: of the reward model (``models.heads``).
+      newline: the token that ends a line; an end-of-text token at the end of a text is read as one.
+      prompt_lines: of the prompt, which are not judged.
+    """
+
+    def evaluate(weights: Weights, keys: jax.Array, text: Text) -> Evaluation:
+        tokens = text.tokens.at[:, -1].set(newline)
+        positions = jnp.maximum(jnp.cumsum(text.mask, -1) - 1, 0)
+        segments = text.mask.astype(jnp.int32)
+        logits, _ = reward_logits(weights.value, tokens, positions, cfg=cfg, segment_ids=segments)
+        ends = (tokens == newline) & text.mask
+        lines = jnp.cumsum(ends, -1)
+        score = jax.nn.sigmoid(logits).min(-1, where=ends & (lines > prompt_lines), initial=1.0)
+        last_line = text.mask & (lines - ends == lines[:, -1:] - 1)
+        return _evaluation(score, last_line.sum(-1))
+
+    return evaluate
 
 
 def likelihood(weights: Weights, keys: jax.Array, text: Text) -> Evaluation:

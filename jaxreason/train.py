@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 from tqdm.auto import tqdm
 
 from jaxreason.checkpoint import Checkpoints
@@ -28,6 +29,19 @@ class TrainState(NamedTuple):
 def init_state(params, tx: optax.GradientTransformation) -> TrainState:
     """The state before the first step."""
     return TrainState(params, tx.init(params), jnp.int32(0))
+
+
+def muon(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+    """Muon (Jordan et al. 2024) on the layers' matrices, scaled to AdamW's size of update, Adam elsewhere; norm clipped at 1."""
+
+    def matrices(params):
+        stacked = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)  # [L, in, out]
+        return jax.tree.map(lambda x: stacked if x.ndim == 3 else None, params)
+
+    update = optax.contrib.muon(
+        learning_rate, weight_decay=0.05, adam_b2=0.95, muon_weight_dimension_numbers=matrices, consistent_rms=0.2
+    )
+    return optax.chain(optax.clip_by_global_norm(1.0), update)
 
 
 def make_update(loss_fn: Callable, tx: optax.GradientTransformation, num_microbatches: int = 1) -> Callable:

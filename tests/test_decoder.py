@@ -247,3 +247,16 @@ def test_parameters_are_plain_nested_dicts_with_stacked_layers():
     assert {leaf.shape[0] for leaf in jax.tree.leaves(params["layers"])} == {LLAMA.num_hidden_layers}
     q = params["layers"]["attention"]["q"]["kernel"]
     assert not np.array_equal(q[0], q[1])  # each layer is drawn anew
+
+
+def test_new_layers_change_nothing_until_they_are_trained(model):
+    cfg, params = model
+    tokens = jax.random.randint(jax.random.key(1), (2, 12), 0, cfg.vocab_size)
+    positions = jnp.broadcast_to(jnp.arange(12), (2, 12))
+    deeper, more = decoder.deepen(params, jax.random.key(2), cfg=cfg, num_new_layers=2)
+    assert more.num_hidden_layers == cfg.num_hidden_layers + 2
+    want, _ = decoder.forward(params, tokens, positions, cfg=cfg)
+    got, _ = decoder.forward(deeper, tokens, positions, cfg=more)
+    np.testing.assert_array_equal(got, want)
+    grads = jax.grad(lambda p: decoder.forward(p, tokens, positions, cfg=more)[0].var())(deeper)
+    assert float(jnp.abs(grads["layers"]["mlp"]["down"]["kernel"][-2:]).max()) > 0  # so training moves them

@@ -9,6 +9,7 @@ import pytest
 from conftest import random_params
 
 from jaxreason import lm_mcts, load_model
+from jaxreason import reward_model as rm
 from jaxreason import texts as tx
 from jaxreason import thoughts as th
 from jaxreason import tree_of_thoughts as tot
@@ -17,7 +18,7 @@ from jaxreason.evaluate import within_budget
 from jaxreason.lm_mcts import for_those
 from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.hf import LanguageModel
-from jaxreason.tasks import game24
+from jaxreason.tasks import arithmetic, game24
 from jaxreason.tasks import game24_tokens as g24
 from jaxreason.texts import Text, Weights, append
 from jaxreason.tokens import build_tokenizer, pad_left
@@ -33,9 +34,9 @@ def abc(tiny):
     return g24.alphabet(tiny.tokenizer)
 
 
-def encode(model, texts):
+def encode(model, texts, width=80):
     ids = model.tokenizer(list(texts), add_special_tokens=False).input_ids
-    tokens, mask = pad_left([np.array(row, np.int32) for row in ids], 0, 80)
+    tokens, mask = pad_left([np.array(row, np.int32) for row in ids], 0, width)
     return Text(jnp.asarray(tokens), jnp.asarray(mask), jnp.zeros(len(ids)))
 
 
@@ -167,12 +168,23 @@ def test_a_rollout_writes_the_end_and_keeps_a_solution(tiny, abc):
     assert game24.is_solved((1, 1, 4, 6), f"1*1=1 left 1 4 6\n1*4=4 left 4 6\n{line}#### 24"), line
 
 
-def test_a_value_head_sees_the_text(tiny):
-    text = encode(tiny, ["24: 1 1 4 6\n", "24: 1 1 12 13\n"])
-    head = tx.value_head(lambda params, tokens, mask: params * mask.sum(-1))
-    got = head(Weights(None, jnp.array(0.5)), None, text)
-    np.testing.assert_array_equal(got.value, [6.0, 7.0])
-    np.testing.assert_array_equal(got.cost, [12, 14])
+def test_a_process_reward_judges_the_lines_behind_the_prompt():
+    model = load_model("tiny")
+    rng = np.random.default_rng(0)
+    head = {"kernel": jnp.asarray(rng.normal(size=model.cfg.hidden_size), jnp.float32), "bias": jnp.float32(0.1)}
+    reward = rm.from_policy(model, "prm")._replace(params={"backbone": model.params, "head": head})
+    problems = arithmetic.problems("validation", 3)
+    states = [th.State(p, tuple(arithmetic.solve(p)[:k])) for p in problems for k in (1, 2)]
+    states += [th.State(p, (*arithmetic.solve(p), f"#### {p.answer}")) for p in problems]
+    want, cost = rm.reward_values(reward, states, prompt=th.lines_prompt)
+    texts = [th.lines_prompt(s) for s in states]
+    texts = texts[:-3] + [t.removesuffix("\n") + model.tokenizer.eos_token for t in texts[-3:]]
+    (newline,) = model.tokenizer("\n", add_special_tokens=False).input_ids
+    evaluate = tx.process_reward(model.cfg, newline, prompt_lines=2)
+    got = jax.jit(evaluate)(Weights(None, reward.params), None, encode(model, texts, 192))
+    np.testing.assert_allclose(got.value, want, rtol=2e-5)
+    np.testing.assert_array_equal(got.cost, cost)
+    assert len(np.unique(want)) > 5
 
 
 def test_the_budget_is_spent_evenly():

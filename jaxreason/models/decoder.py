@@ -279,6 +279,19 @@ def init(key: jax.Array, cfg: DecoderConfig) -> Params:
     return {**pure(Outer(cfg, nnx.Rngs(outer_key))), "layers": layers}
 
 
+def deepen(params: Params, key: jax.Array, *, cfg: DecoderConfig, num_new_layers: int) -> tuple[Params, DecoderConfig]:
+    """The same function with more blocks on top, to be trained on (block expansion; LLaMA Pro, Wu et al. 2024, section 3.2).
+
+    The projections through which the new blocks write to the residual stream are zero.
+    """
+    deeper = dataclasses.replace(cfg, num_hidden_layers=cfg.num_hidden_layers + num_new_layers)
+    new = jax.tree.map(lambda x: x[cfg.num_hidden_layers :], init(key, deeper)["layers"])
+    for module, name in (("attention", "o"), ("mlp", "down")):
+        new[module][name] = jax.tree.map(jnp.zeros_like, new[module][name])
+    layers = jax.tree.map(lambda old, more: jnp.concatenate([old, more.astype(old.dtype)]), params["layers"], new)
+    return {**jax.tree.map(jnp.array, params), "layers": layers}, deeper
+
+
 def hidden_states(
     params: Params,
     tokens: jax.Array,
