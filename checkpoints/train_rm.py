@@ -1,8 +1,9 @@
 """Trains the reward models that ship with this repository: ``python checkpoints/train_rm.py tiny-prm`` and ``tiny-orm``.
 
 Both learn from the same chains, sampled from the shipped policy on training problems. The PRM's labels are Monte Carlo estimates
-from rollouts of the policy, the ORM's the outcome; the exact step checker is asked only to measure. Deterministic, and goes on
-where it stopped; labels are kept in outputs/train and made anew when the policy changes.
+from rollouts of the policy, the ORM's the outcome; the exact step checker is asked only to measure. Both start from the same base,
+the policy with two more blocks, trained on as a language model: a verifier that knows no more than the policy cannot see its errors.
+Deterministic, and goes on where it stopped; base and labels are kept in outputs/train and made anew when the policy changes.
 """
 
 import functools
@@ -16,13 +17,15 @@ import numpy as np
 import optax
 import tyro
 from tqdm.auto import tqdm
+from train import Piece, chain, depth, documents
 
-from jaxreason import prompts, reward_model, train
+from jaxreason import prompts, reward_model, sft, train
 from jaxreason.evaluate import Interval, accuracy, auc, mean_interval
 from jaxreason.lesson import clean_exit
+from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel, load_model
 from jaxreason.rollout import complete
-from jaxreason.sampling import Sampler
+from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.step_labels import LabelledChain, monte_carlo_labels, split_steps
 from jaxreason.tasks import arithmetic
 from jaxreason.verify import grade
@@ -30,7 +33,35 @@ from jaxreason.verify import grade
 POLICY = "tiny"
 SHARDS, SHARD_PROBLEMS, CHAINS, ROLLOUTS = 30, 100, 2, 4  # a shard is what is lost when labelling is interrupted
 CHAIN_TEMPERATURE, ROLLOUT_TEMPERATURE = 1.0, 0.7
-ROWS, ROW_LENGTH, LEARNING_RATE, MAX_STEPS, EVERY, PATIENCE = 24, 256, 1e-3, 800, 200, 2
+NEW_LAYERS, BASE_STEPS, BASE_LEARNING_RATE = 2, 5000, 7e-3
+BASE_DEPTHS = np.array([0, 2, 2, 3, 3, 3]) / 13  # share of 1..6 operations
+ROWS, ROW_LENGTH, LEARNING_RATE, MAX_STEPS, EVERY, PATIENCE = 8, 256, 2e-3, 2000, 200, 2
+
+
+def schedule(peak: float, steps: int) -> optax.Schedule:
+    """One cosine."""
+    return optax.warmup_cosine_decay_schedule(0.0, peak, min(100, steps // 4), steps, end_value=peak / 50)
+
+
+def train_base(policy: LanguageModel, seed: int, steps: int, work: Path) -> LanguageModel:
+    """The policy with more blocks, trained on as a language model on reasoning for training problems of 2 to 6 operations."""
+    params, cfg = decoder.deepen(policy.params, jax.random.key(1 + seed), cfg=policy.cfg, num_new_layers=NEW_LAYERS)
+
+    def draw(rng: np.random.Generator) -> list[Piece]:
+        problem = arithmetic.sample_problem(rng, depth(rng, BASE_DEPTHS))
+        answer = prompts.chain(chain(rng, problem), problem.answer)
+        return [Piece(prompts.zero_shot_cot(problem.question), 0.0), Piece(answer, 1.0)]
+
+    def batch_fn(step: int) -> sft.Batch:
+        rng = np.random.default_rng([77 + seed, step])
+        return sft.pack(
+            documents(policy.tokenizer, functools.partial(draw, rng)), ROWS, ROW_LENGTH, policy.tokenizer.pad_token_id
+        )
+
+    tx = train.muon(schedule(BASE_LEARNING_RATE, steps))
+    update = train.make_update(functools.partial(sft.sft_loss, cfg=cfg), tx, num_microbatches=ROWS // 2)
+    state = train.fit(train.init_state(params, tx), update, batch_fn, steps, work, description="base")
+    return policy._replace(params=state.params, cfg=cfg, name=f"{policy.name} + {NEW_LAYERS} blocks")
 
 
 def make_labels(
@@ -70,13 +101,13 @@ def held_out_shards(shards) -> int:
 
 
 def train_model(
-    name: str, policy: LanguageModel, shards, seed: int, steps: int, work: Path
+    name: str, base: LanguageModel, shards, seed: int, steps: int, work: Path
 ) -> tuple[reward_model.RewardModel, list]:
     """The reward model at its lowest held-out loss."""
-    reward = reward_model.from_policy(policy, "prm" if name.endswith("prm") else "orm")
-    pad_id, held_out = policy.tokenizer.pad_token_id, held_out_shards(shards)
+    reward = reward_model.from_policy(base, "prm" if name.endswith("prm") else "orm")
+    pad_id, held_out = base.tokenizer.pad_token_id, held_out_shards(shards)
     known, unseen = (
-        reward_model.examples(policy.tokenizer, [chain for shard in part for chain in shard], reward.kind)
+        reward_model.examples(base.tokenizer, [chain for shard in part for chain in shard], reward.kind)
         for part in (shards[held_out:], shards[:held_out])
     )
     per_batch = ROWS * ROW_LENGTH // 60  # more than fit: the last ones are left for another step
@@ -88,18 +119,15 @@ def train_model(
 
     loss = functools.partial(reward_model.reward_loss, cfg=reward.cfg)
     measured = jax.jit(lambda params, batch: loss(params, batch)[0])
-    kept = [reward_model.pack_examples(unseen[i : i + 48], ROWS, ROW_LENGTH, pad_id) for i in range(0, len(unseen), 48)]
+    kept = [reward_model.pack_examples(unseen[i : i + 12], ROWS, ROW_LENGTH, pad_id) for i in range(0, len(unseen), 12)]
     counts = [float(batch.weights.sum()) for batch in kept]
 
     def held_out_loss(params) -> float:
         return float(np.average([float(measured(params, batch)) for batch in kept], weights=counts))
 
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, LEARNING_RATE, min(50, steps // 4), steps, end_value=LEARNING_RATE / 20
-    )
-    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.98, weight_decay=0.05))
+    tx = train.muon(schedule(LEARNING_RATE, steps))
     params, losses = reward_model.fit_early_stopping(
-        train.init_state(reward.params, tx), train.make_update(loss, tx), batch_fn, held_out_loss, work,
+        train.init_state(reward.params, tx), train.make_update(loss, tx, num_microbatches=ROWS // 2), batch_fn, held_out_loss, work,
         max_steps=steps, every=min(EVERY, -(-steps // 4)), patience=PATIENCE, description=name,
     )  # fmt: skip
     return reward._replace(params=params), losses
@@ -134,6 +162,15 @@ def measure(reward: reward_model.RewardModel, policy: LanguageModel, n: int = 50
     return results
 
 
+def accuracy_of(model: LanguageModel, n: int = 500) -> Interval:
+    """Greedy, on test problems."""
+    problems = arithmetic.problems("test", n)
+    texts = complete(
+        model, [prompts.zero_shot_cot(p.question) for p in problems], jax.random.key(0), sampler=GREEDY, max_new_tokens=96
+    ).texts  # fmt: skip
+    return accuracy(grade(texts, [p.answer for p in problems])[:, 0])
+
+
 def card(
     name: str, seed: int, steps: int, shards, policy: LanguageModel, sha256: str, results, cost, losses, seconds: float
 ) -> str:
@@ -147,7 +184,7 @@ def card(
     )
     return f"""# {name}
 
-A reward model for `{policy.name}`: its weights with a scalar head, fine-tuned by
+A reward model for `{policy.name}`: its weights with {NEW_LAYERS} more blocks and a scalar head, trained by
 
     python checkpoints/train_rm.py {name} --seed {seed} --shards {len(shards)} --steps {steps}
 
@@ -157,10 +194,11 @@ It reads word problems and reasoning lines of this course, and nothing else. The
 | --- | --- |
 | seed | {seed} |
 | policy | `{policy.name}`, sha256 `{policy.sha256}` |
+| base | the policy with {NEW_LAYERS} new blocks on top, trained on for {BASE_STEPS} steps of {ROWS * ROW_LENGTH} tokens as a language model on reasoning for training problems (Muon, peak learning rate {BASE_LEARNING_RATE:g}): a verifier that knows no more than the policy cannot see its errors. As a policy it would be right more often (below) |
 | chains | {len(shards) * SHARD_PROBLEMS * CHAINS} of {len(shards) * SHARD_PROBLEMS} training problems of 2 to 6 operations, temperature {CHAIN_TEMPERATURE}; those of {held_out_shards(shards) * SHARD_PROBLEMS} problems held out to stop early |
 | labels | {target} |
 | cost of the Monte Carlo labels | {cost["steps"]} steps, {cost["states"]} different states, {cost["rollouts"]} rollouts, {cost["tokens"]} tokens, {cost["seconds"] / 60:.1f} minutes on a two-core CPU shared with other work |
-| training | AdamW, {ROWS * ROW_LENGTH} tokens a step, peak learning rate {LEARNING_RATE:g}; {len(losses) * every} steps, stopped after {PATIENCE} held-out losses without a new low or at {steps}; lowest {min(losses):.4f} nats at step {every * (1 + int(np.argmin(losses)))}; {seconds / 60:.0f} minutes |
+| training | Muon, {ROWS * ROW_LENGTH} tokens a step, peak learning rate {LEARNING_RATE:g}; {len(losses) * every} steps, stopped after {PATIENCE} held-out losses without a new low or at {steps}; lowest {min(losses):.4f} nats at step {every * (1 + int(np.argmin(losses)))}; {seconds / 60:.0f} minutes |
 | weights | float32, sha256 of backbone and head `{sha256}` |
 
 Held-out results (500 test problems of 2 to 6 operations, 4 chains each at temperature 1; 95% intervals). Step AUC: does a step that
@@ -195,14 +233,18 @@ def main(
     print(", ".join(f"{key} {value:.0f}" for key, value in cost.items()))
     if name == "labels":
         return
+    base = train_base(policy, seed, BASE_STEPS, root / f"{POLICY}-verifier-base-{version}")
     began, work = time.perf_counter(), root / f"{name}-{version}-{shards}-{steps}"
-    reward, losses = train_model(name, policy, labelled, seed, steps, work)
+    reward, losses = train_model(name, base, labelled, seed, steps, work)
     seconds = time.perf_counter() - began
     print("held-out loss", " ".join(f"{loss:.4f}" for loss in losses))
     out = out or (Path(__file__).parent / name if seed == 0 else work / "model")
     reward_model.save_reward_model(out, reward)
     reward = reward_model.load_reward_model(str(out), policy)
-    results = measure(reward, policy)
+    results = measure(reward, policy) | {
+        "policy, greedy": accuracy_of(policy),
+        "base as a policy, greedy": accuracy_of(base),
+    }
     for key, i in results.items():
         print(f"{key:<24}{i.value:.3f} [{i.low:.3f}, {i.high:.3f}] n={i.n}")
     (out / "README.md").write_text(
