@@ -37,20 +37,26 @@ RewardFn = Callable[[Rollout, jax.Array], jax.Array]  # (rollout, answer [B, A])
 Step = Callable[[TrainState, tuple[Problems, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]
 
 
-def encode_problems(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], answers: Sequence[str]) -> Problems:
-    """Prompts and what has to stand in the text for the answer, such as `` 63``, as tokens.
+def encode_problems(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], answers: Sequence[str], max_tokens: int = 1024
+) -> Problems:
+    """Prompts and what has to stand in the text for the answer, such as `` 63``, as tokens; longer prompts are left out.
 
     Raises:
-      InputError: a prompt is empty, or the numbers of prompts and answers differ.
+      InputError: a prompt is empty, all are too long, or the numbers of prompts and answers differ.
     """
     if len(texts) != len(answers):
         raise InputError(f"{len(texts)} prompts and {len(answers)} answers: expected one answer for each prompt")
-    encoded = tokenizer(list(answers), add_special_tokens=False).input_ids
+    ids = encode_prompts(tokenizer, texts, 10**9)
+    fitting = [i for i, row in enumerate(ids) if len(row) <= max_tokens]
+    if not fitting:
+        raise InputError(f"all {len(texts)} prompts have over {max_tokens} tokens: raise max_tokens")
+    encoded = tokenizer([answers[i] for i in fitting], add_special_tokens=False).input_ids
     width = max(map(len, encoded))
     answer = np.full((len(encoded), width), -1, np.int32)
-    for row, ids in enumerate(encoded):
-        answer[row, : len(ids)] = ids
-    return Problems(pad_left(encode_prompts(tokenizer, texts, 10**9), tokenizer.pad_token_id), answer)
+    for row, said in enumerate(encoded):
+        answer[row, : len(said)] = said
+    return Problems(pad_left([ids[i] for i in fitting], tokenizer.pad_token_id), answer)
 
 
 def take(problems: Problems, step: int, size: int) -> Problems:
