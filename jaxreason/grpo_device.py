@@ -66,8 +66,17 @@ def take(problems: Problems, step: int, size: int) -> Problems:
 
 
 def exact_match(tokenizer: PreTrainedTokenizerBase) -> RewardFn:
-    """1 where the chain ends, and all that stands behind its last ``####`` is the answer; else 0."""
-    mark, eos = tokenizer.convert_tokens_to_ids(MARK), tokenizer.eos_token_id
+    """1 where the chain ends, and all that stands behind its last ``####`` is the answer; else 0.
+
+    Raises:
+      InputError: to this tokenizer ``####`` is not one token, so that rewards have to read text (``grpo_text``).
+    """
+    marks = tokenizer(MARK, add_special_tokens=False).input_ids
+    if len(marks) != 1 or tokenizer.eos_token_id is None:
+        raise InputError(
+            f"{MARK} is {len(marks)} tokens of {tokenizer.name_or_path!r}: expected 1; use rewards of texts"
+        )
+    mark, eos = marks[0], tokenizer.eos_token_id
 
     def reward(rollout: Rollout, answer: jax.Array) -> jax.Array:
         width = rollout.tokens.shape[-1]
@@ -156,6 +165,7 @@ def make_grpo_step(*, cfg: DecoderConfig, objective: Objective, reference: Param
       cfg, options: as there.
       objective: GRPO or a variant of it.
       reference: parameters of the frozen reference.
+      chunk: tokens whose logits exist at a time; few of them stay in a CPU's cache.
 
     Raises:
       InputError: ``objective.kl_coef`` is not 0, and there is no reference.
@@ -169,7 +179,7 @@ def make_grpo_step(*, cfg: DecoderConfig, objective: Objective, reference: Param
             scores = completion_logprobs(reference, prompt, rollout.tokens, cfg=cfg)
         return make_batch(prompt, rollout, rewards, scores, objective=objective)
 
-    loss_fn = functools.partial(grpo_loss, cfg=cfg, objective=objective)
+    loss_fn = functools.partial(grpo_loss, cfg=cfg, objective=objective, chunk=chunk)
     return make_device_step(cfg=cfg, learn_fn=learn_fn, loss_fn=loss_fn, **options)
 
 

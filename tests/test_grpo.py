@@ -328,7 +328,7 @@ PROBES = VARIANTS | {
 
 @pytest.mark.parametrize("name", PROBES)
 def test_every_variant_learns_a_bandit(name):
-    """A language of two tokens, three times one of six: rewarded is "2" at first and then "5", for 1 in 36 at the start."""
+    """Two tokens out of six each; rewarded is 2, then 5: by chance 1 in 36."""
     objective, tx = PROBES[name], optax.adam(5e-2)
     prompt = Prompt(np.ones((4, 1), np.int32), np.ones((4, 1), bool))
 
@@ -595,7 +595,7 @@ def test_a_loop_without_a_signal_is_stopped(tmp_path):
 
 def test_a_reward_that_is_no_number_is_refused(small):
     update = make_text_update(
-        model,
+        small,
         ["Tom"],
         lambda i, text: float("nan"),
         tx=optax.sgd(0.1),
