@@ -158,7 +158,9 @@ def make_device_step(
     return step
 
 
-def make_grpo_step(*, cfg: DecoderConfig, objective: Objective, reference: Params | None = None, **options) -> Step:
+def make_grpo_step(
+    *, cfg: DecoderConfig, objective: Objective, reference: Params | None = None, chunk: int = 256, **options
+) -> Step:
     """:func:`make_device_step` of GRPO and its variants.
 
     Args:
