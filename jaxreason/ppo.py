@@ -1,6 +1,6 @@
 """Proximal policy optimisation with a small critic (Schulman et al. 2017), to compare GRPO with: GAE, and a value loss.
 
-The critic is a scalar head on the policy's own states (``models.heads``): ``params = {"policy": decoder, "critic": head}``. The
+The critic is a scalar head on the policy's own states (``heads``): ``params = {"policy": decoder, "critic": head}``. The
 policy's loss is :func:`jaxreason.grpo.policy_loss`; only the advantages come from elsewhere.
 """
 
@@ -12,9 +12,9 @@ import jax.numpy as jnp
 
 from jaxreason.grpo import Batch, Objective, make_batch, policy_loss
 from jaxreason.grpo_device import Step, make_device_step
+from jaxreason.heads import init_head
 from jaxreason.logprobs import completion_logprobs, completion_states, score_tokens
 from jaxreason.models.decoder import DecoderConfig, Params
-from jaxreason.models.heads import init_head
 from jaxreason.rollout import Rollout
 from jaxreason.tokens import Prompt
 

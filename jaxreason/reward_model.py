@@ -16,8 +16,8 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from jaxreason.errors import InputError, one_line
-from jaxreason.models.decoder import DecoderConfig, Params, fork
-from jaxreason.models.heads import init_head, reward_logits
+from jaxreason.heads import init_verifier_head, reward_logits
+from jaxreason.models.decoder import DecoderConfig, Params, fork, hidden_states
 from jaxreason.models.hf import LanguageModel, load_model, save_model, shipped
 from jaxreason.models.weights import digest, read_json
 from jaxreason.sft import Document, pack
@@ -43,7 +43,7 @@ class RewardModel(NamedTuple):
 def from_policy(policy: LanguageModel, kind: Kind) -> RewardModel:
     """An untrained reward model on a copy of the policy's weights."""
     backbone = jax.tree.map(jnp.array, policy.params)
-    params = {"backbone": backbone, "head": init_head(policy.cfg.hidden_size)}
+    params = {"backbone": backbone, "head": init_verifier_head(policy.cfg.hidden_size)}
     return RewardModel(params, policy.cfg, policy.tokenizer, f"{policy.name}-{kind}", kind)
 
 
@@ -55,6 +55,7 @@ class Example(NamedTuple):
 
     tokens: np.ndarray  # [T] int32
     targets: np.ndarray  # [T] float32
+    judged: np.ndarray  # [T] bool, False on the prompt
 
 
 class Batch(NamedTuple):
@@ -65,6 +66,7 @@ class Batch(NamedTuple):
     segment_ids: jax.Array  # [B, T] int32, 0 is padding
     targets: jax.Array  # [B, T] float32
     weights: jax.Array  # [B, T] float32, 1 where a target counts
+    judged: jax.Array  # [B, T] bool
 
 
 def examples(
@@ -78,22 +80,29 @@ def examples(
     for chain, head, tail in zip(chains, heads, tails, strict=True):
         targets = np.full(len(head) + len(tail), np.nan, np.float32)
         targets[len(head) + np.array(step_ends(tail, pieces))] = step_targets(chain, kind, **options)
-        made.append(Example(np.concatenate([head, np.int32(tail)]), targets))
+        made.append(Example(np.concatenate([head, np.int32(tail)]), targets, np.arange(len(targets)) >= len(head)))
     return made
 
 
 def pack_examples(found: Iterable[Example], rows: int, length: int, pad_id: int) -> Batch:
     """First-fit packing of the examples that fit, as ``sft.pack``."""
     found = list(found)
-    counted = [~np.isnan(e.targets) for e in found]
-    weights = pack([Document(e.tokens, c) for e, c in zip(found, counted, strict=True)], rows, length, pad_id)
-    targets = pack([Document(e.tokens, np.nan_to_num(e.targets)) for e in found], rows, length, pad_id).weights
-    return Batch(weights.tokens, weights.positions, weights.segment_ids, targets, weights.weights)
+
+    def lay(values: list[np.ndarray]):
+        return pack([Document(e.tokens, x) for e, x in zip(found, values, strict=True)], rows, length, pad_id)
+
+    counted = lay([~np.isnan(e.targets) for e in found])
+    targets, judged = lay([np.nan_to_num(e.targets) for e in found]), lay([e.judged for e in found])
+    return Batch(
+        counted.tokens, counted.positions, counted.segment_ids, targets.weights, counted.weights, judged.weights > 0
+    )
 
 
 def reward_loss(params: Params, batch: Batch, *, cfg: DecoderConfig) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Binary cross-entropy over labelled steps, in nats (Wang et al. 2024, eq. 2; of an ORM eq. 1)."""
-    logits, _ = reward_logits(params, batch.tokens, batch.positions, cfg=cfg, segment_ids=batch.segment_ids)
+    logits, _ = reward_logits(
+        params, batch.tokens, batch.positions, batch.judged, cfg=cfg, segment_ids=batch.segment_ids
+    )
     each = optax.sigmoid_binary_cross_entropy(logits, batch.targets)
     loss = (each * batch.weights).sum() / jnp.maximum(batch.weights.sum(), 1.0)
     return loss, {"loss": loss}
@@ -201,11 +210,15 @@ def step_scores(
 def _score(params: Params, prompt: Prompt, tokens: jax.Array, *, cfg: DecoderConfig) -> jax.Array:
     """Probability at every token of ``tokens [b * N, T]``, N continuations of each of the b prompts."""
     at = jnp.maximum(jnp.cumsum(prompt.mask, axis=-1) - 1, 0)
-    _, cache = reward_logits(params, prompt.tokens, at, cfg=cfg, segment_ids=prompt.mask.astype(jnp.int32))
+    segments = prompt.mask.astype(jnp.int32)
+    states, cache = hidden_states(params["backbone"], prompt.tokens, at, cfg=cfg, segment_ids=segments)
     num_rows, length = tokens.shape
-    cache = fork(cache, num_rows // len(prompt.tokens), length)
-    begin = jnp.repeat(prompt.mask.sum(-1), num_rows // len(prompt.tokens))
-    logits, _ = reward_logits(params, tokens, begin[:, None] + jnp.arange(length), cache, cfg=cfg)
+    of_each = num_rows // len(prompt.tokens)
+    begin = jnp.repeat(prompt.mask.sum(-1), of_each)
+    logits, _ = reward_logits(
+        params, tokens, begin[:, None] + jnp.arange(length), jnp.ones_like(tokens, bool),
+        fork(cache, of_each, length), cfg=cfg, state_before=jnp.repeat(states[:, -1], of_each, axis=0),
+    )  # fmt: skip
     return jax.nn.sigmoid(logits)
 
 
@@ -300,9 +313,10 @@ def load_reward_model(name: str, policy: LanguageModel | None = None) -> RewardM
     except (SafetensorError, OSError) as error:
         raise InputError(f"{str(file)!r} is missing or damaged ({one_line(error)})") from error
     shapes = {name: x.shape for name, x in head.items()}
-    if shapes != {"kernel": (backbone.cfg.hidden_size,), "bias": ()}:
+    expected = {name: x.shape for name, x in init_verifier_head(backbone.cfg.hidden_size).items()}
+    if shapes != expected:
         raise InputError(
-            f"{str(file)!r} holds {shapes}: expected a kernel of the backbone's width, {backbone.cfg.hidden_size}"
+            f"{str(file)!r} holds {shapes}: expected {expected}, for a backbone of width {backbone.cfg.hidden_size}"
         )
     sha256 = digest([directory / "backbone" / "model.safetensors", file])
     reward = RewardModel(

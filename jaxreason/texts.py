@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxreason.heads import reward_logits
 from jaxreason.models.decoder import DecoderConfig, hidden_states, output_head
-from jaxreason.models.heads import reward_logits
 from jaxreason.models.hf import LanguageModel
 from jaxreason.rollout import compile_stop, generate
 from jaxreason.sampling import Sampler
@@ -174,7 +174,7 @@ def process_reward(cfg: DecoderConfig, newline: int, *, prompt_lines: int) -> Ev
     The cost is that of the last line: what stands before it a cache would know.
 
     Args:
-      cfg: of the reward model (``models.heads``).
+      cfg: of the reward model (``heads.reward_logits``).
       newline: the token that ends a line; an end-of-text token at the end of a text is read as one.
       prompt_lines: of the prompt, which are not judged.
     """
@@ -182,11 +182,12 @@ def process_reward(cfg: DecoderConfig, newline: int, *, prompt_lines: int) -> Ev
     def evaluate(weights: Weights, keys: jax.Array, text: Text) -> Evaluation:
         tokens = text.tokens.at[:, -1].set(newline)
         positions = jnp.maximum(jnp.cumsum(text.mask, -1) - 1, 0)
-        segments = text.mask.astype(jnp.int32)
-        logits, _ = reward_logits(weights.value, tokens, positions, cfg=cfg, segment_ids=segments)
         ends = (tokens == newline) & text.mask
         lines = jnp.cumsum(ends, -1)
-        score = jax.nn.sigmoid(logits).min(-1, where=ends & (lines > prompt_lines), initial=1.0)
+        judged = text.mask & (lines - ends >= prompt_lines)
+        segments = text.mask.astype(jnp.int32)
+        logits, _ = reward_logits(weights.value, tokens, positions, judged, cfg=cfg, segment_ids=segments)
+        score = jax.nn.sigmoid(logits).min(-1, where=ends & judged, initial=1.0)
         last_line = text.mask & (lines - ends == lines[:, -1:] - 1)
         return _evaluation(score, last_line.sum(-1))
 

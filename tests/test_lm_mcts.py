@@ -171,7 +171,7 @@ def test_a_rollout_writes_the_end_and_keeps_a_solution(tiny, abc):
 def test_a_process_reward_judges_the_lines_behind_the_prompt():
     model = load_model("tiny")
     rng = np.random.default_rng(0)
-    head = {"kernel": jnp.asarray(rng.normal(size=model.cfg.hidden_size), jnp.float32), "bias": jnp.float32(0.1)}
+    head = {"kernel": jnp.asarray(rng.normal(size=model.cfg.hidden_size + 2), jnp.float32), "bias": jnp.float32(0.1)}
     reward = rm.from_policy(model, "prm")._replace(params={"backbone": model.params, "head": head})
     problems = arithmetic.problems("validation", 3)
     states = [th.State(p, tuple(arithmetic.solve(p)[:k])) for p in problems for k in (1, 2)]

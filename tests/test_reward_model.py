@@ -16,7 +16,6 @@ from jaxreason import train
 from jaxreason import tree_of_thoughts as tot
 from jaxreason.errors import InputError
 from jaxreason.models import decoder
-from jaxreason.models.heads import reward_logits
 from jaxreason.models.hf import LanguageModel, save_model
 from jaxreason.rollout import Completions
 from jaxreason.sampling import Sampler
@@ -46,7 +45,7 @@ def bpe():
 @pytest.fixture(scope="module")
 def reward(model):
     rng = np.random.default_rng(1)
-    head = {"kernel": jnp.asarray(rng.normal(size=model.cfg.hidden_size), jnp.float32), "bias": jnp.float32(0.3)}
+    head = {"kernel": jnp.asarray(rng.normal(size=model.cfg.hidden_size + 2), jnp.float32), "bias": jnp.float32(0.3)}
     return rm.from_policy(model, "prm")._replace(params={"backbone": model.params, "head": head})
 
 
@@ -144,14 +143,27 @@ def chains_for(n=6):
     ]
 
 
+def logits_by_hand(reward, tokens, judged):
+    """Of one text, from the model's states and logits: the lowest log-probability of a judged token so far beside the state."""
+    backbone, head, tokens = reward.params["backbone"], reward.params["head"], jnp.asarray(tokens)[None]
+    positions = jnp.arange(tokens.shape[1])[None]
+    states, _ = decoder.hidden_states(backbone, tokens, positions, cfg=reward.cfg)
+    logprobs = np.array(jax.nn.log_softmax(decoder.forward(backbone, tokens, positions, cfg=reward.cfg)[0])[0])
+    found = []
+    for t in range(tokens.shape[1]):
+        lowest = min([0.0, *(logprobs[i - 1, tokens[0, i]] for i in range(1, t + 1) if judged[i])])
+        found.append(np.concatenate([states[0, t], [lowest, np.exp(lowest)]]) @ head["kernel"] + head["bias"])
+    return np.array(found)
+
+
 def test_the_loss_is_the_cross_entropy_at_step_ends_by_hand(model, reward, tokenizer):
     made = rm.examples(tokenizer, chains_for(), "prm", soft=True)
     batch = rm.pack_examples(made, 2, 64, tokenizer.pad_token_id)
     total, count = 0.0, 0
     for e in made:  # each alone, unpacked
-        logits, _ = reward_logits(reward.params, e.tokens[None], jnp.arange(len(e.tokens))[None], cfg=reward.cfg)
+        logits = logits_by_hand(reward, e.tokens, e.judged)
         at = ~np.isnan(e.targets)
-        p = 1 / (1 + np.exp(-np.float64(logits[0])))[at]
+        p = 1 / (1 + np.exp(-np.float64(logits)))[at]
         total -= (e.targets[at] * np.log(p) + (1 - e.targets[at]) * np.log(1 - p)).sum()
         count += at.sum()
     assert count == 12 == batch.weights.sum()
@@ -206,9 +218,8 @@ def test_scores_are_those_of_each_text_alone(reward, tokenizer):
         for n, text in enumerate(row):
             head = tokenizer(prompts[g]).input_ids
             tail = tokenizer("".join(sl.split_steps(text))).input_ids if text else []
-            ids = jnp.array([head + tail])
-            logits, _ = reward_logits(reward.params, ids, jnp.arange(ids.shape[1])[None], cfg=reward.cfg)
-            alone = jax.nn.sigmoid(logits[0, len(head) :])[np.array(sl.step_ends(tail, pieces), int)]
+            logits = logits_by_hand(reward, head + tail, [False] * len(head) + [True] * len(tail))
+            alone = jax.nn.sigmoid(logits[len(head) :])[np.array(sl.step_ends(tail, pieces), int)]
             np.testing.assert_allclose(scores[g, n, : len(alone)], alone, atol=1e-5)
             assert np.isnan(scores[g, n, len(alone) :]).all()
     np.testing.assert_array_equal(scores[1, 0], scores[1, 2])

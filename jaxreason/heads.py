@@ -1,0 +1,62 @@
+"""Scalar heads on a decoder: a critic's value of every token, and a verifier's judgement.
+
+A verifier has to notice that a token is not what the model itself would have written. That is known only at the top of the network,
+one token too late to be compared with anything further down: a head on the states alone took thousands of steps to learn little of it.
+So a verifier's head reads, beside the state, how likely the least likely token of the chain so far was.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxreason.logprobs import score_tokens
+from jaxreason.models.decoder import Cache, DecoderConfig, Params, hidden_states
+
+
+def init_head(num_inputs: int) -> Params:
+    """``{"kernel": [num_inputs], "bias": []}`` of zeros: it says 0, and leaves what is below undisturbed at first."""
+    return {"kernel": jnp.zeros(num_inputs), "bias": jnp.zeros(())}
+
+
+def init_verifier_head(hidden_size: int) -> Params:
+    """The head of :func:`reward_logits`, of zeros."""
+    return init_head(hidden_size + 2)
+
+
+def reward_logits(
+    params: Params,
+    tokens: jax.Array,
+    positions: jax.Array,
+    judged: jax.Array,
+    cache: Cache | None = None,
+    *,
+    cfg: DecoderConfig,
+    segment_ids: jax.Array | None = None,
+    state_before: jax.Array | None = None,
+) -> tuple[jax.Array, Cache]:
+    """One logit for each token, float32 ``[B, T]``, and the cache; what it sees is all up to that token.
+
+    The head reads the state, and log p and p of the least likely of the judged tokens so far.
+
+    Args:
+      params: ``{"backbone": parameters of a decoder, "head": of init_verifier_head}``.
+      tokens, positions, cache, cfg, segment_ids: as for ``decoder.forward``.
+      judged: ``[B, T]`` bool, the tokens of the chain; False on its prompt.
+      state_before: ``[B, E]``, the state before the first token, where a cache holds what comes before it.
+    """
+    backbone, head = params["backbone"], params["head"]
+    states, cache = hidden_states(backbone, tokens, positions, cache, cfg=cfg, segment_ids=segment_ids)
+    first = jnp.zeros_like(states[:, 0]) if state_before is None else state_before
+    logprobs = score_tokens(backbone, jnp.concatenate([first[:, None], states[:, :-1]], 1), tokens)
+    segments = jnp.ones_like(tokens) if segment_ids is None else segment_ids
+    lowest = _running_min(jnp.where(judged, logprobs, 0.0), segments)
+    inputs = jnp.concatenate([states.astype(jnp.float32), lowest[..., None], jnp.exp(lowest)[..., None]], -1)
+    return inputs @ head["kernel"].astype(jnp.float32) + head["bias"].astype(jnp.float32), cache
+
+
+def _running_min(x: jax.Array, segments: jax.Array) -> jax.Array:
+    """The minimum of ``x [B, T]`` so far in its segment."""
+
+    def earlier_and_later(a, b):
+        return jnp.where(a[1] == b[1], jnp.minimum(a[0], b[0]), b[0]), b[1]
+
+    return jax.lax.associative_scan(earlier_and_later, (x, segments), axis=1)[0]
