@@ -12,9 +12,10 @@
 # # 04 Process reward models
 #
 # A sampled chain of thought is right or wrong, and nothing in it says which. An *outcome* reward model (ORM, Cobbe et al. 2021)
-# learns to tell from the whole solution; a *process* reward model (PRM, Lightman et al. 2023) judges every step. Both are the
-# policy's own network with one number instead of a vocabulary at the top, $r(s_1 \dots s_i) = \sigma(w^\top h_{e_i} + b)$, where $h$
-# are the hidden states and $e_i$ is the token that ends step $i$.
+# learns to tell from the whole solution; a *process* reward model (PRM, Lightman et al. 2023) judges every step. Both are a language
+# model with one number instead of a vocabulary at the top, $r(s_1 \dots s_i) = \sigma(w^\top h_{e_i} + u^\top m_{e_i} + b)$, where $h$
+# are the hidden states, $e_i$ is the token that ends step $i$, and $m$ is the probability, and its logarithm, that the model gave to the
+# least likely token of the chain so far.
 #
 # Where do labels of steps come from? People are expensive. Math-Shepherd (Wang et al. 2024) asks the policy itself: go on from behind
 # the step several times, and count how often the *final answer* comes out right. Only answers are needed, no label of a step.
@@ -27,7 +28,7 @@ import numpy as np
 
 from jaxreason import lesson, prompts, viz
 from jaxreason.evaluate import Interval, accuracy, auc, mean_interval, paired_difference
-from jaxreason.reward_model import AGGREGATIONS, aggregate, first_error, load_reward_model, step_scores
+from jaxreason.reward_model import AGGREGATIONS, aggregate, first_error, from_policy, load_reward_model, step_scores
 from jaxreason.sampling import Sampler
 from jaxreason.step_labels import monte_carlo_labels, split_steps, step_ends, step_targets
 from jaxreason.tasks import arithmetic
@@ -103,8 +104,17 @@ for step, *row in zip(split_steps(shown.text), *targets, strict=True):
     print(f"{step.rstrip():<14}{row[0]:>6.2f}{row[1]:>6.0f}{row[2]:>8.0f}{row[3]:>6.0f}")
 
 # %% [markdown]
-# The two shipped models were trained so by `python checkpoints/train_rm.py tiny-prm` and `tiny-orm`, on the same chains for training
-# problems, hard labels, stopped at the lowest loss on held-out ones; their cards say what the labels cost.
+# ## What a verifier has to know
+#
+# The policy samples its errors from its own distribution: where it errs, it did not know better. A verifier that knows no more can tell
+# unlikely steps, and little else. So the two shipped models start from the policy with two more blocks on top, trained on as a language
+# model, and would be the better policy (their cards say by how much); nobody would verify with less, and large models are verified by
+# models at least as large (Cobbe et al. 2021). And why $m$? What a network expects of a token is known at its last layer, one token too
+# late for any other layer to compare it with what was written; a head on $h$ alone hardly learned to.
+#
+# `python checkpoints/train_rm.py tiny-prm` and `tiny-orm` train both on the same chains for training problems, with hard labels, down to the
+# lowest loss on held-out ones; the cards say what the labels cost. Beside them stands a judge that was never trained: the policy, whose
+# score is the probability of the least likely token so far.
 #
 # ## Steps, judged by the exact checker
 #
@@ -119,6 +129,9 @@ chains = run.complete(texts, run.key, sampler=Sampler(1.0), num_samples=N, descr
 correct = grade(chains.texts, golds)  # [G, N]
 scores = {"PRM": step_scores(prm, texts, chains.texts, description="PRM"),
           "ORM": step_scores(orm, texts, chains.texts, description="ORM")}  # fmt: skip  # [G, N, S]
+itself = from_policy(run.model, "prm")
+itself.params["head"]["kernel"] = itself.params["head"]["kernel"].at[-1].set(1.0)  # p of the least likely token
+by_policy = step_scores(itself, texts, chains.texts, description="the policy")
 
 truth = np.full(scores["PRM"].shape, np.nan)  # [G, N, S], of the reasoning lines; NaN on the answer line
 for g, problem in enumerate(problems):
@@ -137,6 +150,7 @@ for name, values in scores.items():
     run.results.measure(f"first error found/{name}", mean_interval(found[name]))
     if name == "PRM":
         run.claim("PRM from Monte Carlo labels alone: step AUC >= 0.95", step_auc, at_least=0.95)
+run.results.measure("step AUC/the policy's least likely token", auc(by_policy[judged], truth[judged] == 1))
 run.claim("the PRM finds the first error more often than the ORM, by >= 20 points",
           paired_difference(found["PRM"], found["ORM"]), at_least=0.2, excludes_zero=True)  # fmt: skip
 print(f"{judged.sum()} steps of {len(problems)} problems, {1 - truth[judged].mean():.1%} of them wrong")
