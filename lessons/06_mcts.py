@@ -27,7 +27,7 @@
 # the bonus where a **prior** $P(s, a)$ expects it to pay; for language models that is the probability of the step.
 #
 # Here: the search on a toy whose answer is known; then a language model that plays the Game of 24 inside the search, all puzzles in
-# one compiled program, against BFS and independent chains at equal tokens; and a task where it does not help.
+# one compiled program, against BFS and independent chains at equal tokens; and word problems, where it helps or does not by its value.
 
 # %%
 import functools
@@ -41,6 +41,7 @@ from jaxreason import thoughts as th
 from jaxreason import tree_of_thoughts as tot
 from jaxreason.evaluate import accuracy, paired_difference, within_budget
 from jaxreason.models.hf import load_model
+from jaxreason.reward_model import aggregate, load_reward_model, reward_values, step_scores
 from jaxreason.rollout import complete
 from jaxreason.sampling import Sampler
 from jaxreason.tasks import arithmetic, game24, game24_tokens
@@ -343,45 +344,127 @@ run.figure(
 )  # fmt: skip
 
 # %% [markdown]
-# ## Where it does not help: word problems
+# ## Word problems: where it does not help
 #
-# Here a chain is mostly right, no leaf can be tested, and the only value at hand is the likelihood of the lines so far. The answer is the
-# most likely leaf found. The vote of lesson 02 gets the same tokens. The model of the puzzles knows no words, so `tiny` reads these.
+# Here no leaf can be tested. If the only value at hand is the likelihood of the lines so far, the answer is the most likely leaf found.
+# The vote of lesson 02 gets the same tokens. The model of the puzzles knows no words, so `tiny` reads these: problems of 4 to 6
+# operations, at temperature 1, for every method alike, as in lesson 05.
 
 # %%
 reader = load_model("tiny") if run.model.name == MODEL else run.model
-problems = arithmetic.problems("test", min(run.problems, 200), seed=run.options.seed)
-golds = [p.answer for p in problems]
-NUM_CHAINS = 16
-sampled = complete(
-    reader, [prompts.zero_shot_cot(p.question) for p in problems], run.key, sampler=Sampler(0.7), max_new_tokens=96,
-    num_samples=NUM_CHAINS, description=f"{NUM_CHAINS} chains",
-)  # fmt: skip
-answers = answer_ids([[extract_answer(t) for t in row] for row in sampled.texts])
-gold = gold_ids(answers, grade(sampled.texts, golds))
+problems = arithmetic.problems("test", min(run.problems, 200), seed=run.options.seed, operations=(4, 5, 6))
+golds, asked = [p.answer for p in problems], [prompts.zero_shot_cot(p.question) for p in problems]
 word_roots = [th.State(p) for p in problems]
-lines = lm_mcts.searcher(
-    reader,
-    texts.reasoning_lines([reader.tokenizer.eos_token_id]),
-    texts.likelihood,
-    sampler=Sampler(0.7),
-    width=160,
+N = 8 if run.options.quick else 32
+sampled = complete(
+    reader, asked, run.key, sampler=Sampler(1.0), max_new_tokens=96, num_samples=N, description=f"{N} chains"
 )
-word_result = lm_mcts.search(
-    lines, run.key, [th.lines_prompt(s) for s in word_roots], num_simulations=48, c=C, description="word problems"
-)
-word_trees = lm_mcts.to_trees(word_result, lines, word_roots, tot.LINES)
-leaf = [tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in word_trees]
-searched = grade([[text] for text in leaf], golds)[:, 0]
-affordable = (sampled.num_tokens.cumsum(1) <= tokens_of(word_trees)[:, None]) | (np.arange(NUM_CHAINS) == 0)
-voted = np.asarray(vote.majority(answers, affordable)) == gold
-run.results.measure("word problems/MCTS, likelihood", accuracy(searched), tokens=tokens_of(word_trees).mean())
+answers = answer_ids([[extract_answer(t) for t in row] for row in sampled.texts])
+right = grade(sampled.texts, golds)  # [G, N]
+gold = gold_ids(answers, right)
+
+
+def search_words(evaluate: texts.EvaluateFn, judged: bool, name: str, num_simulations: int, value_params=None):
+    """The trees by number of simulations; they end at the leaf that is worth most."""
+    end = texts.reasoning_lines([reader.tokenizer.eos_token_id], judged=judged)
+    searcher = lm_mcts.searcher(reader, end, evaluate, num_lines=LINES, widen=WIDEN, width=192)
+    result = lm_mcts.search(
+        searcher, run.key, asked, num_simulations=num_simulations, c=C, value_params=value_params, description=name
+    )
+    return {n: lm_mcts.to_trees(result, searcher, word_roots, tot.LINES, n) for n in WORD_SIZES if n <= num_simulations}
+
+
+def answered(trees: list[tot.Tree]) -> np.ndarray:
+    """[G] whether the leaf that a search submits is right."""
+    leaves = [tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in trees]
+    return grade([[leaf] for leaf in leaves], golds)[:, 0]
+
+
+def affordable(tokens: np.ndarray, of_a_token: int) -> np.ndarray:
+    """[G, N] the chains that so many tokens pay for; the first one always."""
+    return (of_a_token * sampled.num_tokens.cumsum(1) <= tokens[:, None]) | (np.arange(N) == 0)
+
+
+WORD_SIZES = (16, 24, 32) if run.options.quick else (16, 24, 32, 48, 64)
+(*_, by_likelihood) = search_words(texts.likelihood, False, "MCTS, likelihood", WORD_SIZES[2]).values()
+paid = affordable(tokens_of(by_likelihood), 1)
+voted = np.asarray(vote.majority(answers, paid)) == gold
 run.results.measure(
-    "word problems/vote at the same tokens", accuracy(voted), tokens=(sampled.num_tokens * affordable).sum(1).mean()
+    "word problems/MCTS, likelihood", accuracy(answered(by_likelihood)), tokens=tokens_of(by_likelihood).mean()
 )
-run.results.measure("word problems/MCTS - vote", paired_difference(searched, voted))
+run.results.measure(
+    "word problems/vote at the same tokens", accuracy(voted), tokens=(sampled.num_tokens * paid).sum(1).mean()
+)
 run.claim("on word problems MCTS by likelihood is at most 2 points better than the vote at equal tokens: it does not help here",
-          paired_difference(searched, voted), at_most=0.02)  # fmt: skip
+          paired_difference(answered(by_likelihood), voted), at_most=0.02)  # fmt: skip
+
+# %% [markdown]
+# ## Word problems: where it does
+#
+# Same search, but the value is the process reward model of lesson 04: the lowest score of the lines so far, and of a finished chain. A
+# wrong line is seen at once, and no token is spent behind it, while best-of-N pays for every chain to its end. A token that the reward
+# model reads counts like one that is written, for all methods. BFS judges every line too, but writes as many lines from a state that
+# is surely good as from one that is not.
+
+# %%
+prm = load_reward_model(f"{reader.name}-prm", reader)
+(newline,) = reader.tokenizer("\n", add_special_tokens=False).input_ids
+judged = search_words(
+    texts.process_reward(prm.cfg, newline, prompt_lines=2), True, "MCTS, PRM", WORD_SIZES[-1], prm.params
+)
+scores = aggregate(step_scores(prm, asked, sampled.texts, description="PRM of the chains"), "min")  # [G, N]
+judge = functools.partial(reward_values, prm, prompt=th.lines_prompt)
+words_bfs = {}
+for samples, beam in ((2, 1), (4, 2)) if run.options.quick else ((2, 1), (4, 1), (4, 2), (8, 2)):
+    lines = functools.partial(
+        th.sample_thoughts, reader, run.key, prompt=th.lines_prompt, num_samples=samples, sampler=Sampler(1.0)
+    )
+    name = f"BFS, PRM, {samples} lines, beam {beam}"
+    words_bfs[name] = tot.bfs(word_roots, lines, judge, tot.LINES, beam=beam, max_depth=12, description=name)
+
+
+def best_within(tokens: np.ndarray) -> np.ndarray:
+    """[G] whether the best chain by the PRM is right, of those that the tokens pay for, reading included."""
+    best = np.where(affordable(tokens, 2), scores, -1.0).argmax(1)
+    return right[np.arange(len(right)), best]
+
+
+largest = judged[WORD_SIZES[-1]]
+for name, trees in ({f"MCTS, PRM, {n} simulations": trees for n, trees in judged.items()} | words_bfs).items():
+    run.results.measure(f"word problems/{name}", accuracy(answered(trees)), tokens=tokens_of(trees).mean())
+run.results.measure(f"word problems/best of {N}, PRM", accuracy(best_within(np.full(len(right), np.inf))),
+                    tokens=2 * sampled.num_tokens.sum(1).mean())  # fmt: skip
+run.claim(f"MCTS by the PRM beats best-of-N by the PRM, both with {tokens_of(largest).mean():.0f} tokens a problem",
+          paired_difference(answered(largest), best_within(tokens_of(largest))), at_least=0.0, excludes_zero=True)  # fmt: skip
+for name, trees in words_bfs.items():
+    spent = tokens_of(trees).mean()
+    cheaper = max((n for n in WORD_SIZES if tokens_of(judged[n]).mean() <= spent), default=WORD_SIZES[0])
+    mine = judged[cheaper]
+    run.claim(f"MCTS by the PRM with {tokens_of(mine).mean():.0f} tokens a problem beats {name} with {spent:.0f}",
+              paired_difference(answered(mine), answered(trees)), at_least=0.0, excludes_zero=True)  # fmt: skip
+COUNTS = [2**k for k in range(N.bit_length())]
+points = {
+    "MCTS, PRM": [(tokens_of(trees).mean(), accuracy(answered(trees))) for trees in judged.values()],
+    "best of N, PRM": [
+        (2 * sampled.num_tokens[:, :n].sum(1).mean(), accuracy(right[np.arange(len(right)), scores[:, :n].argmax(1)]))
+        for n in COUNTS
+    ],
+    "BFS, PRM": sorted((tokens_of(trees).mean(), accuracy(answered(trees))) for trees in words_bfs.values()),
+    "majority of N": [
+        (sampled.num_tokens[:, :n].sum(1).mean(), accuracy(np.asarray(vote.majority(answers[:, :n])) == gold)) for n in COUNTS
+    ],
+}  # fmt: skip
+x = sorted({at for series in points.values() for at, _ in series})
+run.figure(
+    viz.curves(
+        x, {name: [dict(series).get(at) for at in x] for name, series in points.items()},
+        title=f"With {tokens_of(largest).mean():.0f} tokens a problem MCTS by the PRM is right on {answered(largest).mean():.0%},\n"
+        f"best-of-N by the PRM on {best_within(tokens_of(largest)).mean():.0%}",
+        xlabel=f"mean tokens per problem, written and read by the reward model (n = {len(problems)})",
+        ylabel="accuracy (95% interval)", log2=True, ticks=[50, 100, 200, 400, 800, 1600, 3200],
+    ),
+    "word_problems",
+)  # fmt: skip
 
 # %%
 run.finish()
