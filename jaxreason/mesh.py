@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.errors import InputError, one_line
 
@@ -150,7 +150,13 @@ def num_row_parts(mesh: Mesh | None) -> int:
 
 
 def sharding(path: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
-    """Where a parameter lies: cut along "model" and "fsdp" by :data:`CUT`, whole on every device along "data".
+    """Where a parameter lies, by :func:`partition`."""
+    # XLA finds the shardings of all that is computed; axes as jax.make_mesh may have them would want each spelt out.
+    return NamedSharding(_automatic(mesh), partition(path, shape, mesh))
+
+
+def partition(path: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> PartitionSpec:
+    """How a parameter is cut: along "model" and "fsdp" by :data:`CUT`, whole on every device along "data".
 
     What an axis cannot cut evenly is whole along it, and so are norms and what has no rule.
 
@@ -168,8 +174,7 @@ def sharding(path: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh) -> Named
             spec[cut] = axis
     while spec and spec[-1] is None:  # as jit writes it, so that the same places compare as equal
         spec.pop()
-    # XLA finds the shardings of all that is computed; axes as jax.make_mesh may have them would want each spelt out.
-    return NamedSharding(_automatic(mesh), PartitionSpec(*spec))
+    return PartitionSpec(*spec)
 
 
 @functools.lru_cache
@@ -177,14 +182,14 @@ def _automatic(mesh: Mesh) -> Mesh:
     return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
 
 
+def names_of(path) -> tuple[str, ...]:
+    """The names of dicts on a path of ``jax.tree_util``, behind an empty one."""
+    return "", *(key.key for key in path if isinstance(key, jax.tree_util.DictKey))
+
+
 def shardings(tree: Any, mesh: Mesh) -> Any:
     """:func:`sharding` of every leaf by the dicts around it: of parameters, of an optimiser's moments, of a training state."""
-
-    def of_leaf(path, leaf) -> NamedSharding:
-        names = tuple(key.key for key in path if isinstance(key, jax.tree_util.DictKey))
-        return sharding(("", *names), leaf.shape, mesh)
-
-    return jax.tree_util.tree_map_with_path(of_leaf, tree)
+    return jax.tree_util.tree_map_with_path(lambda path, x: sharding(names_of(path), x.shape, mesh), tree)
 
 
 def shard_params(tree: Any, mesh: Mesh | None) -> Any:
@@ -202,8 +207,20 @@ def constrain(tree: Any, mesh: Mesh | None) -> Any:
 
 def row_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
     """Arrays cut along ``axis``, their rows."""
-    rows = tuple(name for name in ROWS if name in mesh.axis_names)
-    return NamedSharding(_automatic(mesh), PartitionSpec(*[None] * axis, rows or None))
+    return NamedSharding(_automatic(mesh), _rows(mesh, axis))
+
+
+def constrain_rows(x: jax.Array) -> jax.Array:
+    """Keeps activations cut by rows where ``jax.set_mesh`` says that there is a mesh, as in an update.
+
+    Else XLA may cut them by features along "fsdp", as the weights are, and hold all rows on every device.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    return x if mesh.empty or not set(ROWS) & set(mesh.axis_names) else jax.lax.with_sharding_constraint(x, _rows(mesh))
+
+
+def _rows(mesh: Mesh | AbstractMesh, axis: int = 0) -> PartitionSpec:
+    return PartitionSpec(*[None] * axis, tuple(name for name in ROWS if name in mesh.axis_names) or None)
 
 
 def shard_batch(batch: Any, mesh: Mesh | None, *, local: bool = False) -> Any:

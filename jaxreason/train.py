@@ -1,5 +1,6 @@
 """Training: a state, an update made from any loss, and a loop that logs, saves and resumes."""
 
+import contextlib
 import functools
 import json
 import os
@@ -99,7 +100,8 @@ def make_update(loss_fn: Callable, tx: optax.GradientTransformation, num_microba
 
     def update(state: TrainState, batch) -> tuple[TrainState, dict[str, jax.Array]]:
         mesh = mesh_of(state.params)
-        return jitted(state, shard_batch(batch, mesh), mesh=mesh)
+        with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
+            return jitted(state, shard_batch(batch, mesh), mesh=mesh)
 
     return update
 

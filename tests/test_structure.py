@@ -43,6 +43,7 @@ ORDER = [
     "sft",
     "grpo",
     "distill",
+    "memory",
     "checkpoint",
     "train",
     "reward_model",
