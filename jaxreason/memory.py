@@ -1,5 +1,6 @@
 """How much memory GRPO takes on each device, before it is started: weights, optimiser, cache, logits, activations."""
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -69,6 +70,15 @@ def bytes_on_device(tree: Any, mesh: Mesh | AbstractMesh | None) -> int:
     return total
 
 
+@functools.lru_cache
+def _shapes(cfg: DecoderConfig, dtype: str, lora_rank: int, lora_targets: tuple[str, ...]) -> tuple[Any, Any]:
+    """Of the parameters and of an adapter, if there is one."""
+    params = jax.eval_shape(lambda: jax.tree.map(lambda x: x.astype(dtype), init(jax.random.key(0), cfg)))
+    if not lora_rank:
+        return params, None
+    return params, jax.eval_shape(lambda p: init_lora(jax.random.key(0), p, lora_rank, lora_targets), params)
+
+
 def grpo_memory(
     cfg: DecoderConfig,
     workload: Workload,
@@ -89,11 +99,10 @@ def grpo_memory(
     """
     sizes = {} if mesh is None else dict(mesh.shape)
     size, by_model = jnp.dtype(dtype).itemsize, sizes.get("model", 1)
-    params = jax.eval_shape(lambda: jax.tree.map(lambda x: x.astype(dtype), init(jax.random.key(0), cfg)))
+    params, lora = _shapes(cfg, jnp.dtype(dtype).name, lora_rank, lora_targets)
     weights = bytes_on_device(params, mesh)
     trained, merged = weights, 0
     if lora_rank:
-        lora = jax.eval_shape(lambda p: init_lora(jax.random.key(0), p, lora_rank, lora_targets), params)
         trained = bytes_on_device(lora, mesh)
         matrices = {name: x for group in params["layers"].values() for name, x in group.items() if name in lora_targets}
         merged = 2 * bytes_on_device(matrices, mesh)  # and as much of gradients

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import random_params
 
 from jaxreason.logprobs import token_logprobs
 from jaxreason.memory import Workload, bytes_on_device, grpo_memory
 from jaxreason.mesh import make_mesh, row_sharding, shardings
-from jaxreason.models.decoder import DecoderConfig, init
+from jaxreason.models.decoder import DecoderConfig, fork, forward, init
 from jaxreason.models.lora import init_lora, merge_lora
 from jaxreason.rollout import Stop, generate
 from jaxreason.sampling import Sampler
@@ -91,3 +92,24 @@ def test_the_parts_of_all_devices_are_the_whole():
     )
     for spec, parts in (("data=8", 1), ("model=2", 2), ("fsdp=4,model=2", 8), ("data=2,fsdp=2,model=2", 4)):
         assert bytes_on_device(params, make_mesh(spec)) == (whole - norms) // parts + norms
+
+
+def test_recomputed_layers_have_the_same_gradients_and_keep_less():
+    """Those of a prompt, and those of two chains that attend to its keys and values."""
+    params = random_params(config(64, 32, 2))
+    prompt, new = jnp.arange(8)[None], jnp.arange(128).reshape(2, 64) % 61
+
+    def grad(remat):
+        cfg = config(64, 32, 2, remat=remat)
+
+        def loss(params):
+            _, cache = forward(params, prompt, prompt, cfg=cfg)
+            positions = jnp.broadcast_to(8 + jnp.arange(64), new.shape)
+            return forward(params, new, positions, fork(cache, 2, 64), cfg=cfg)[0].var()
+
+        return jax.jit(jax.grad(loss)).lower(params).compile()
+
+    plain, recomputed = grad(False), grad(True)
+    for a, b in zip(*map(jax.tree.leaves, (plain(params), recomputed(params))), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert recomputed.memory_analysis().temp_size_in_bytes < plain.memory_analysis().temp_size_in_bytes
