@@ -6,6 +6,7 @@ and by features (Shoeybi et al. 2019, Megatron-LM, section 3); along "fsdp" a ma
 where it is used (Rajbhandari et al. 2020, ZeRO, stage 3).
 """
 
+import contextlib
 import functools
 import math
 import os
@@ -61,7 +62,7 @@ def initialize(
     try:
         jax.distributed.initialize(
             coordinator, num_processes, process_id,
-            heartbeat_timeout_seconds=heartbeat_seconds, shutdown_timeout_seconds=heartbeat_seconds,
+            heartbeat_timeout_seconds=heartbeat_seconds,
         )  # fmt: skip
     except (ValueError, RuntimeError) as error:
         raise InputError(
@@ -210,8 +211,15 @@ def row_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
     return NamedSharding(_automatic(mesh), _rows(mesh, axis))
 
 
+def in_mesh(mesh: Mesh | None) -> contextlib.AbstractContextManager:
+    """What is traced inside may ask where it runs; nothing without a mesh."""
+    if mesh is None:
+        return contextlib.nullcontext()
+    return (jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh)(_automatic(mesh))  # jax 0.7.0
+
+
 def constrain_rows(x: jax.Array) -> jax.Array:
-    """Keeps activations cut by rows where ``jax.set_mesh`` says that there is a mesh, as in an update.
+    """Keeps activations cut by rows inside :func:`in_mesh`, as in an update.
 
     Else XLA may cut them by features along "fsdp", as the weights are, and hold all rows on every device.
     """

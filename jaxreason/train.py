@@ -1,6 +1,5 @@
 """Training: a state, an update made from any loss, and a loop that logs, saves and resumes."""
 
-import contextlib
 import functools
 import json
 import os
@@ -22,6 +21,7 @@ from jaxreason.checkpoint import Checkpoints
 from jaxreason.mesh import (
     check_lost,
     constrain,
+    in_mesh,
     is_first,
     mesh_of,
     row_sharding,
@@ -44,9 +44,8 @@ def init_state(params, tx: optax.GradientTransformation) -> TrainState:
     mesh = mesh_of(params)
     if mesh is None:
         return TrainState(params, tx.init(params), jnp.int32(0))
-    opt_state = jax.jit(lambda params: constrain(tx.init(params), mesh))(
-        params
-    )  # the moments are never whole on one device
+    # Inside of jit the moments are never whole on one device.
+    opt_state = jax.jit(lambda params: constrain(tx.init(params), mesh))(params)
     return TrainState(params, opt_state, shard_params(jnp.int32(0), mesh))
 
 
@@ -100,7 +99,7 @@ def make_update(loss_fn: Callable, tx: optax.GradientTransformation, num_microba
 
     def update(state: TrainState, batch) -> tuple[TrainState, dict[str, jax.Array]]:
         mesh = mesh_of(state.params)
-        with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
+        with in_mesh(mesh):
             return jitted(state, shard_batch(batch, mesh), mesh=mesh)
 
     return update

@@ -1,7 +1,5 @@
 """The estimate of memory against XLA's own account of small configurations, compiled and not run; started by tests/test_mesh.py."""
 
-import contextlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,7 @@ from conftest import random_params
 
 from jaxreason.logprobs import token_logprobs
 from jaxreason.memory import Workload, bytes_on_device, grpo_memory
-from jaxreason.mesh import make_mesh, row_sharding, shardings
+from jaxreason.mesh import in_mesh, make_mesh, row_sharding, shardings
 from jaxreason.models.decoder import DecoderConfig, fork, forward, init
 from jaxreason.models.lora import init_lora, merge_lora
 from jaxreason.rollout import Stop, generate
@@ -53,7 +51,7 @@ def measured(cfg: DecoderConfig, workload: Workload, lora_rank: int = 0, mesh=No
     state = on_mesh(jax.eval_shape(lambda p: TrainState(p, tx.init(p), jnp.int32(0)), trained))
     batch = on_rows(jax.ShapeDtypeStruct((rows, length), jnp.int32)), on_mesh(params) if lora_rank else None
     step = make_step(loss_fn, tx, workload.microbatches, mesh)
-    with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
+    with in_mesh(mesh):
         update = jax.jit(step, donate_argnums=0).lower(state, batch).compile().memory_analysis()
 
     shape = (workload.prompts, workload.prompt_tokens)
