@@ -225,7 +225,7 @@ def chain_length(model: LanguageModel) -> int:
 
 def device() -> str:
     """The accelerator JAX runs on, its count and its memory, in a line."""
-    first = jax.devices()[0]
+    first = jax.local_devices()[0]
     stats = first.memory_stats() or {}
     memory = f", {stats['bytes_limit'] / 2**30:.0f} GiB each" if "bytes_limit" in stats else ""
     cores = f", {os.cpu_count()} cores" if first.platform == "cpu" else ""

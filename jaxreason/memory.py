@@ -131,11 +131,8 @@ def grpo_memory(
     gathered = bytes_on_device(params, without_fsdp) - weights
     one = bytes_on_device({"layers": params["layers"]}, without_fsdp) // cfg.num_hidden_layers
     layer, kept = of_layer(part, length, 4, 3, 4), cfg.num_hidden_layers * part * length * cfg.hidden_size * size
-    logits = 4 * chunk * row_logits
-    if cfg.remat:  # the logits are gone before the first layer is computed again
-        activations, logits = kept + layer, max(0, logits - layer)
-    else:
-        activations = cfg.num_hidden_layers * layer
+    activations = kept + layer if cfg.remat else cfg.num_hidden_layers * layer
+    logits = max(0, 4 * chunk * row_logits - layer)  # they are gone before the first layer's backward pass
     return Memory(
         weights=weights + (trained if lora_rank else 0),
         reference=weights if reference and not lora_rank else 0,
