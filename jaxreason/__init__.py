@@ -12,6 +12,7 @@ from jaxreason.evaluate import accuracy, paired_difference
 from jaxreason.grpo import group_advantages, grpo_loss
 from jaxreason.grpo_device import make_grpo_step
 from jaxreason.logprobs import token_logprobs
+from jaxreason.mesh import make_mesh
 from jaxreason.models.decoder import forward
 from jaxreason.models.hf import load_model, save_model
 from jaxreason.prompts import chat, direct, few_shot, zero_shot_cot
@@ -28,7 +29,7 @@ __all__ = [
     "InputError",
     "load_problems",
     "direct", "zero_shot_cot", "few_shot", "chat",
-    "load_model", "save_model", "forward",
+    "make_mesh", "load_model", "save_model", "forward",
     "Sampler", "GREEDY", "generate", "complete", "compile_stop", "token_logprobs",
     "extract_answer", "is_correct", "answer_ids",
     "majority", "early_stop", "best_of_n", "pass_at_k",

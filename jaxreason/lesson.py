@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from jaxreason import prompts
 from jaxreason.errors import InputError
 from jaxreason.evaluate import Interval, Results
+from jaxreason.mesh import initialize, is_first, make_mesh
 from jaxreason.models.hf import LanguageModel, default_dtype, load_model, shipped
 from jaxreason.rollout import Completions, complete
 from jaxreason.sampling import Sampler
@@ -34,6 +36,9 @@ class Options:
     max_new_tokens: int | None = None  # longest chain; if unset 96 of shipped models, 512 of others, 2048 if they think
     rows: int | None = None  # chains decoded at a time; if unset 512 of shipped models, 64 of others; fewer save memory
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 where the device is fast in it
+    mesh: str | None = (
+        None  # devices to spread over, such as data=4,model=2: prompts along data and fsdp, matrices along fsdp and model
+    )
     chat: bool = True  # use the chat template of a model that has one
     out: Path = Path("outputs")  # results and figures go to OUT/NN_name/
     quick: bool = False  # a smoke run on a few problems: seconds, wide intervals
@@ -102,7 +107,8 @@ class Lesson:
 
     def figure(self, figure: plt.Figure, name: str) -> None:
         """Saves ``OUT/NN_name/name.png``; a notebook shows it as well."""
-        figure.savefig(self.folder / f"{name}.png", dpi=130)
+        if is_first():
+            figure.savefig(self.folder / f"{name}.png", dpi=130)
         if in_notebook():
             plt.show()
         plt.close(figure)
@@ -115,6 +121,8 @@ class Lesson:
 
     def finish(self) -> None:
         """Writes ``OUT/NN_name/results.json`` and prints the measurements."""
+        if not is_first():
+            return
         path = self.results.write(self.folder)
         print(f"\n{self.results.table()}\n\nwritten to {path.parent}{os.sep}")
 
@@ -122,6 +130,24 @@ class Lesson:
 def in_notebook() -> bool:
     """Whether this runs inside a Jupyter kernel, where there is no command line."""
     return "ipykernel" in sys.modules
+
+
+notebook_options = ""  # in a notebook: the options, as on the command line; if empty, those of JAXREASON_OPTIONS
+
+
+def read_options(name: str, defaults: Options) -> Options:
+    """The options on the command line, or in a notebook those in ``notebook_options`` or in ``JAXREASON_OPTIONS``.
+
+    Raises:
+      InputError: in a notebook only; elsewhere bad options end the program.
+    """
+    given, description = notebook_options or os.environ.get("JAXREASON_OPTIONS", ""), f"Lesson {name}"
+    if not in_notebook():
+        return tyro.cli(Options, default=defaults, prog=name, description=description)
+    try:
+        return tyro.cli(Options, default=defaults, prog=name, description=description, args=shlex.split(given))
+    except SystemExit as end:
+        raise InputError(f"options {given!r}: expected those of the command line, such as '--quick'") from end
 
 
 def start(
@@ -144,9 +170,7 @@ def start(
       InputError: in a notebook only.
     """
     defaults = Options(model=model, problems=problems, task=task, chains=chains, seeds=seeds)
-    options = (
-        defaults if in_notebook() else tyro.cli(Options, default=defaults, prog=name, description=f"Lesson {name}")
-    )
+    options = read_options(name, defaults)
     if in_notebook():
         return _start(name, options, defaults)
     plt.switch_backend("agg")
@@ -166,7 +190,10 @@ def _start(name: str, options: Options, defaults: Options) -> Lesson:
     for option in ("chains", "seeds", "max_new_tokens", "rows"):
         if (value := getattr(options, option)) is not None and value < 1:
             raise InputError(f"--{option.replace('_', '-')} is {value}: expected at least 1")
-    model = load_model(options.model, default_dtype(options.model) if options.dtype == "auto" else options.dtype)
+    if options.mesh and "JAX_COORDINATOR_ADDRESS" in os.environ:  # several hosts; before any device is asked for
+        initialize()
+    mesh = make_mesh(options.mesh) if options.mesh else None
+    model = load_model(options.model, default_dtype(options.model) if options.dtype == "auto" else options.dtype, mesh)
     folder = options.out / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -184,6 +211,7 @@ def _start(name: str, options: Options, defaults: Options) -> Lesson:
     settings = {"task": options.task, "dtype": dtype, "chains": options.chains, "max_new_tokens": length}
     if options.seeds is not None:
         settings["seeds"] = options.seeds
+    settings |= {"mesh": options.mesh} if options.mesh else {}
     settings["chat"] = options.chat and prompts.has_template(model.tokenizer)
     results = Results(name, model=identity, seed=options.seed, problems=count, settings=settings)
     of_task = f" of {options.task}" if options.task else ""
@@ -218,7 +246,7 @@ def chain_length(model: LanguageModel) -> int:
 
 def device() -> str:
     """The accelerator JAX runs on, its count and its memory, in a line."""
-    first = jax.devices()[0]
+    first = jax.local_devices()[0]
     stats = first.memory_stats() or {}
     memory = f", {stats['bytes_limit'] / 2**30:.0f} GiB each" if "bytes_limit" in stats else ""
     cores = f", {os.cpu_count()} cores" if first.platform == "cpu" else ""

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from tqdm.auto import tqdm
@@ -17,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from jaxreason.errors import InputError, one_line
 from jaxreason.heads import init_verifier_head, reward_logits
+from jaxreason.mesh import gather, is_first, mesh_of, num_row_parts, shard_batch, shard_params, wait_for_all
 from jaxreason.models.decoder import DecoderConfig, Params, fork, hidden_states
 from jaxreason.models.hf import LanguageModel, load_model, save_model, shipped
 from jaxreason.models.weights import digest, read_json
@@ -43,7 +45,8 @@ class RewardModel(NamedTuple):
 def from_policy(policy: LanguageModel, kind: Kind) -> RewardModel:
     """An untrained reward model on a copy of the policy's weights."""
     backbone = jax.tree.map(jnp.array, policy.params)
-    params = {"backbone": backbone, "head": init_verifier_head(policy.cfg.hidden_size)}
+    head = shard_params(init_verifier_head(policy.cfg.hidden_size), mesh_of(policy.params))
+    params = {"backbone": backbone, "head": head}
     return RewardModel(params, policy.cfg, policy.tokenizer, f"{policy.name}-{kind}", kind)
 
 
@@ -131,16 +134,21 @@ def fit_early_stopping(
     directory = Path(directory)
     record, best = directory / "held_out.json", directory / "best.safetensors"
     losses: list[float] = json.loads(record.read_text()) if record.exists() else []
-    leaves, structure = jax.tree.flatten(state.params)
+    (leaves, structure), mesh = jax.tree.flatten(state.params), mesh_of(state.params)
     while len(losses) * every < max_steps and len(losses) - int(np.argmin(losses or [0])) <= patience:
         target = min(max_steps, (len(losses) + 1) * every)
         state = fit(state, update, batch_fn, target, directory / "state", save_every=every, description=description)
         losses.append(float(held_out_loss(state.params)))
         if losses[-1] == min(losses):
-            save_file({str(i): np.asarray(x) for i, x in enumerate(jax.tree.leaves(state.params))}, best)
-        record.write_text(json.dumps(losses))
+            kept = {str(i): x for i, x in enumerate(gather(jax.tree.leaves(state.params)))}
+            if is_first():
+                save_file(kept, best)
+        if is_first():
+            record.write_text(json.dumps(losses))
+    wait_for_all("held_out")
     found = load_file(best)
-    return jax.tree.unflatten(structure, [jnp.asarray(found[str(i)]) for i in range(len(leaves))]), losses
+    params = jax.tree.unflatten(structure, [jnp.asarray(found[str(i)]) for i in range(len(leaves))])
+    return shard_params(params, mesh), losses
 
 
 # ---- scores --------------------------------------------------------------------------------------------------
@@ -179,6 +187,8 @@ def step_scores(
     items.sort(key=lambda item: (len(ids[item[0], item[1][-1]]), len(heads[item[0]])))
     scores: dict[tuple[int, str], np.ndarray] = {}
     size = min(max(1, rows // width), 1 << max(0, len(items) - 1).bit_length())  # few shapes to compile
+    mesh = mesh_of(reward.params)
+    size = -(-size // num_row_parts(mesh)) * num_row_parts(mesh)
     for start in tqdm(range(0, len(items), size), desc=description, unit="batch", disable=description is None):
         chosen = items[start : start + size]
         padded = chosen + chosen[:1] * (size - len(chosen))
@@ -193,7 +203,8 @@ def step_scores(
         for i, (g, row) in enumerate(padded):
             for n, text in enumerate(row):
                 tokens[i * width + n, : len(ids[g, text])] = ids[g, text]
-        probabilities = np.asarray(_score(reward.params, prompt, tokens, cfg=reward.cfg))
+        prompt, tokens = shard_batch((prompt, tokens), mesh)
+        probabilities = gather(_score(reward.params, prompt, tokens, cfg=reward.cfg))
         for i, (g, row) in enumerate(chosen):
             for n, text in enumerate(row):
                 scores[g, text] = probabilities[i * width + n, step_ends(ids[g, text], pieces)]
@@ -286,12 +297,13 @@ def save_reward_model(directory: Path, reward: RewardModel) -> None:
     (directory / "reward_model.json").write_text(json.dumps({"kind": reward.kind, "step": "line"}, indent=1) + "\n")
 
 
-def load_reward_model(name: str, policy: LanguageModel | None = None) -> RewardModel:
+def load_reward_model(name: str, policy: LanguageModel | None = None, mesh: Mesh | None = None) -> RewardModel:
     """Loads a shipped reward model (``tiny-prm``, ``tiny-orm``) or a directory of :func:`save_reward_model`.
 
     Args:
       name: what to load.
       policy: whose chains it is to score; given, :func:`check_matches` is asked.
+      mesh: devices to spread it over; None is where the policy lies, if given.
 
     Raises:
       InputError: not found, damaged, or not made for the policy.
@@ -306,7 +318,8 @@ def load_reward_model(name: str, policy: LanguageModel | None = None) -> RewardM
         )
     if (kind := read_json(path).get("kind")) not in ("prm", "orm"):
         raise InputError(f"{str(path)!r}: kind is {kind!r}: expected 'prm' or 'orm'")
-    backbone = load_model(str(directory / "backbone"))
+    mesh = mesh_of(policy.params) if mesh is None and policy is not None else mesh
+    backbone = load_model(str(directory / "backbone"), mesh=mesh)
     file = directory / "head.safetensors"
     try:
         head = {name: jnp.asarray(x) for name, x in load_file(file).items()}
@@ -320,7 +333,12 @@ def load_reward_model(name: str, policy: LanguageModel | None = None) -> RewardM
         )
     sha256 = digest([directory / "backbone" / "model.safetensors", file])
     reward = RewardModel(
-        {"backbone": backbone.params, "head": head}, backbone.cfg, backbone.tokenizer, name, kind, sha256
+        {"backbone": backbone.params, "head": shard_params(head, mesh)},
+        backbone.cfg,
+        backbone.tokenizer,
+        name,
+        kind,
+        sha256,
     )
     if policy is not None:
         check_matches(reward, policy)

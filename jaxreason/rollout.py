@@ -11,6 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from jaxreason.errors import InputError
+from jaxreason.mesh import gather, mesh_of, num_row_parts, shard_batch
 from jaxreason.models.decoder import KV, Cache, DecoderConfig, Params, fork, hidden_states, output_head, unstack
 from jaxreason.models.hf import LanguageModel
 from jaxreason.sampling import Sampler, sample
@@ -212,15 +213,15 @@ def generate_retiring(
     own key and so writes the same tokens. Arguments as there, ``keys [B, N]``; arrays of numpy.
     """
     shape = keys.shape
-    final = stop.next_state.shape[1] - 1
+    final, parts = stop.next_state.shape[1] - 1, num_row_parts(mesh_of(params))
     chains = _prefill_jit(params, keys.reshape(-1), prompt, cfg=cfg, max_new_tokens=max_new_tokens)
     params = {name: leaf for name, leaf in params.items() if name != "layers"} | {"layers": layers}
     rows = np.arange(keys.size)  # those still in ``chains``
     written = None
     while True:
-        retire = len(rows) // 4 if len(rows) >= 16 else 0
+        retire = len(rows) // 4 // parts * parts if len(rows) >= 16 else 0
         chains = _decode_jit(params, chains, stop, retire, cfg=cfg, sampler=sampler)
-        t, state, *now = jax.device_get((chains.t, chains.state, *chains[-3:]))
+        t, state, *now = gather((chains.t, chains.state, *chains[-3:]))
         written = [np.zeros((keys.size, *x.shape[1:]), x.dtype) for x in (state, *now)] if written is None else written
         for whole, part in zip(written, (state, *now), strict=True):
             whole[rows] = part
@@ -255,6 +256,8 @@ def complete(
 ) -> Completions:
     """Texts for texts: :func:`generate` over batches of prompts of similar length, at most ``rows`` chains at a time.
 
+    On a mesh the prompts of a batch are cut among its devices, and every process gets all texts.
+
     Chain n of prompt g draws from ``split(fold_in(key, g), N)[n]``, whatever the batches. Given keys ``[G]`` instead of one,
     from ``split(key[g], N)[n]``.
 
@@ -267,7 +270,9 @@ def complete(
         raise InputError(f"max_new_tokens is {max_new_tokens}: expected at least 1")
     encoded = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings - max_new_tokens)
     stop = compile_stop(model.tokenizer, stop_strings, model.eos_ids)
-    batch_size = max(1, rows // num_samples)
+    mesh = mesh_of(model.params)
+    parts = num_row_parts(mesh)  # each decodes as many prompts as the others
+    batch_size = -(-min(max(1, rows // num_samples), len(encoded)) // parts) * parts
     keys = _chain_keys(key if key.ndim else _prompt_keys(key, len(encoded)), num_samples)
     shape = (len(encoded), num_samples)
     texts: list = [None] * len(encoded)
@@ -281,9 +286,9 @@ def complete(
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             # The last batch repeats a prompt to keep the shape, and so the compiled program.
-            padded = np.concatenate([chosen, np.repeat(chosen[:1], min(batch_size, len(order)) - len(chosen))])
-            prompt = pad_left([encoded[i] for i in padded], model.tokenizer.pad_token_id)
-            rollout = jax.device_get(
+            padded = np.concatenate([chosen, np.repeat(chosen[:1], batch_size - len(chosen))])
+            prompt = shard_batch(pad_left([encoded[i] for i in padded], model.tokenizer.pad_token_id), mesh)
+            rollout = gather(
                 run(model.params, keys[padded], prompt, stop, cfg=model.cfg, sampler=sampler, max_new_tokens=max_new_tokens,
                     num_samples=num_samples, layers=layers)
             )  # fmt: skip

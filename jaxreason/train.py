@@ -1,6 +1,8 @@
 """Training: a state, an update made from any loss, and a loop that logs, saves and resumes."""
 
+import functools
 import json
+import os
 import signal
 import threading
 import time
@@ -13,9 +15,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import optax.contrib
+from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
 from jaxreason.checkpoint import Checkpoints
+from jaxreason.mesh import (
+    check_lost,
+    constrain,
+    in_mesh,
+    is_first,
+    mesh_of,
+    row_sharding,
+    shard_batch,
+    shard_params,
+    told_to_stop,
+)
 
 
 class TrainState(NamedTuple):
@@ -27,8 +41,13 @@ class TrainState(NamedTuple):
 
 
 def init_state(params, tx: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
-    return TrainState(params, tx.init(params), jnp.int32(0))
+    """The state before the first step; on the mesh that the parameters lie on, cut as they are."""
+    mesh = mesh_of(params)
+    if mesh is None:
+        return TrainState(params, tx.init(params), jnp.int32(0))
+    # Inside of jit the moments are never whole on one device.
+    opt_state = jax.jit(lambda params: constrain(tx.init(params), mesh))(params)
+    return TrainState(params, opt_state, shard_params(jnp.int32(0), mesh))
 
 
 def muon(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
@@ -44,7 +63,9 @@ def muon(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), update)
 
 
-def make_step(loss_fn: Callable, tx: optax.GradientTransformation, num_microbatches: int = 1) -> Callable:
+def make_step(
+    loss_fn: Callable, tx: optax.GradientTransformation, num_microbatches: int = 1, mesh: Mesh | None = None
+) -> Callable:
     """``step(state, batch) -> (state, metrics)``, to be jitted, alone or inside of something larger.
 
     Args:
@@ -52,6 +73,7 @@ def make_step(loss_fn: Callable, tx: optax.GradientTransformation, num_microbatc
       tx: any optax optimiser.
       num_microbatches: M; the rows of the batch are split into M equal parts, one after the other, and gradients and metrics
         are the means over the parts. It bounds memory, and keeps the activations of small models in a CPU's cache.
+      mesh: where state and batch lie, if not on one device.
     """
     grad_fn = jax.grad(loss_fn, has_aux=True)
 
@@ -59,6 +81,8 @@ def make_step(loss_fn: Callable, tx: optax.GradientTransformation, num_microbatc
         if num_microbatches == 1:
             return grad_fn(params, batch)
         parts = jax.tree.map(lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), batch)
+        if mesh is not None:  # every device takes part in each of them
+            parts = jax.lax.with_sharding_constraint(parts, row_sharding(mesh, axis=1))
         first = jax.eval_shape(grad_fn, params, jax.tree.map(lambda x: x[0], parts))
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
         total, _ = jax.lax.scan(
@@ -71,14 +95,28 @@ def make_step(loss_fn: Callable, tx: optax.GradientTransformation, num_microbatc
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = metrics | {"grad_norm": optax.tree.norm(grads)}
-        return TrainState(params, opt_state, state.step + 1), metrics
+        return constrain(TrainState(params, opt_state, state.step + 1), mesh), metrics
 
     return step
 
 
 def make_update(loss_fn: Callable, tx: optax.GradientTransformation, num_microbatches: int = 1) -> Callable:
-    """:func:`make_step`, jitted, the old state donated."""
-    return jax.jit(make_step(loss_fn, tx, num_microbatches), donate_argnums=0)
+    """:func:`make_step`, jitted, the old state donated.
+
+    Where the parameters lie on a mesh, the rows of the batch are cut among its devices; gradients and metrics are those of the
+    whole batch.
+    """
+
+    @functools.partial(jax.jit, static_argnames="mesh", donate_argnums=0)
+    def jitted(state: TrainState, batch, *, mesh: Mesh | None):
+        return make_step(loss_fn, tx, num_microbatches, mesh)(state, batch)
+
+    def update(state: TrainState, batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        mesh = mesh_of(state.params)
+        with in_mesh(mesh):
+            return jitted(state, shard_batch(batch, mesh), mesh=mesh)
+
+    return update
 
 
 def fit(
@@ -98,8 +136,12 @@ def fit(
     Ctrl-C and SIGTERM save before they end the program; running again goes on from there, and reaches the same bits as
     a run without the interruption. Metrics go to ``metrics.jsonl`` beside the checkpoints, and to ``check``, which may raise.
 
+    Several processes (:mod:`jaxreason.mesh`) all call it alike, with a directory that they share: each writes its part of a
+    checkpoint. It can be resumed on another mesh, or on one device: the state lies where the one given lies.
+
     Raises:
       FloatingPointError: the loss is not finite; the last checkpoint from before stays on disk.
+      HostLost: another process ended.
       InputError: the checkpoint found cannot be restored.
     """
     directory = Path(directory)
@@ -107,20 +149,26 @@ def fit(
     if checkpoints.latest_step is not None:
         state = checkpoints.restore(state)
     start = int(state.step)
+    lost = False
     stopped_by: list[int] = []  # signals are acted on between steps, when the state is whole
     handlers = {}
     if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no signals
-        for number in (signal.SIGINT, signal.SIGTERM):
+        # Of several processes JAX itself takes SIGTERM, so that all stop at one step.
+        for number in (signal.SIGINT, signal.SIGTERM) if jax.process_count() == 1 else ():
             handlers[number] = signal.signal(number, lambda number, _: stopped_by.append(number))
     try:
         with (
-            (directory / "metrics.jsonl").open("a") as log,
-            tqdm(total=num_steps, initial=start, desc=description, unit="step", mininterval=1.0) as bar,
+            Path(directory / "metrics.jsonl" if is_first() else os.devnull).open("a") as log,
+            tqdm(
+                total=num_steps, initial=start, desc=description, unit="step", mininterval=1.0, disable=not is_first()
+            ) as bar,
         ):
             began = time.perf_counter()
             for step in range(start + 1, num_steps + 1):
                 state, metrics = update(state, batch_fn(step - 1))
                 bar.update()
+                if told_to_stop(step):
+                    stopped_by.append(signal.SIGTERM)
                 save = step % save_every == 0 or step == num_steps or bool(stopped_by)
                 if save or step % log_every == 0:
                     row = {name: float(value) for name, value in metrics.items()}
@@ -139,10 +187,16 @@ def fit(
                     checkpoints.save(step, state)
                 if stopped_by:
                     raise KeyboardInterrupt(f"stopped at step {step}; run again to go on")
+    except jax.errors.JaxRuntimeError as error:
+        lost = jax.process_count() > 1
+        check_lost(error, f"after step {checkpoints.latest_step or 0} was saved in {directory}; run again to go on from there, on the "
+                   "hosts that are left if need be")  # fmt: skip
+        raise
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        checkpoints.close()
+        if not lost:  # or else it would wait for the other process
+            checkpoints.close()
     return state
 
 

@@ -1,41 +1,70 @@
-"""Loading onto a mesh, on four virtual devices in a process of their own: parts on each, and the same tokens as on one."""
+"""Meshes. What needs several devices runs in tests/mesh, on eight virtual ones in a process of their own."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = """
-import jax, numpy as np
-from jax.sharding import Mesh
-from jaxreason import GREEDY, complete, load_model
+import jax
+import numpy as np
+import pytest
 
-assert jax.device_count() == 4
-mesh = jax.make_mesh((2, 2), ("data", "model"))
-one, spread = load_model("tiny"), load_model("tiny", mesh=mesh)
-assert one.cfg.vocab_size % 2  # which two devices cannot share evenly
-for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(one.params), jax.tree.leaves(spread.params), strict=True):
-    assert a.devices() == {jax.devices()[0]} and b.devices() == set(jax.devices())
-    np.testing.assert_array_equal(a, b)
-    for shard in b.addressable_shards:
-        np.testing.assert_array_equal(shard.data, np.asarray(a)[shard.index])
-    name = jax.tree_util.keystr(path)
-    parts = 1 if "norm" in name or "embed" in name else 2
-    assert b.addressable_shards[0].data.size * parts == b.size, name
-questions = ["Tom has 45 apples. Tom buys 3 bags of 7. How many apples does Tom have now?", "Ann has 2 pens."]
-texts = [complete(m, questions, jax.random.key(0), sampler=GREEDY, max_new_tokens=24).texts for m in (one, spread)]
-assert texts[0] == texts[1] and len(texts[0][0][0]) > 10
+from jaxreason.errors import InputError
+from jaxreason.mesh import gather, initialize, make_mesh, mesh_of, shard_batch, shard_params
 
-whole = load_model("tiny", mesh=Mesh(jax.devices(), "data"))
-assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(whole.params))
-print("ok")
-"""
+TESTS = Path(__file__).parent
+# Compiled without optimisation: it takes half the time, and the programs are small.
+FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
-def test_every_device_gets_its_part_and_the_tokens_are_those_of_one_device():
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(Path(__file__).parent.parent),
-    }  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.endswith("ok\n"), done.stderr
+def test_on_eight_devices():
+    environment = os.environ | {"XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu",
+                                "PYTHONPATH": str(TESTS.parent)}  # fmt: skip
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(TESTS / "mesh")]
+    done = subprocess.run(command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-8000:]
+
+
+@pytest.mark.parametrize(
+    ("spec", "named"),
+    [
+        ("", "expected each of data, fsdp, model"),
+        ("rows=2", "expected each of data, fsdp, model"),
+        ("data=2,data=2", "at most once"),
+        ("data", "expected a number of devices"),
+        ("data=0", "expected a number of devices"),
+        ("data=-1", "expected a number of devices"),
+        ("data=1.5,model=2", "expected a number of devices"),
+        ("data=4000,model=2", "has 8000 devices, and there are"),
+    ],
+)
+def test_a_bad_mesh_is_one_line(spec, named):
+    with pytest.raises(InputError, match=named) as error:
+        make_mesh(spec)
+    assert repr(spec) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_one_device_is_a_mesh_that_changes_nothing():
+    mesh = make_mesh("data = 1, model = 1")
+    params = shard_params({"q": {"kernel": np.ones((2, 4))}}, mesh)
+    assert mesh_of(params) is None
+    batch = {"rows": np.ones(3)}
+    assert shard_batch(batch, mesh_of(params)) is batch
+    assert shard_params(batch, None) is batch
+    np.testing.assert_array_equal(gather(jax.numpy.arange(3)), [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "named"),
+    [
+        (("localhost:1", 2, 2), {}, "process 2 of 2: expected one from 0 to 1"),
+        (("localhost", 2, 0), {}, "expected HOST:PORT"),
+        ((), {"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES is 'two': expected a number"),
+        ((), {"JAX_COORDINATOR_ADDRESS": "here:there"}, "expected HOST:PORT"),
+    ],
+)
+def test_bad_settings_of_several_hosts_are_one_line(monkeypatch, arguments, environment, named):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=named):
+        initialize(*arguments)

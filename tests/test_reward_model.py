@@ -318,7 +318,7 @@ def test_damaged_directories_are_one_line(reward, model, tmp_path):
     rm.save_reward_model(folder, reward)
     wrong = reward._replace(params=reward.params | {"head": {"kernel": jnp.zeros(5), "bias": jnp.zeros(())}})
     rm.save_reward_model(tmp_path / "n", wrong)
-    with pytest.raises(InputError, match="backbone's width, 32"):
+    with pytest.raises(InputError, match="for a backbone of width 32"):
         rm.load_reward_model(str(tmp_path / "n"))
     (folder / "head.safetensors").write_bytes(b"xx")
     with pytest.raises(InputError, match="missing or damaged"):

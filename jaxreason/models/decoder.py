@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from jaxreason.errors import InputError
+from jaxreason.mesh import constrain_rows
 
 Params = dict  # nested, leaves are jax.Array
 
@@ -50,6 +51,7 @@ class DecoderConfig:
     attention_bias: bool = False  # bias on q, k, v (Qwen2)
     qk_norm: bool = False  # RMSNorm on every query and key head (Qwen3)
     tie_word_embeddings: bool = True
+    remat: bool = False  # no property of a model: keep of each layer its input alone, and compute the rest again in the backward pass
 
     def __post_init__(self) -> None:
         sizes = [f.name for f in dataclasses.fields(self) if f.type is int]
@@ -306,7 +308,9 @@ def hidden_states(
     rows, length = tokens.shape
     block_def, outer_def = _graphdefs(cfg)
     outer = nnx.merge(outer_def, {name: leaf for name, leaf in params.items() if name != "layers"})
-    x = outer.embed(tokens).astype(params["embed"]["embedding"].dtype)  # nnx.Embed would stay with float32
+    x = constrain_rows(outer.embed(tokens)).astype(
+        params["embed"]["embedding"].dtype
+    )  # nnx.Embed would stay with float32
 
     if cache is None:
         if segment_ids is None:
@@ -316,9 +320,10 @@ def hidden_states(
         mask = (same & causal)[:, None]  # [B, 1, T, T]
 
         def step(x, layer_params):
-            return nnx.merge(block_def, layer_params)(x, positions, mask)
+            x, kv = nnx.merge(block_def, layer_params)(x, positions, mask)
+            return constrain_rows(x), kv
 
-        x, stacked = jax.lax.scan(step, x, params["layers"])
+        x, stacked = jax.lax.scan(jax.checkpoint(step) if cfg.remat else step, x, params["layers"])
         prefix = tuple(KV(stacked.k[i], stacked.v[i]) for i in range(cfg.num_hidden_layers))
         return outer.norm(x), Cache(prefix, segment_ids > 0, (), jnp.int32(0))
 
@@ -330,8 +335,12 @@ def hidden_states(
     layers = params["layers"] if isinstance(params["layers"], tuple) else unstack(params)["layers"]
     own = []
     for layer_params, prefix, kv in zip(layers, cache.prefix, cache.own, strict=True):
-        block = nnx.merge(block_def, layer_params)
-        x, kv = block(x, positions, mask, prefix, kv, cache.length)
+
+        def step(x, layer_params, prefix, kv):
+            x, kv = nnx.merge(block_def, layer_params)(x, positions, mask, prefix, kv, cache.length)
+            return constrain_rows(x), kv
+
+        x, kv = (jax.checkpoint(step) if cfg.remat else step)(x, layer_params, prefix, kv)
         own.append(kv)
     return outer.norm(x), cache._replace(own=tuple(own), length=cache.length + length)
 

@@ -116,7 +116,7 @@ def load_model(name: str, dtype: Any = jnp.float32, mesh: Mesh | None = None) ->
     Args:
       name: what to load.
       dtype: float32, bfloat16 or float16: of the parameters and so of the computation, whatever is stored.
-      mesh: devices to spread the parameters over, along its axis "model" if it has one; None is the default device.
+      mesh: devices to spread the parameters over, by the rules of :mod:`jaxreason.mesh`; None is the default device.
 
     Raises:
       InputError: not found, unsupported, or damaged; the message says which and names the file.

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerBase
 
 from jaxreason.errors import InputError, one_line
+from jaxreason.mesh import put, sharding
 from jaxreason.models.decoder import DecoderConfig, Params, init
 
 
@@ -86,7 +87,7 @@ def assemble(
 ) -> Params:
     """Casts, transposes and stacks, one tensor in memory at a time; ``keys`` as in :data:`KEYS`.
 
-    With a mesh every device gets its own part, by :func:`sharding`, and none ever holds the whole.
+    With a mesh every device gets its own part, by :func:`jaxreason.mesh.sharding`, and none ever holds the whole.
 
     Raises:
       InputError: the tensors do not match the config; names all that are missing, unexpected or misshapen.
@@ -126,28 +127,9 @@ def assemble(
         stacked = _aligned_empty(shape, dtype)
         for row, name in zip(stacked if path[0] == "layers" else [stacked], names, strict=True):
             row[...] = tensors.read(name).T if path[-1] == "kernel" else tensors.read(name)
-        set_path(params, path, jax.device_put(stacked, None if mesh is None else sharding(path, shape, mesh)))
+        set_path(params, path, jax.device_put(stacked) if mesh is None else put(stacked, sharding(path, shape, mesh)))
         del stacked  # before the next one is made
     return params
-
-
-# The axis of a matrix that is cut along the mesh axis "model" (Shoeybi et al. 2019, Megatron-LM, section 3): by output before
-# the nonlinearity, heads or SwiGLU, and by input behind it, so that a block needs two sums across devices.
-CUT = {"q": -1, "k": -1, "v": -1, "gate": -1, "up": -1, "o": -2, "down": -2, "embed": -2, "head": -1}
-
-
-def sharding(path: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
-    """Where a parameter lies on a mesh: cut along its axis "model", whole on every device along all others.
-
-    What that axis cannot cut evenly, and norms, are whole on every device; so is everything if there is no such axis.
-    """
-    cut, spec = CUT.get(path[-2]), [None] * len(shape)
-    if path[-1] == "bias":  # of q, k and v: as their outputs
-        cut = -1
-    if cut is not None and "model" in mesh.axis_names and shape[cut] % mesh.shape["model"] == 0:
-        spec[cut] = "model"
-    # XLA finds the shardings of all that is computed; axes as jax.make_mesh may have them would want each spelt out.
-    return NamedSharding(Mesh(mesh.devices, mesh.axis_names), PartitionSpec(*spec))
 
 
 def _aligned_empty(shape: tuple[int, ...], dtype) -> np.ndarray:

@@ -1,0 +1,192 @@
+"""On eight devices: every mesh computes what one device computes. Started by tests/test_mesh.py, for JAX counts devices once."""
+
+import functools
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+
+from jaxreason import InputError, Sampler, complete, lesson, load_model, make_mesh, rollout, step_scores
+from jaxreason import reward_model as rm
+from jaxreason.checkpoint import Checkpoints
+from jaxreason.mesh import describe, gather, mesh_of, shard_batch, shard_params, sharding
+from jaxreason.sft import Document, pack, sft_loss
+from jaxreason.train import fit, init_state, make_update
+
+QUESTIONS = [f"Tom has {n} apples. Tom buys 3 bags of 7. How many apples does Tom have now?" for n in range(40, 51)]
+TX = optax.adamw(1e-2)
+GRADIENTS = optax.chain(optax.trace(decay=0.0), optax.scale(-0.1))  # gradient descent that keeps the gradient
+
+
+def batch_fn(step: int):
+    rng = np.random.default_rng([3, step])
+    documents = (
+        Document(rng.integers(1, 90, n).astype(np.int32), (rng.random(n) < 0.7).astype(np.float32))
+        for n in rng.integers(4, 25, 1000)
+    )
+    return pack(documents, 16, 32, 0)
+
+
+@pytest.fixture(scope="module")
+def loss_fn(cfg):
+    return functools.partial(sft_loss, cfg=cfg)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_model("tiny")
+
+
+def assert_close(found, expected, tolerance=1e-5):
+    for a, b in zip(jax.tree.leaves(gather(found)), jax.tree.leaves(jax.device_get(expected)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def test_there_are_eight():
+    assert jax.device_count() == 8
+
+
+@pytest.mark.parametrize(
+    ("path", "shape", "spec"),
+    [
+        (("layers", "attention", "q", "kernel"), (2, 8, 16), (None, "fsdp", "model")),
+        (("layers", "attention", "o", "kernel"), (2, 16, 8), (None, "model", "fsdp")),
+        (("layers", "attention", "q", "bias"), (2, 16), (None, "model")),
+        (("layers", "mlp", "down", "kernel"), (2, 12, 8), (None, "model", "fsdp")),
+        (("layers", "mlp", "down", "kernel"), (2, 13, 8), (None, None, "fsdp")),  # 13 cannot be cut in two
+        (("layers", "mlp_norm", "scale"), (2, 8), ()),
+        (("embed", "embedding"), (64, 8), ("model", "fsdp")),
+        (("head", "kernel"), (8, 64), ("fsdp", "model")),
+        (("q", "a"), (2, 8, 4), (None, "fsdp", "model")),  # of LoRA
+        (("head", "kernel"), (8,), ()),  # of a reward model
+        (("head", "bias"), (), ()),
+    ],
+)
+def test_the_rules(path, shape, spec):
+    assert sharding(path, shape, make_mesh("data=2,fsdp=2,model=2")).spec == PartitionSpec(*spec)
+    assert sharding(path, shape, make_mesh("data=8")).is_fully_replicated
+
+
+@pytest.mark.parametrize("mesh", [Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("data", "model"))])
+def test_loading_puts_a_part_on_every_device(tiny, mesh):
+    spread = load_model("tiny", mesh=mesh)
+    assert tiny.cfg.vocab_size % 2  # which two devices cannot share evenly
+    for (path, a), b in zip(
+        jax.tree_util.tree_leaves_with_path(tiny.params), jax.tree.leaves(spread.params), strict=True
+    ):
+        assert a.devices() == {jax.devices()[0]} and b.devices() == set(jax.devices()[:4])
+        for shard in b.addressable_shards:
+            np.testing.assert_array_equal(shard.data, np.asarray(a)[shard.index])
+        name = jax.tree_util.keystr(path)
+        parts = 1 if "norm" in name or "embed" in name else 2
+        assert b.addressable_shards[0].data.size * parts == b.size, name
+    whole = load_model("tiny", mesh=Mesh(jax.devices(), "data"))
+    assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(whole.params))
+
+
+def three_steps(params, loss_fn, mesh):
+    """The state after them, and the metrics of each. The optimiser's state is the gradient."""
+    state = init_state(shard_params(jax.tree.map(jnp.copy, params), mesh), GRADIENTS)
+    update, metrics = make_update(loss_fn, GRADIENTS, num_microbatches=2), []
+    places = jax.tree.map(lambda x: x.sharding, state)
+    for step in range(3):
+        state, found = update(state, batch_fn(step))
+        metrics.append(found)
+    assert mesh is None or jax.tree.map(lambda x: x.sharding, state) == places
+    return state, metrics
+
+
+@pytest.fixture(scope="module")
+def of_one_device(params, loss_fn):
+    return jax.device_get(three_steps(params, loss_fn, None))
+
+
+@pytest.mark.parametrize("spec", ["data=4,model=2", "fsdp=2,model=4"])
+def test_losses_and_gradients_are_those_of_one_device(params, loss_fn, of_one_device, spec):
+    (state, metrics), (one, expected) = three_steps(params, loss_fn, make_mesh(spec)), of_one_device
+    assert_close(metrics, expected)
+    assert_close(state, one)
+    gradient = state.opt_state[0].trace["layers"]["mlp"]["up"]["kernel"]
+    parts = {"data=4,model=2": 2, "fsdp=2,model=4": 8}[spec]
+    assert gradient.addressable_shards[0].data.size * parts == gradient.size
+
+
+def test_chains_are_those_of_one_device(monkeypatch, model):
+    """11 prompts, which no mesh divides; and so long that the last quarter of the chains goes on alone."""
+    spread = model._replace(params=shard_params(model.params, make_mesh("data=2,fsdp=2,model=2")))
+    prompts = [f"Tom has {n * 'a'} apples" for n in range(11)]
+    monkeypatch.setattr(rollout, "RETIRE_FROM", 64)
+    options = {
+        "sampler": Sampler(0.7),
+        "num_samples": 2,
+        "max_new_tokens": 64,
+        "stop_strings": ("a", "b"),
+    }
+    one, many = (complete(m, prompts, jax.random.key(0), **options) for m in (model, spread))
+    assert one.texts == many.texts and one.num_tokens.std() > 1
+    np.testing.assert_array_equal(one.num_tokens, many.num_tokens)
+    np.testing.assert_allclose(one.logprobs, many.logprobs, rtol=1e-4, atol=1e-4)
+
+
+def test_rewards_are_those_of_one_device(tiny, tmp_path):
+    head = {"kernel": jax.random.normal(jax.random.key(1), (tiny.cfg.hidden_size,)), "bias": jnp.float32(0.1)}
+    reward = rm.from_policy(tiny, "prm")._replace(params={"backbone": tiny.params, "head": head})
+    texts = [[f"{n} * 7 = {7 * n}\n{m} + 1 = {m + 1}\n" for m in range(n)] for n in range(1, 6)]
+    expected = step_scores(reward, QUESTIONS[:5], texts)
+    assert np.nanstd(expected) > 0.01
+    rm.save_reward_model(tmp_path, reward)
+    policy = load_model("tiny", mesh=make_mesh("data=4,model=2"))
+    spread = rm.load_reward_model(str(tmp_path), policy)
+    assert mesh_of(policy.params) == mesh_of(spread.params) == mesh_of(spread.params["head"])
+    np.testing.assert_allclose(step_scores(spread, QUESTIONS[:5], texts), expected, atol=1e-5)
+    assert (
+        rm.load_reward_model(str(tmp_path), mesh=mesh_of(policy.params)).params["head"]["bias"].sharding.num_devices
+        == 8
+    )
+    assert mesh_of(rm.from_policy(policy, "orm").params["head"]) == mesh_of(policy.params)
+
+
+def test_a_checkpoint_of_eight_is_restored_on_four_and_on_one(tmp_path):
+    rng = np.random.default_rng(0)
+    kernel = jnp.asarray(rng.normal(size=(8, 16)), jnp.float32)
+
+    def loss_fn(params, batch):
+        loss = ((batch @ params["up"]["kernel"] - params["scale"]) ** 2).mean()
+        return loss, {"loss": loss}
+
+    def fresh(spec: str):
+        params = {"up": {"kernel": jnp.copy(kernel)}, "scale": jnp.float32(0.5)}
+        return init_state(params if spec == "one" else shard_params(params, make_mesh(spec)), TX)
+
+    def run(state, directory: str, steps: int):
+        batch_fn = lambda step: np.random.default_rng(step).normal(size=(8, 8)).astype(np.float32)  # noqa: E731
+        return fit(state, make_update(loss_fn, TX), batch_fn, steps, tmp_path / directory, save_every=3)
+
+    saved = run(fresh("data=2,fsdp=2,model=2"), "8", 3)
+    expected = run(fresh("one"), "whole", 5)
+    for spec in ("data=2,model=2", "fsdp=4", "one"):
+        checkpoints, like = Checkpoints(tmp_path / "8"), fresh(spec)
+        restored = checkpoints.restore(like)
+        checkpoints.close()
+        assert jax.tree.map(lambda x: x.sharding, restored) == jax.tree.map(lambda x: x.sharding, like)
+        jax.tree.map(np.testing.assert_array_equal, gather(restored), gather(saved))
+        resumed = run(restored, spec, 5)
+        assert int(resumed.step) == 5
+        assert_close(resumed, expected)
+
+
+def test_rows_that_do_not_divide_are_one_line(cfg):
+    with pytest.raises(InputError, match="6 rows does not divide among the 4 parts of mesh data=4,model=2"):
+        shard_batch({"tokens": np.ones((6, 3))}, make_mesh("data=4,model=2"))
+
+
+def test_a_lesson_takes_a_mesh(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["lesson", "--mesh", "data=4,model=2", "--out", str(tmp_path)])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    run = lesson.start("00_introduction")
+    assert run.results.header["settings"]["mesh"] == "data=4,model=2"
+    assert describe(mesh_of(run.model.params)) == "data=4,model=2"
