@@ -167,7 +167,7 @@ at = int(first_error(truth)[g, n])
 run.figure(
     viz.heat_map(
         steps, {"exact": truth[g, n, : len(steps)], **{name: s[g, n, : len(steps)] for name, s in scores.items()}},
-        title=f"Step {at + 1} is the first wrong one; the PRM gives it {scores['PRM'][g, n, at]:.2f}, the ORM {scores['ORM'][g, n, at]:.2f}",
+        title=f"Step {at + 1} is the first wrong one;\nthe PRM gives it {scores['PRM'][g, n, at]:.2f}, the ORM {scores['ORM'][g, n, at]:.2f}",
         xlabel="judge (1: right; the answer line is not the exact checker's)",
     ),
     "step_heat_map",
