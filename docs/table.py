@@ -39,6 +39,7 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "labels/hard are right",
         "step AUC/PRM",
         "step AUC/ORM",
+        "step AUC/the policy's least likely token",
         "first error found/PRM",
         "first error found/ORM",
         "best of 4/PRM/min",
@@ -66,7 +67,19 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "solved/BFS, 16 lines, beam 5",
         "word problems/MCTS, likelihood",
         "word problems/vote at the same tokens",
+        "word problems/MCTS, PRM, 64 simulations",
+        "word problems/best of 32, PRM",
+        "word problems/BFS, PRM, 2 lines, beam 1",
+        "word problems/BFS, PRM, 8 lines, beam 2",
     ],
+    "07_budget_forcing": [
+        *(f"solved/{k} waits" for k in (0, 1, 2, 4, 8)),
+        "tries at the tokens of 8 waits/all written",
+        "tries at the tokens of 8 waits/stopped at a solution",
+        *(f"word problems, tiny/{k} waits" for k in (0, 1)),
+    ],
+    "08_grpo": [],
+    "09_distillation": [],
 }
 
 
