@@ -26,7 +26,7 @@ from jaxreason.sampling import Sampler
 from jaxreason.tasks import game24
 
 BASE, NAME = "tiny-24", "tiny-24-wait"
-TRIES = 64  # attempts drawn at every training puzzle
+TRIES = 32  # attempts drawn at every training puzzle
 HAZARD, MOST_WAITS = 0.25, 8
 ROWS, ROW_LENGTH, LEARNING_RATE, STEPS = 8, 512, 5e-4, 120
 CONTINUATION = f"{WAIT}\n"
