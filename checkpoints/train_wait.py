@@ -2,10 +2,13 @@
 
 The set is small, one example for each training puzzle, as in s1 (Muennighoff et al. 2025: 1,000 examples), and holds nothing but
 what `tiny-24` wrote itself: failed attempts joined by ``Wait`` up to a success, a search in one text (Gandhi et al. 2024, Stream of
-Search). Deterministic; goes on where it stopped.
+Search). Behind a wait the puzzle is read once more, as `tiny-24` only knows attempts that stand right behind it. Deterministic; goes
+on where it stopped.
 """
 
+import dataclasses
 import functools
+import itertools
 import json
 import time
 from pathlib import Path
@@ -28,7 +31,9 @@ from jaxreason.tasks import game24
 BASE, NAME = "tiny-24", "tiny-24-wait"
 TRIES = 32  # attempts drawn at every training puzzle
 HAZARD, MOST_WAITS = 0.25, 8
-ROWS, ROW_LENGTH, LEARNING_RATE, STEPS = 8, 512, 5e-4, 120
+REPLAY = 0.5  # of the documents in a batch are traces of the mixture of `tiny-24`, lest it forget how to move
+ROWS, ROW_LENGTH, LEARNING_RATE, STEPS = 4, 576, 3e-3, 320
+CONTEXT, ROOM = 640, 560  # nine attempts, eight readings
 CONTINUATION = f"{WAIT}\n"
 
 
@@ -40,8 +45,12 @@ class Attempts(NamedTuple):
     successes: list[str]
 
 
-def draw_attempts(model: LanguageModel, seed: int) -> list[Attempts]:
-    """Attempts at every training puzzle, at temperature 1; puzzles never solved are left out."""
+def draw_attempts(model: LanguageModel, seed: int, path: Path) -> list[Attempts]:
+    """Attempts at every training puzzle, at temperature 1, kept in a file; puzzles never solved are left out."""
+    if path.exists():
+        return [
+            Attempts(tuple(puzzle), failures, successes) for puzzle, failures, successes in json.loads(path.read_text())
+        ]
     rng = np.random.default_rng(seed)
     puzzles = [tuple(map(int, rng.permutation(p))) for p in game24.puzzles("train")]
     written = complete(
@@ -58,7 +67,11 @@ def draw_attempts(model: LanguageModel, seed: int) -> list[Attempts]:
             [body for body, good in zip(bodies, solved, strict=True) if not good],
             [body for body, good in zip(bodies, solved, strict=True) if good],
         ))  # fmt: skip
-    return [a for a in drawn if a.successes and a.failures]
+    drawn = [a for a in drawn if a.successes and a.failures]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".part").write_text(json.dumps(drawn))
+    path.with_suffix(".part").rename(path)
+    return drawn
 
 
 def example(rng: np.random.Generator, attempts: Attempts) -> list[tuple[str, float]]:
@@ -73,41 +86,47 @@ def example(rng: np.random.Generator, attempts: Attempts) -> list[tuple[str, flo
     solved = failures <= MOST_WAITS
     if solved:
         bodies.append(attempts.successes[int(rng.integers(len(attempts.successes)))])
-    pieces = [(game24.format_puzzle(attempts.puzzle), 0.0)]
-    for number, body in enumerate(bodies):
-        pieces += [(CONTINUATION, 0.0)] * (number > 0) + [(body, 1.0)]
+    pieces = []
+    for body in bodies:
+        pieces += [(game24.format_puzzle(attempts.puzzle), float(bool(pieces))), (body, 1.0), (CONTINUATION, 0.0)]
+    pieces.pop()
     if solved:
         pieces += [(CONTINUATION, 0.0)] * int(rng.integers(MOST_WAITS - failures + 1))
     left = game24.parse_line(bodies[-1].rstrip().rpartition("\n")[2]).left[0]
     return [*pieces, (f"#### {left}", 1.0)]
 
 
-def documents(model: LanguageModel, drawn: list[Attempts], seed: int) -> list[sft.Document]:
-    """The whole set, tokenised, each closed by the end-of-text token."""
-    rng, tokenizer, made = np.random.default_rng([seed, 1]), model.tokenizer, []
-    for attempts in drawn:
-        pieces = [*example(rng, attempts), (tokenizer.eos_token, 1.0)]
-        ids = tokenizer([text for text, _ in pieces], add_special_tokens=False).input_ids
-        weights = np.repeat([weight for _, weight in pieces], [len(i) for i in ids])
-        made.append(sft.Document(np.concatenate(ids).astype(np.int32), weights.astype(np.float32)))
-    return made
+def tokenise(tokenizer, pieces: list[tuple[str, float]]) -> sft.Document:
+    """A text, closed by the end-of-text token."""
+    pieces = [*pieces, (tokenizer.eos_token, 1.0)]
+    ids = tokenizer([text for text, _ in pieces], add_special_tokens=False).input_ids
+    weights = np.repeat([weight for _, weight in pieces], [len(i) for i in ids])
+    return sft.Document(np.concatenate(ids).astype(np.int32), weights.astype(np.float32))
+
+
+def replayed(rng: np.random.Generator) -> list[tuple[str, float]]:
+    """A trace as `tiny-24` was trained on."""
+    trace = game24.training_example(rng, value_share=0.0)
+    return [(trace.prompt, 0.0), (trace.completion, 1.0)]
 
 
 def train_model(model: LanguageModel, docs: list[sft.Document], seed: int, work: Path) -> LanguageModel:
     """Fine-tunes on the set, or goes on where an earlier run stopped."""
 
     def batch_fn(step: int) -> sft.Batch:
-        order = np.random.default_rng([seed, 2, step]).permutation(len(docs))
-        return sft.pack((docs[i] for i in order), ROWS, ROW_LENGTH, model.tokenizer.pad_token_id)
+        rng = np.random.default_rng([seed, 2, step])
+        old = (tokenise(model.tokenizer, replayed(rng)) for _ in itertools.count())
+        mixed = (next(old) if rng.random() < REPLAY else docs[i] for i in itertools.cycle(rng.permutation(len(docs))))
+        return sft.pack(mixed, ROWS, ROW_LENGTH, model.tokenizer.pad_token_id)
 
-    schedule = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, 20, STEPS, end_value=LEARNING_RATE / 20)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, 40, STEPS, end_value=LEARNING_RATE / 20)
     decayed = functools.partial(jax.tree.map, lambda x: x.ndim > 1)
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.95, weight_decay=0.05, mask=decayed))
     update = train.make_update(functools.partial(sft.sft_loss, cfg=model.cfg), tx, ROWS)
     state = train.fit(
-        train.init_state(model.params, tx), update, batch_fn, STEPS, work, save_every=60, description=NAME
+        train.init_state(model.params, tx), update, batch_fn, STEPS, work, save_every=80, description=NAME
     )
-    return model._replace(params=state.params)
+    return model._replace(params=state.params, cfg=dataclasses.replace(model.cfg, max_position_embeddings=CONTEXT))
 
 
 def measure(model: LanguageModel, split: str, chains: int = 4) -> dict[str, Interval]:
@@ -117,11 +136,16 @@ def measure(model: LanguageModel, split: str, chains: int = 4) -> dict[str, Inte
     for waits in (0, 1, 2, 4, 8):
         written = budget.complete_within(
             model, [game24.format_puzzle(p) for p in puzzles], jax.random.key(0), waits=waits, ends=["####"],
-            continuations=[CONTINUATION], sampler=Sampler(1.0), max_new_tokens=448, num_samples=chains,
+            continuations=[CONTINUATION], sampler=Sampler(1.0), max_new_tokens=ROOM, num_samples=chains,
             description=f"{waits} waits",
         )  # fmt: skip
         solved = [
-            np.mean([game24.is_solved(p, budget.last_attempt(text, [CONTINUATION])) for text in row])
+            np.mean(
+                [
+                    game24.is_solved(p, budget.last_attempt(text, [CONTINUATION]).removeprefix(game24.format_puzzle(p)))
+                    for text in row
+                ]
+            )
             for p, row in zip(puzzles, written.texts, strict=True)
         ]
         results[f"game24, T=1/{waits} waits"] = mean_interval(np.array(solved))
@@ -142,7 +166,7 @@ def card(
 
     python checkpoints/train_wait.py --seed {seed}
 
-in {seconds / 60:.0f} minutes of training, after 3 minutes of sampling, on one core of a two-core CPU shared with other work. It plays the
+in {seconds / 60:.0f} minutes of training, after 2 minutes of sampling, on one core of a two-core CPU shared with other work. It plays the
 Game of 24, and does nothing else. Lesson 07 says `{WAIT}` for it, where it would have stopped.
 
 | recipe | |
@@ -150,7 +174,8 @@ Game of 24, and does nothing else. Lesson 07 says `{WAIT}` for it, where it woul
 | seed | {seed} |
 | start | `{base.name}`, sha256 of model.safetensors `{base.sha256}` |
 | set | {len(docs)} texts, {tokens} tokens, one for each training puzzle: {TRIES} attempts drawn from `{BASE}` at temperature 1; failed ones joined by `{WAIT}`, up to {MOST_WAITS} of them, then a success (chance {HAZARD} at every attempt), or giving up |
-| loss | on the attempts and the answer; none on the prompt and on `{WAIT}` |
+| loss | on the attempts, the puzzle read once more behind a `{WAIT}`, and the answer; none on the prompt and on `{WAIT}` |
+| replay | {REPLAY:.0%} of the documents of a batch are single traces of the mixture of `{BASE}` |
 | training | AdamW, {STEPS} steps of {ROWS * ROW_LENGTH} tokens, one cosine from a peak learning rate of {LEARNING_RATE:g} |
 | weights | stored as float16, sha256 of model.safetensors `{model.sha256}` |
 
@@ -178,8 +203,9 @@ def main(seed: int = 0, out: Path | None = None) -> None:
     """
     base = load_model(BASE)
     work = Path("outputs/train") / f"{NAME}-{seed}-{base.sha256[:8]}"
-    drawn = draw_attempts(base, seed)
-    docs = documents(base, drawn, seed)
+    drawn = draw_attempts(base, seed, work.with_name(f"{work.name}.json"))
+    rng = np.random.default_rng([seed, 1])
+    docs = [tokenise(base.tokenizer, example(rng, attempts)) for attempts in drawn]
     print(f"{len(docs)} texts, {sum(len(d.tokens) for d in docs)} tokens, at most {max(len(d.tokens) for d in docs)}")
     began = time.perf_counter()
     model = train_model(base, docs, seed, work)

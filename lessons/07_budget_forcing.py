@@ -38,7 +38,7 @@ from jaxreason.tasks import arithmetic, game24
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
 run = lesson.start("07_budget_forcing", problems=500, model="tiny-24-wait")
-WAITS, CHAINS, ROOM = (0, 1, 2, 4, 8), 4, 448  # ROOM: tokens of a chain with eight waits
+WAITS, CHAINS, ROOM = (0, 1, 2, 4, 8), 2, 560  # ROOM: tokens of a chain with eight waits
 END, WAIT = "####", f"{prompts.WAIT}\n"
 
 # %% [markdown]
@@ -46,8 +46,8 @@ END, WAIT = "####", f"{prompts.WAIT}\n"
 #
 # `tiny-24` never read the word between two attempts. Like s1, `tiny-24-wait` learned it from about 1,000 texts, and all of them are the
 # model's own: attempts at training puzzles that failed, joined by `Wait`, up to one that succeeded (a search written into one
-# text, Gandhi et al. 2024). The loss leaves `Wait` itself out, so the model still stops after one attempt: its **natural stop**. Everything
-# beyond that is the budget's doing.
+# text, Gandhi et al. 2024). Behind a `Wait` it reads the puzzle once more. The loss leaves `Wait` itself out, so the model still stops
+# after one attempt: its **natural stop**. Everything beyond that is the budget's doing.
 #
 # First one puzzle, with no, two and eight waits. It is the same chain up to the place where the shorter one ends: the same key draws it.
 
@@ -59,20 +59,20 @@ texts = [game24.format_puzzle(p) for p in puzzles]
 print(f"{len(puzzles)} held-out puzzles, {of_paper.sum()} of them from the paper (Yao et al. 2023)")
 
 
-def think(model=run.model, asked=texts, *, chains=CHAINS, continuations=(WAIT,), description=None, **limits):
+def think(model=run.model, *, chains=CHAINS, continuations=(WAIT,), description=None, **limits):
     """Chains at T=1 within a budget."""
     return budget.complete_within(
-        model, asked, run.key, ends=[END], continuations=continuations, sampler=Sampler(1.0), max_new_tokens=ROOM,
-        num_samples=chains, description=description, **limits,
+        model, texts, run.key, ends=[END], continuations=continuations, sampler=Sampler(1.0),
+        max_new_tokens=min(ROOM, model.cfg.max_position_embeddings - 32), num_samples=chains, description=description, **limits,
     )  # fmt: skip
 
 
 def solved(written, continuations=(WAIT,)) -> np.ndarray:
     """[G, N] whether the attempt that a chain's answer rests on, the last one, is a right way to 24."""
-    return np.array(
-        [[game24.is_solved(p, budget.last_attempt(t, continuations)) for t in row]
-         for p, row in zip(puzzles, written.texts, strict=True)]
-    )  # fmt: skip
+    return np.array([
+        [game24.is_solved(p, budget.last_attempt(text, continuations).removeprefix(asked)) for text in row]
+        for p, asked, row in zip(puzzles, texts, written.texts, strict=True)
+    ])  # fmt: skip
 
 
 by_waits = {k: think(waits=k, description=f"{k} waits") for k in WAITS}
@@ -122,12 +122,16 @@ run.claim("eight waits take at most the tokens of nine tries", mean_interval(tok
 
 # %%
 N = 16
+untaught = load_model("tiny-24")
 tries = think(chains=N, description=f"{N} tries")
+old_tries = solved(think(untaught, chains=N, description=f"{N} tries of tiny-24"))
 tried = solved(tries)  # [G, N]
 chances = {n: np.asarray(vote.pass_at_k(tried.sum(1), N, n)) for n in (1, 2, 3, 5, 9)}
 try_tokens = tries.num_tokens.mean()
 for n, chance in chances.items():
     run.results.measure(f"solved/any of {n} tries", mean_interval(chance), tokens=n * try_tokens)
+    old = np.asarray(vote.pass_at_k(old_tries.sum(1), N, n))
+    run.results.measure(f"solved/any of {n} tries of tiny-24, before the fine-tuning", mean_interval(old))
 written_to_end = tries.num_tokens.sum(1)
 to_first = np.where(
     tried.any(1),
@@ -160,7 +164,6 @@ run.claim("eight waits solve more than independent tries with the same tokens, a
 run.claim("eight waits solve more than independent tries with the same tokens, stopped at a solution",
           paired_difference(right[8].mean(1), equal[8][1]), at_least=0.0, excludes_zero=True)  # fmt: skip
 
-untaught = load_model("tiny-24")
 naive = {k: solved(think(untaught, waits=k, chains=2, description=f"tiny-24, {k} waits")) for k in (0, 8)}
 for k, hits in naive.items():
     run.results.measure(f"solved/{k} waits, without the fine-tuning", mean_interval(hits.mean(1)))
@@ -221,7 +224,9 @@ questions = [prompts.zero_shot_cot(p.question, run.tokenizer) for p in problems]
 
 def ponder(model, *, continuations=(WAIT,), sampler=GREEDY, chains=1, description=None, **limits):
     """Chains of word problems within a budget, and which of them are right [G, N]."""
-    room = min(run.max_new_tokens * 5, 420) if run.as_measured else run.max_new_tokens
+    room = (
+        5 * 72 if run.as_measured else run.max_new_tokens
+    )  # five tries at the longest problem; nine do not fit the context
     written = budget.complete_within(
         model, questions, run.key, ends=ends, continuations=continuations, answer=answer, sampler=sampler,
         max_new_tokens=room, num_samples=chains, rows=run.rows, description=description, **limits,
@@ -229,7 +234,7 @@ def ponder(model, *, continuations=(WAIT,), sampler=GREEDY, chains=1, descriptio
     return written, grade(written.texts, golds)
 
 
-WORD_WAITS = {"tiny": (0, 1, 2, 4, 8), "tiny-l": (0, 1, 2)}
+WORD_WAITS = {"tiny": (0, 1, 2, 4), "tiny-l": (0, 2)}
 pondered = {
     name: {k: ponder(model, waits=k, description=f"{name}, {k} waits") for k in WORD_WAITS.get(name, (0, 1, 2))}
     for name, model in words.items()
@@ -321,8 +326,11 @@ run.figure(
 #
 # A few short chains tell how hard a problem is: the entropy of their votes, $H = -\sum_a p_a \log p_a$, is 0 where they all agree.
 # The original course computes such a number, and then never uses it. Here it decides what a problem gets. The mean is fixed, and the
-# chains that measured the difficulty are part of it: 4 chains for all; then up to 32 in the vote, in proportion to the entropy, 8 on
-# average, against as many for all.
+# chains that measured the difficulty are part of it.
+#
+# - *Word problems*: 4 chains for all; then up to 32 in the vote, in proportion to the entropy, 8 on average, against as many for all.
+# - *Puzzles*: 4 tries, and up to 8 waits in proportion to the entropy of where they end, 4 on average, against 4 for all. What is
+#   wasted on an easy puzzle is little here: behind a solution a wait costs two tokens.
 
 # %%
 PROBES, MEAN, MOST = 4, 8, 32
@@ -356,6 +364,21 @@ run.results.measure(
 run.claim("on word problems chains by measured difficulty beat as many for all",
           paired_difference(adaptive, uniform), at_least=0.0, excludes_zero=True)  # fmt: skip
 print(f"{(given == PROBES).mean():.0%} of the problems get {PROBES} chains, {(given == MOST).mean():.0%} get {MOST}")
+
+fates = answer_ids([[extract_answer(t) for t in row[:PROBES]] for row in tries.texts])
+given_waits = budget.allocate(np.asarray(vote.entropy(fates)), FOUR, least=0, most=8)
+waited = think(waits=given_waits[:, None], description="waits by difficulty")
+by_difficulty, waited_tokens = solved(waited).mean(1), waited.num_tokens.mean(1)
+probe_tokens = tries.num_tokens[:, :PROBES].sum(1)
+run.results.measure("adaptive, puzzles/waits by difficulty", mean_interval(by_difficulty), tokens=waited_tokens.mean())
+run.results.measure("adaptive, puzzles/tokens of the tries that measured it", mean_interval(probe_tokens))
+run.results.measure(
+    f"adaptive, puzzles/{FOUR} waits for all", mean_interval(right[FOUR].mean(1)), tokens=tokens[FOUR].mean()
+)
+run.results.measure(
+    f"adaptive, puzzles/difference, by difficulty - {FOUR} for all",
+    paired_difference(by_difficulty, right[FOUR].mean(1)),
+)
 
 # %%
 run.finish()
