@@ -211,6 +211,8 @@ for name, share in by_string.items():
 #
 # `tiny` has read `Wait` too: part of its training were chains, right and wrong, then `Wait`, then a right one. So it knows what to
 # do, and does it: it solves the problem once more. But it cannot see whether the first time was wrong. `tiny-l` is 14 times larger.
+# Training had one wait in a text. More of them lead to positions that the models never saw, which is a second reason to fail, so the
+# claim is about one.
 
 # %%
 words = {"tiny": load_model("tiny"), "tiny-l": load_model("tiny-l")} if run.as_measured else {run.model.name: run.model}
@@ -234,7 +236,7 @@ def ponder(model, *, continuations=(WAIT,), sampler=GREEDY, chains=1, descriptio
     return written, grade(written.texts, golds)
 
 
-WORD_WAITS = {"tiny": (0, 1, 2, 4), "tiny-l": (0, 2)}
+WORD_WAITS = {"tiny": (0, 1, 2, 4), "tiny-l": (0, 1)}
 pondered = {
     name: {k: ponder(model, waits=k, description=f"{name}, {k} waits") for k in WORD_WAITS.get(name, (0, 1, 2))}
     for name, model in words.items()
@@ -242,9 +244,8 @@ pondered = {
 for name, results in pondered.items():
     for k, (written, hits) in results.items():
         run.results.measure(f"word problems, {name}/{k} waits", accuracy(hits[:, 0]), tokens=written.num_tokens.mean())
-    last = max(results)
-    run.claim(f"on word problems waiting does not help {name}: {last} waits gain at most 2 points over the natural stop",
-              paired_difference(results[last][1][:, 0], results[0][1][:, 0]), at_most=0.02)  # fmt: skip
+    run.claim(f"on word problems waiting does not help {name}: a wait gains at most 2 points over the natural stop",
+              paired_difference(results[1][1][:, 0], results[0][1][:, 0]), at_most=0.02)  # fmt: skip
 main = next(iter(pondered.values()))
 changed = {k: (main[0][1] != hits)[:, 0] for k, (_, hits) in main.items() if k}
 print("problems whose outcome a wait changes:", {k: f"{c.mean():.1%}" for k, c in changed.items()})
@@ -259,7 +260,6 @@ for name, hits in word_strings.items():
         run.results.measure(
             f"word problems, strings, 1 wait/difference, Wait - {name}", paired_difference(word_strings["Wait"], hits)
         )
-most = max(main)
 run.figure(
     viz.curves(
         WAITS,
@@ -269,7 +269,7 @@ run.figure(
                for name, results in pondered.items()},
         },
         title=f"Waiting helps where failure is visible: {100 * gain.value:+.0f} points on puzzles,\n"
-        f"{100 * (main[most][1].mean() - main[0][1].mean()):+.0f} on word problems",
+        f"{100 * (main[1][1].mean() - main[0][1].mean()):+.0f} for the first wait on word problems",
         xlabel="waits beyond the natural stop", ylabel="solved (95% interval)",
     ),
     "puzzles_and_words",
