@@ -7,6 +7,7 @@ import os
 
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # on import it would say that PyTorch is missing
 
+from jaxreason.budget import complete_within
 from jaxreason.errors import InputError
 from jaxreason.evaluate import accuracy, paired_difference
 from jaxreason.grpo import group_advantages, grpo_loss
@@ -30,7 +31,7 @@ __all__ = [
     "load_problems",
     "direct", "zero_shot_cot", "few_shot", "chat",
     "make_mesh", "load_model", "save_model", "forward",
-    "Sampler", "GREEDY", "generate", "complete", "compile_stop", "token_logprobs",
+    "Sampler", "GREEDY", "generate", "complete", "complete_within", "compile_stop", "token_logprobs",
     "extract_answer", "is_correct", "answer_ids",
     "majority", "early_stop", "best_of_n", "pass_at_k",
     "load_reward_model", "step_scores",

@@ -1,8 +1,8 @@
 """Generation: prefill every prompt once, then decode many continuations from it."""
 
 import functools
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -31,6 +31,12 @@ class Rollout(NamedTuple):
     logprobs: jax.Array  # [B, N, T] float32, of the model itself: neither tempered nor filtered; 0 after the end
     mask: jax.Array  # [B, N, T] bool
     finished: jax.Array  # [B, N] bool, False where T tokens were not enough
+    rule_state: Any = None  # [B, N] arrays: the state in which the rule ended, if there was one
+
+
+# (state, token drawn) -> (state, token written), pure, over rows [R]. As a ``jax.tree_util.Partial`` its tables are arguments of the
+# compiled program: other tables of the same shape are no other program.
+Rule = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 
 
 def compile_stop(tokenizer, strings: Sequence[str] = (), eos_ids: Sequence[int] = ()) -> Stop:
@@ -78,6 +84,8 @@ def generate(
     max_new_tokens: int,
     num_samples: int = 1,
     layers: tuple[Params, ...] | None = None,
+    rule: Rule | None = None,
+    rule_state: Any = None,
 ) -> Rollout:
     """Draws ``num_samples`` chains from every prompt in one compiled loop.
 
@@ -92,15 +100,19 @@ def generate(
       sampler, max_new_tokens, num_samples: static.
       layers: the layers of ``params`` one by one, from :func:`jaxreason.models.decoder.unstack`. Outside of jit that costs
         nothing on a CPU; without them they are copied out of the stack here.
+      rule: may write something else than what was drawn, such as a budget (:mod:`jaxreason.budget`).
+      rule_state: of the rule, arrays ``[B, N]``.
     """
     b, rows = len(prompt.tokens), len(prompt.tokens) * num_samples
     keys = (jax.random.split(key, (b, num_samples)) if key.ndim == 0 else key).reshape(rows)
-    prefilled = _prefill(params, keys, prompt, cfg=cfg, max_new_tokens=max_new_tokens)
+    rule_state = jax.tree.map(lambda x: jnp.asarray(x).reshape(rows), rule_state)
+    prefilled = _prefill(params, keys, prompt, rule_state, cfg=cfg, max_new_tokens=max_new_tokens)
     # Once, outside the loop: the layers' weights, each in one piece.
     params = jax.lax.optimization_barrier(unstack(params)) if layers is None else {**params, "layers": layers}
-    ended = _decode(params, prefilled, stop, 0, cfg=cfg, sampler=sampler)
+    ended = _decode(params, prefilled, stop, 0, rule, cfg=cfg, sampler=sampler)
     finished = ended.state == stop.next_state.shape[1] - 1
-    return Rollout(*(x.reshape(b, num_samples, *x.shape[1:]) for x in (*ended[-3:], finished)))
+    by_row = Rollout(*ended[-3:], finished, ended.rule_state)
+    return jax.tree.map(lambda x: x.reshape(b, num_samples, *x.shape[1:]), by_row)
 
 
 class _Chains(NamedTuple):
@@ -110,6 +122,7 @@ class _Chains(NamedTuple):
     keys: jax.Array  # [R]
     lengths: jax.Array  # [R] int32, of the prompts
     state: jax.Array  # [R] int32, of the stop automaton
+    rule_state: Any  # [R] arrays, or None
     logits: jax.Array  # [R, V] float32, of the next token
     cache: Cache
     tokens: jax.Array  # [R, T] and so on, as in Rollout
@@ -117,7 +130,9 @@ class _Chains(NamedTuple):
     mask: jax.Array
 
 
-def _prefill(params: Params, keys: jax.Array, prompt: Prompt, *, cfg: DecoderConfig, max_new_tokens: int) -> _Chains:
+def _prefill(
+    params: Params, keys: jax.Array, prompt: Prompt, rule_state: Any = None, *, cfg: DecoderConfig, max_new_tokens: int
+) -> _Chains:
     """R / B chains of every prompt, before their first token."""
     rows, shape = len(keys), (len(keys), max_new_tokens)
     positions = jnp.maximum(jnp.cumsum(prompt.mask, axis=-1) - 1, 0)
@@ -129,11 +144,18 @@ def _prefill(params: Params, keys: jax.Array, prompt: Prompt, *, cfg: DecoderCon
     )
     buffers = jnp.zeros(shape, jnp.int32), jnp.zeros(shape), jnp.zeros(shape, bool)
     cache = fork(cache, num_samples, max_new_tokens)
-    return _Chains(jnp.int32(0), keys, lengths, jnp.zeros(rows, jnp.int32), logits, cache, *buffers)
+    return _Chains(jnp.int32(0), keys, lengths, jnp.zeros(rows, jnp.int32), rule_state, logits, cache, *buffers)
 
 
 def _decode(
-    params: Params, chains: _Chains, stop: Stop, retire: int | jax.Array, *, cfg: DecoderConfig, sampler: Sampler
+    params: Params,
+    chains: _Chains,
+    stop: Stop,
+    retire: int | jax.Array,
+    rule: Rule | None = None,
+    *,
+    cfg: DecoderConfig,
+    sampler: Sampler,
 ) -> _Chains:
     """Draws until at most ``retire`` of the chains are left, or T tokens; ``params`` from :func:`unstack`."""
     next_state = jnp.asarray(stop.next_state)
@@ -145,12 +167,17 @@ def _decode(
     def step(c: _Chains) -> _Chains:
         t, alive = c.t, c.state != final
         token = jax.vmap(lambda key, row: sample(jax.random.fold_in(key, t), row, sampler))(c.keys, c.logits)
+        rule_state = c.rule_state
+        if rule is not None:
+            rule_state, token = rule(rule_state, token)
+            rule_state = jax.tree.map(lambda new, old: jnp.where(alive, new, old), rule_state, c.rule_state)
         chosen = jnp.take_along_axis(c.logits, token[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(c.logits, axis=-1)
         token = jnp.where(alive, token, 0)
         states, cache = hidden_states(params, token[:, None], (c.lengths + t)[:, None], c.cache, cfg=cfg)
         return c._replace(
             t=t + 1,
             state=jnp.where(alive, next_state[token, c.state], c.state),
+            rule_state=rule_state,
             logits=_logits(params, states[:, 0]),
             cache=cache,
             tokens=c.tokens.at[:, t].set(token),
@@ -184,8 +211,8 @@ def _select(chains: _Chains, rows: jax.Array) -> _Chains:
         jax.tree.map(lambda x: take(x, num_rows, rows), chains.cache.own),
         chains.cache.length,
     )
-    by_row = {name: x[rows] for name, x in chains._asdict().items() if name not in ("t", "cache")}
-    return _Chains(t=chains.t, cache=cache, **by_row)
+    by_row = {name: x for name, x in chains._asdict().items() if name not in ("t", "cache")}
+    return _Chains(t=chains.t, cache=cache, **jax.tree.map(lambda x: x[rows], by_row))
 
 
 def _logits(params: Params, states: jax.Array) -> jax.Array:
@@ -206,6 +233,8 @@ def generate_retiring(
     max_new_tokens: int,
     num_samples: int = 1,
     layers: tuple[Params, ...],
+    rule: Rule | None = None,
+    rule_state: Any = None,
 ) -> Rollout:
     """:func:`generate`, from the host: whenever only a quarter of the chains is left, it goes on with that quarter alone.
 
@@ -214,23 +243,25 @@ def generate_retiring(
     """
     shape = keys.shape
     final, parts = stop.next_state.shape[1] - 1, num_row_parts(mesh_of(params))
-    chains = _prefill_jit(params, keys.reshape(-1), prompt, cfg=cfg, max_new_tokens=max_new_tokens)
+    rule_state = jax.tree.map(lambda x: x.reshape(-1), rule_state)
+    chains = _prefill_jit(params, keys.reshape(-1), prompt, rule_state, cfg=cfg, max_new_tokens=max_new_tokens)
     params = {name: leaf for name, leaf in params.items() if name != "layers"} | {"layers": layers}
     rows = np.arange(keys.size)  # those still in ``chains``
     written = None
     while True:
         retire = len(rows) // 4 // parts * parts if len(rows) >= 16 else 0
-        chains = _decode_jit(params, chains, stop, retire, cfg=cfg, sampler=sampler)
-        t, state, *now = gather((chains.t, chains.state, *chains[-3:]))
-        written = [np.zeros((keys.size, *x.shape[1:]), x.dtype) for x in (state, *now)] if written is None else written
-        for whole, part in zip(written, (state, *now), strict=True):
+        chains = _decode_jit(params, chains, stop, retire, rule, cfg=cfg, sampler=sampler)
+        t, now = gather((chains.t, Rollout(*chains[-3:], chains.state == final, chains.rule_state)))
+        written = (
+            jax.tree.map(lambda x: np.zeros((keys.size, *x.shape[1:]), x.dtype), now) if written is None else written
+        )
+        for whole, part in zip(jax.tree.leaves(written), jax.tree.leaves(now), strict=True):
             whole[rows] = part
-        if t == max_new_tokens or (state == final).all():
+        if t == max_new_tokens or now.finished.all():
             break
-        kept = np.argsort(state == final, kind="stable")[:retire]  # the unfinished first
+        kept = np.argsort(now.finished, kind="stable")[:retire]  # the unfinished first
         rows, chains = rows[kept], _select(chains, kept)
-    state, *written = written
-    return Rollout(*(x.reshape(*shape, *x.shape[1:]) for x in (*written, state == final)))
+    return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), written)
 
 
 class Completions(NamedTuple):
@@ -240,6 +271,7 @@ class Completions(NamedTuple):
     logprobs: np.ndarray  # [G, N] float32: log p(chain | prompt), untempered
     num_tokens: np.ndarray  # [G, N] int32, the ending token included
     finished: np.ndarray  # [G, N] bool
+    rule_state: Any = None  # [G, N] arrays, as in Rollout
 
 
 def complete(
@@ -253,13 +285,15 @@ def complete(
     stop_strings: Sequence[str] = (),
     rows: int = 512,
     description: str | None = None,
+    rule: Rule | None = None,
+    rule_state: Any = None,
 ) -> Completions:
     """Texts for texts: :func:`generate` over batches of prompts of similar length, at most ``rows`` chains at a time.
 
     On a mesh the prompts of a batch are cut among its devices, and every process gets all texts.
 
     Chain n of prompt g draws from ``split(fold_in(key, g), N)[n]``, whatever the batches. Given keys ``[G]`` instead of one,
-    from ``split(key[g], N)[n]``.
+    from ``split(key[g], N)[n]``. A rule and its state, arrays of numpy ``[G, N]``, are those of :func:`generate`.
 
     Raises:
       InputError: a prompt is empty or leaves no room for ``max_new_tokens`` in the context.
@@ -278,6 +312,7 @@ def complete(
     texts: list = [None] * len(encoded)
     logprobs, num_tokens = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
     finished = np.zeros(shape, bool)
+    ended_state = jax.tree.map(np.zeros_like, rule_state)
 
     layers = unstack(model.params)["layers"]
     run = generate_retiring if max_new_tokens >= RETIRE_FROM else generate
@@ -290,15 +325,18 @@ def complete(
             prompt = shard_batch(pad_left([encoded[i] for i in padded], model.tokenizer.pad_token_id), mesh)
             rollout = gather(
                 run(model.params, keys[padded], prompt, stop, cfg=model.cfg, sampler=sampler, max_new_tokens=max_new_tokens,
-                    num_samples=num_samples, layers=layers)
+                    num_samples=num_samples, layers=layers, rule=rule,
+                    rule_state=jax.tree.map(lambda x, padded=padded: x[padded], rule_state))
             )  # fmt: skip
             for row, i in enumerate(chosen):
                 texts[i] = decode(model.tokenizer, rollout.tokens[row], rollout.mask[row], stop_strings)
                 logprobs[i] = rollout.logprobs[row].sum(-1)
                 num_tokens[i] = rollout.mask[row].sum(-1)
                 finished[i] = rollout.finished[row]
+                for whole, part in zip(jax.tree.leaves(ended_state), jax.tree.leaves(rollout.rule_state), strict=True):
+                    whole[i] = part[row]
             bar.update(len(chosen))
-    return Completions(texts, logprobs, num_tokens, finished)
+    return Completions(texts, logprobs, num_tokens, finished, ended_state)
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -63,6 +63,22 @@ def majority(answer_ids: jax.Array, weights: jax.Array | None = None) -> jax.Arr
     return vote(answer_ids, weights).winner
 
 
+def entropy(answer_ids: jax.Array) -> jax.Array:
+    """Entropy ``[G]`` of the votes in nats, a measure of a problem's difficulty: 0 where all chains agree, log N where none do.
+
+    -sum_a p_a log p_a with p_a the share of the N chains that answer a; "no answer" is an answer here.
+
+    Args:
+        answer_ids: ``[G, N]`` integers, negative for "no answer".
+
+    Raises:
+        InputError: ids that are not integers.
+    """
+    ids = jnp.maximum(_check_ids(answer_ids), -1)
+    share = (ids[..., :, None] == ids[..., None, :]).mean(-1)  # [G, N], of each chain's answer
+    return -jnp.log(share).mean(-1)
+
+
 def logprob_weights(logprobs_sum: jax.Array, lengths: jax.Array, length_normalise: bool = True) -> jax.Array:
     """Vote weights ``[G, N]`` from the model's probability of each chain, summing to one over chains.
 

@@ -8,7 +8,18 @@ import jax
 import numpy as np
 import pytest
 
-from jaxreason import GREEDY, Sampler, complete, direct, few_shot, load_model, load_reward_model, zero_shot_cot
+from jaxreason import (
+    GREEDY,
+    Sampler,
+    complete,
+    complete_within,
+    direct,
+    few_shot,
+    load_model,
+    load_reward_model,
+    zero_shot_cot,
+)
+from jaxreason.budget import last_attempt
 from jaxreason.models.hf import shipped
 from jaxreason.tasks import arithmetic, game24
 from jaxreason.verify import grade
@@ -107,3 +118,18 @@ def test_games_of_24_are_written_in_the_format_the_checker_reads(name):
     assert np.mean([move is not None for move in first_moves]) > 0.9
     values = write(model, ["Value: 4 6\n", "Value: 1 1\n", "Value: 20 4\n"])
     assert {text[0] for text in values} <= {"sure", "likely", "impossible"}
+
+
+def test_waits_help_on_puzzles():
+    """40 validation puzzles: with four waits more of the last attempts are right, and a wait is written only where thinking ended."""
+    model, puzzles = load_model("tiny-24-wait"), game24.puzzles("validation")[:40]
+    texts = [game24.format_puzzle(p) for p in puzzles]
+    solved = {}
+    for waits in (0, 4):
+        written = complete_within(
+            model, texts, jax.random.key(0), waits=waits, ends=["####"], sampler=Sampler(1.0), max_new_tokens=300
+        )
+        attempts = [last_attempt(row[0]).removeprefix(text) for text, row in zip(texts, written.texts, strict=True)]
+        solved[waits] = np.mean([game24.is_solved(p, a) for p, a in zip(puzzles, attempts, strict=True)])
+        assert [row[0].count("Wait\n") for row in written.texts] == written.rule_state.used[:, 0].tolist()
+    assert solved[4] > solved[0]

@@ -13,6 +13,7 @@ from jaxreason.vote import (
     best_of_n,
     binomial_majority,
     early_stop,
+    entropy,
     filtered_majority,
     logprob_weights,
     majority,
@@ -275,3 +276,10 @@ def test_the_plurality_wins_where_the_binomial_majority_is_hopeless():
     ids = jax.random.categorical(jax.random.key(0), logits, shape=(200, 255))
     assert (majority(ids) == 0).all()
     assert binomial_majority(0.4, 255) < 0.001
+
+
+def test_entropy_of_the_votes_by_hand():
+    """All agree: 0. Two and two: log 2. No answer is one more answer."""
+    ids = np.array([[0, 0, 0, 0], [0, 1, 0, 1], [0, 1, 2, -1], [-1, -2, 0, 0], [0, 0, 0, 1]])
+    quarter = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+    np.testing.assert_allclose(entropy(ids), [0, np.log(2), np.log(4), np.log(2), quarter], atol=1e-6)
