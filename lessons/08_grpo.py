@@ -378,7 +378,7 @@ if ALL:
 
         _, a_step = fitted(20, 20, lambda params: 0.0)
         every = max(10, int(seconds / a_step / 6))
-        return fitted(6 * every, every, validate)[0]
+        return fitted(6 * every, every, lambda params: float(validated(params).mean()))[0]
 
     tries = [further(f"SFT, lr {rate}", rate) for rate in (3e-4, 1e-3)]
     control = Measured(max(tries, key=lambda found: max(v for _, v in found.scores)).best.params, "further SFT")
