@@ -296,7 +296,7 @@ for key in ("solved", "zero_variance", "truncated", "entropy", "kl", "clip_fract
 # the right one; then with the right one from the start (the run above).
 
 # %%
-hacked = train_grpo("substring reward", STEPS, reward_fn=grpo_device.contains)
+hacked = train_grpo("substring reward", ABLATION_STEPS, reward_fn=grpo_device.contains)
 cheat = Measured(hacked.last, "substring reward")
 
 
@@ -325,7 +325,7 @@ run.figure(
         {
             "paid by the substring reward (training questions)": [mean_interval(x) if len(x) > 1 else None for x in earned],
             "right, of the same run": hacked.curve(),
-            "right, trained on exact matches": runs[0].curve(),
+            "right, trained on exact matches": runs[0].curve()[: len(hacked.at)],
         },
         title=f"Paid for substrings, the policy earns {paid.mean():.0%} and is right in {cheat.one.mean():.0%};\n"
         f"paid for the answer alone, it is right in {one_after.mean():.0%} (test problems)",
