@@ -29,8 +29,8 @@
 # Where does it pay? Not where worked solutions are plentiful: there, learning from them is faster. `tiny-start` has seen 2,000 of them,
 # again and again, and no more are to be had; questions with known answers, however, are free.
 #
-# By default one policy is trained, in about three minutes on two cores. `--seeds 4` is the lesson as it is reported: four policies, the
-# control (more supervised training for the same time), and what goes wrong without this or that; about half an hour.
+# By default one policy is trained. `--seeds 4` is the lesson as it is reported, and takes several times as long: four policies, the
+# control (more supervised training for the same time), and what goes wrong without this or that.
 
 # %%
 import dataclasses
@@ -212,7 +212,7 @@ def band(rows) -> list[Interval]:
 
 
 learned = band([[score.mean() for score in r.scores] for r in runs]) if ALL else runs[0].curve()
-of_runs = f"mean of {len(runs)} runs, lowest to highest" if ALL else "1 run, 95% interval"
+of_runs = f"mean of {len(runs)} runs, min to max" if ALL else "1 run, 95% interval"
 run.figure(
     viz.curves(
         runs[0].at, {"validation problems": learned},
@@ -291,8 +291,8 @@ for key in ("solved", "zero_variance", "truncated", "entropy", "kl", "clip_fract
 # %% [markdown]
 # ## A reward that can be cheated
 #
-# A careless verifier looks for the answer *somewhere* in the text, so that 7 is found in 17. Optimisation finds out: what it is paid
-# for goes up, and what was meant does not. Here the same training is run with `grpo_device.contains` for a reward, and measured with
+# A careless verifier looks for the answer *somewhere* in the text, so that 7 is found in 17. Chains that are paid
+# for and wrong are then as good as right ones, and optimisation has no reason to tell them apart. Here the same training is run with `grpo_device.contains` for a reward, and measured with
 # the right one; then with the right one from the start (the run above).
 
 # %%
