@@ -146,7 +146,7 @@ def fit(
     """
     directory = Path(directory)
     checkpoints = Checkpoints(directory)
-    if checkpoints.latest_step is not None:
+    if checkpoints.latest_step not in (None, int(state.step)):  # else it is the state of an earlier call, at hand still
         state = checkpoints.restore(state)
     start = int(state.step)
     lost = False
