@@ -8,7 +8,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from jaxreason.errors import InputError
-from jaxreason.models.decoder import DecoderConfig, Params, hidden_states, output_head
+from jaxreason.models.decoder import DecoderConfig, Params, fork, hidden_states, output_head
 from jaxreason.models.hf import LanguageModel
 from jaxreason.tokens import Prompt, encode_prompts, pad_left
 
@@ -29,6 +29,11 @@ def token_logprobs(
     ``[B, T, V]`` array never exists (at B=8, T=512, V=152k it would take 2.5 GB).
     """
     states, _ = hidden_states(params, tokens, positions, cfg=cfg, segment_ids=segment_ids)
+    return jnp.pad(score_tokens(params, states[:, :-1], tokens[:, 1:], chunk), ((0, 0), (1, 0)))
+
+
+def score_tokens(params: Params, states: jax.Array, targets: jax.Array, chunk: int = 1024) -> jax.Array:
+    """log p of ``targets [...]`` from the states before them ``[..., E]``, logits formed for ``chunk`` tokens at a time."""
     head = output_head(params)
 
     @jax.checkpoint
@@ -36,9 +41,34 @@ def token_logprobs(
         logits = (state @ head).astype(jnp.float32)
         return logits[target] - jax.nn.logsumexp(logits)
 
-    flat = states[:, :-1].reshape(-1, states.shape[-1]), tokens[:, 1:].reshape(-1)
-    scores = jax.lax.map(lambda pair: score(*pair), flat, batch_size=chunk)
-    return jnp.pad(scores.reshape(tokens.shape[0], -1), ((0, 0), (1, 0)))
+    flat = states.reshape(-1, states.shape[-1]), targets.reshape(-1)
+    return jax.lax.map(lambda pair: score(*pair), flat, batch_size=chunk).reshape(targets.shape)
+
+
+def completion_states(params: Params, prompt: Prompt, tokens: jax.Array, *, cfg: DecoderConfig) -> jax.Array:
+    """The states before each token of N completions of B prompts, ``[B, N, T]`` -> ``[B, N, T, E]``.
+
+    A prompt is read once, as in generation, and its completions attend to the same keys and values.
+    """
+    b, n, t = tokens.shape
+    positions = jnp.maximum(jnp.cumsum(prompt.mask, axis=-1) - 1, 0)
+    of_prompt, cache = hidden_states(
+        params, prompt.tokens, positions, cfg=cfg, segment_ids=prompt.mask.astype(jnp.int32)
+    )
+    first = jnp.repeat(of_prompt[:, -1:], n, axis=0)
+    if t == 1:
+        return first[:, None].reshape(b, n, 1, -1)
+    positions = jnp.repeat(prompt.mask.sum(-1), n)[:, None] + jnp.arange(t - 1)
+    written = tokens.reshape(b * n, t)[:, :-1]
+    later, _ = hidden_states(params, written, positions, fork(cache, n, t - 1), cfg=cfg)
+    return jnp.concatenate([first, later], axis=1).reshape(b, n, t, -1)
+
+
+def completion_logprobs(
+    params: Params, prompt: Prompt, tokens: jax.Array, *, cfg: DecoderConfig, chunk: int = 1024
+) -> jax.Array:
+    """log p(token | prompt, tokens before it), float32 ``[B, N, T]``, in nats; differentiable, what follows the end included."""
+    return score_tokens(params, completion_states(params, prompt, tokens, cfg=cfg), tokens, chunk)
 
 
 def text_logprobs(

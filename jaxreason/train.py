@@ -30,8 +30,8 @@ def init_state(params, tx: optax.GradientTransformation) -> TrainState:
     return TrainState(params, tx.init(params), jnp.int32(0))
 
 
-def make_update(loss_fn: Callable, tx: optax.GradientTransformation, num_microbatches: int = 1) -> Callable:
-    """``update(state, batch) -> (state, metrics)``, jitted, the old state donated.
+def make_step(loss_fn: Callable, tx: optax.GradientTransformation, num_microbatches: int = 1) -> Callable:
+    """``step(state, batch) -> (state, metrics)``, to be jitted, alone or inside of something larger.
 
     Args:
       loss_fn: ``(params, batch) -> (loss, metrics)``.
@@ -52,14 +52,19 @@ def make_update(loss_fn: Callable, tx: optax.GradientTransformation, num_microba
         )
         return jax.tree.map(lambda x: x / num_microbatches, total)
 
-    def update(state: TrainState, batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step(state: TrainState, batch) -> tuple[TrainState, dict[str, jax.Array]]:
         grads, metrics = mean_grads(state.params, batch)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = metrics | {"grad_norm": optax.tree.norm(grads)}
         return TrainState(params, opt_state, state.step + 1), metrics
 
-    return jax.jit(update, donate_argnums=0)
+    return step
+
+
+def make_update(loss_fn: Callable, tx: optax.GradientTransformation, num_microbatches: int = 1) -> Callable:
+    """:func:`make_step`, jitted, the old state donated."""
+    return jax.jit(make_step(loss_fn, tx, num_microbatches), donate_argnums=0)
 
 
 def fit(
@@ -72,11 +77,12 @@ def fit(
     save_every: int = 200,
     log_every: int = 20,
     description: str = "train",
+    check: Callable[[dict[str, float]], None] | None = None,
 ) -> TrainState:
     """Runs ``update`` on ``batch_fn(step)`` up to ``num_steps``, resuming from ``directory`` if it holds a checkpoint.
 
     Ctrl-C and SIGTERM save before they end the program; running again goes on from there, and reaches the same bits as
-    a run without the interruption. Metrics go to ``metrics.jsonl`` beside the checkpoints.
+    a run without the interruption. Metrics go to ``metrics.jsonl`` beside the checkpoints, and to ``check``, which may raise.
 
     Raises:
       FloatingPointError: the loss is not finite; the last checkpoint from before stays on disk.
@@ -112,6 +118,8 @@ def fit(
                     seconds = round(time.perf_counter() - began, 2)
                     log.write(json.dumps({"step": step, "seconds": seconds, **row}) + "\n")
                     log.flush()
+                    if check is not None:
+                        check(row)
                     bar.set_postfix(loss=f"{row['loss']:.3f}")
                 if save:
                     checkpoints.save(step, state)
@@ -122,3 +130,41 @@ def fit(
             signal.signal(number, handler)
         checkpoints.close()
     return state
+
+
+def fit_best(
+    state: TrainState,
+    update: Callable,
+    batch_fn: Callable[[int], Any],
+    num_steps: int,
+    directory: str | Path,
+    *,
+    validate: Callable[[Any], float],
+    every: int,
+    **options,
+) -> tuple[TrainState, list[tuple[int, float]]]:
+    """:func:`fit` with ``validate(params)`` before the first step and after every ``every`` steps; the best state is returned.
+
+    Interrupted and run again, it goes on: scores lie in ``scores.jsonl``, the best state under ``best/``.
+
+    Returns:
+      The state that scored highest, the first of equals, and (step, score) of each validation.
+    """
+    directory, best = Path(directory), Checkpoints(Path(directory) / "best", keep=1)
+    path = directory / "scores.jsonl"
+    scores = [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+    try:
+        for step in range(0, num_steps + 1, every):
+            if step:
+                state = fit(state, update, batch_fn, step, directory, save_every=every, **options)
+            if step < len(scores) * every:
+                continue
+            score = validate(state.params)
+            if not scores or score > max(value for _, value in scores):
+                best.save(step, state)
+            scores.append((step, score))
+            with path.open("a") as file:
+                file.write(json.dumps(scores[-1]) + "\n")
+        return best.restore(state), scores
+    finally:
+        best.close()
