@@ -46,6 +46,7 @@ class Recipe(NamedTuple):
     row_length: int = 256
     microbatches: int = 1
     puzzles_only: bool = False  # the Game of 24 alone, more values among it
+    traces: int = 0  # word problems from a fixed set of so many traces, and drills of one operation, alone
     stored_as: str = "float32"  # in the shipped file; in memory always float32
 
     def config(self, vocab_size: int) -> decoder.DecoderConfig:
@@ -59,6 +60,12 @@ class Recipe(NamedTuple):
             head_dim=self.hidden_size // self.num_heads,
             max_position_embeddings=512,
         )
+
+    def document(self) -> Callable[[np.random.Generator], list["Piece"]]:
+        """What draws its documents."""
+        if self.traces:
+            return functools.partial(scarce_document, num_traces=self.traces)
+        return puzzle_document if self.puzzles_only else document
 
     def optimizer(self) -> optax.GradientTransformation:
         """Muon (Jordan et al. 2024) on the layers' matrices, scaled to AdamW's size of update, Adam elsewhere; or AdamW."""
@@ -98,6 +105,9 @@ RECIPES = {
         microbatches=8,
         puzzles_only=True,
     ),
+    "tiny-start": Recipe(
+        96, 256, 3, 2, num_steps=1500, learning_rate=1e-2, rows=8, muon=True, microbatches=4, traces=2000
+    ),
     "tiny-l": Recipe(
         288, 768, 5, 6, num_steps=2600, learning_rate=1.5e-3, rows=16, muon=False, microbatches=8, stored_as="float16"
     ),
@@ -107,6 +117,7 @@ RECIPES = {
 # about depth and not about starved training; their few tokens are weighted up against the long chains.
 SHARES = {"cot": 0.38, "direct": 0.30, "few_shot": 0.07, "recheck": 0.04, "equation": 0.07, "game24": 0.14}
 DIRECT_WEIGHT = 4.0
+TRACE_SHARE = 0.5  # of the documents of a recipe with traces
 COT_DEPTHS = np.array([1, 2, 2, 3, 3, 3]) / 14  # share of 1..6 operations
 DIRECT_DEPTHS = np.array([14, 2, 2, 2, 2, 2]) / 24
 SHORT_DEPTHS = np.array([2, 2, 1]) / 5
@@ -146,6 +157,23 @@ def puzzle_document(rng: np.random.Generator) -> list[Piece]:
     """One document for the model of the Game of 24: half are values, half of those of states from the wide pool."""
     example = game24.training_example(rng, value_share=0.5, wide_share=0.5)
     return [Piece(example.prompt, 0.0), Piece(example.completion, 1.0)]
+
+
+@functools.cache
+def traces(n: int) -> list[list[Piece]]:
+    """The same n documents whatever the seed: where traces are scarce, these are all there are."""
+    return [
+        [Piece(prompts.zero_shot_cot(problem.question), 0.0), Piece(prompts.chain(lines, problem.answer), 1.0)]
+        for problem, lines in arithmetic.solutions(n)
+    ]
+
+
+def scarce_document(rng: np.random.Generator, num_traces: int) -> list[Piece]:
+    """One of the few traces, or one line of arithmetic without a story, of which there is no end."""
+    if rng.random() < TRACE_SHARE:
+        return traces(num_traces)[rng.integers(num_traces)]
+    question, line = arithmetic.drill(rng)
+    return [Piece(prompts.zero_shot_cot(question), 0.0), Piece(prompts.chain([line], line.split("=")[1]), 1.0)]
 
 
 def document(rng: np.random.Generator) -> list[Piece]:
@@ -213,7 +241,7 @@ def train_model(name: str, seed: int, work: Path) -> tuple[train.TrainState, dec
 
     def batch_fn(step: int) -> sft.Batch:
         rng = np.random.default_rng([seed, step])
-        draw = functools.partial(puzzle_document if recipe.puzzles_only else document, rng)
+        draw = functools.partial(recipe.document(), rng)
         return sft.pack(documents(tokenizer, draw), recipe.rows, recipe.row_length, tokenizer.pad_token_id)
 
     tx = recipe.optimizer()
@@ -323,7 +351,9 @@ Data format, one document:
 
 
 def main(
-    name: tyro.conf.Positional[Literal["tiny", "tiny-24", "tiny-l"]], seed: int = 0, out: Path | None = None
+    name: tyro.conf.Positional[Literal["tiny", "tiny-24", "tiny-start", "tiny-l"]],
+    seed: int = 0,
+    out: Path | None = None,
 ) -> None:
     """Train a shipped model, write it with its card, and compare it with the card that is there.
 
@@ -350,8 +380,7 @@ def main(
     # "seconds" starts anew when a run resumes: a row's share is its distance to the row before, or to that start.
     seconds = sum(row["seconds"] - (before["seconds"] if before["seconds"] < row["seconds"] else 0.0)
                   for before, row in zip([{"seconds": 0.0}, *rows[:-1]], rows, strict=True))  # fmt: skip
-    draw = puzzle_document if RECIPES[name].puzzles_only else document
-    example = "".join(piece.text for piece in draw(np.random.default_rng(3)))
+    example = "".join(piece.text for piece in RECIPES[name].document()(np.random.default_rng(3)))
     (out / "README.md").write_text(card(name, seed, model, results, seconds, example))
     (out / "results.json").write_text(json.dumps({key: list(i) for key, i in results.items()}, indent=1) + "\n")
     print(f"written to {out}")

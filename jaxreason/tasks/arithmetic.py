@@ -255,6 +255,29 @@ def solve(problem: Problem, rng: np.random.Generator | None = None) -> list[str]
     return lines
 
 
+def solutions(n: int, seed: int = 0) -> list[tuple[Problem, list[str]]]:
+    """n different training problems of 1 to 6 operations with their reasoning lines, half of them in a random order of the terms.
+
+    What a model may be shown where worked solutions are scarce.
+    """
+    rng = np.random.default_rng([seed, n])
+    found = problems("train", n, seed, operations=tuple(range(1, MAX_OPERATIONS + 1)))
+    return [(problem, solve(problem, rng if rng.random() < 0.5 else None)) for problem in found]
+
+
+def drill(rng: np.random.Generator) -> tuple[str, str]:
+    """A question ``What is 145-38?`` of one operation, and the line that answers it; never one of the held-out problems."""
+    while True:
+        if rng.random() < 0.15:
+            a, b = rng.integers(2, 10, size=2)
+            line, result = f"{a}*{b}", a * b
+        else:
+            total, value, sign = rng.integers(0, MAX_TOTAL + 1), rng.integers(2, 82), rng.choice([-1, 1])
+            line, result = f"{total}{'+' if sign > 0 else '-'}{value}", total + sign * value
+        if 0 <= result <= MAX_TOTAL and split_of(line) == "train":
+            return f"What is {line}?", f"{line}={result}"
+
+
 def _factors(term: Term) -> tuple[int, ...]:
     return tuple(sorted((term.a, term.b)))
 

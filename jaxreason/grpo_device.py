@@ -1,0 +1,186 @@
+"""GRPO all on the device: rollout, exact-match reward, advantages and updates in one compiled step, for tokens that say it all.
+
+No text is made, so nothing waits for the host. A step is a pure function of the state and the step's problems and key: it can be
+jitted, scanned over steps, and mapped over seeds.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from transformers import PreTrainedTokenizerBase
+
+from jaxreason.errors import InputError
+from jaxreason.grpo import Objective, grpo_loss, informative, make_batch
+from jaxreason.logprobs import completion_logprobs
+from jaxreason.models.decoder import DecoderConfig, Params
+from jaxreason.rollout import Rollout, Stop, generate
+from jaxreason.sampling import Sampler
+from jaxreason.tokens import Prompt, encode_prompts, pad_left
+from jaxreason.train import TrainState, make_step
+
+MARK = "####"
+
+
+class Problems(NamedTuple):
+    """K problems on the device."""
+
+    prompt: Prompt  # [K, P]
+    answer: jax.Array  # [K, A] int32: the tokens of the answer, -1 behind them
+
+
+RewardFn = Callable[[Rollout, jax.Array], jax.Array]  # (rollout, answer [B, A]) -> [B, N] float32
+Step = Callable[[TrainState, tuple[Problems, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]
+
+
+def encode_problems(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], answers: Sequence[str]) -> Problems:
+    """Prompts and what has to stand in the text for the answer, such as `` 63``, as tokens.
+
+    Raises:
+      InputError: a prompt is empty, or the numbers of prompts and answers differ.
+    """
+    if len(texts) != len(answers):
+        raise InputError(f"{len(texts)} prompts and {len(answers)} answers: expected one answer for each prompt")
+    encoded = tokenizer(list(answers), add_special_tokens=False).input_ids
+    width = max(map(len, encoded))
+    answer = np.full((len(encoded), width), -1, np.int32)
+    for row, ids in enumerate(encoded):
+        answer[row, : len(ids)] = ids
+    return Problems(pad_left(encode_prompts(tokenizer, texts, 10**9), tokenizer.pad_token_id), answer)
+
+
+def take(problems: Problems, step: int, size: int) -> Problems:
+    """The problems of a step: ``size`` at a time, around and around."""
+    rows = (step * size + np.arange(size)) % len(problems.answer)
+    return jax.tree.map(lambda x: x[rows], problems)
+
+
+def exact_match(tokenizer: PreTrainedTokenizerBase) -> RewardFn:
+    """1 where the chain ends, and all that stands behind its last ``####`` is the answer; else 0."""
+    mark, eos = tokenizer.convert_tokens_to_ids(MARK), tokenizer.eos_token_id
+
+    def reward(rollout: Rollout, answer: jax.Array) -> jax.Array:
+        width = rollout.tokens.shape[-1]
+        marks = rollout.mask & (rollout.tokens == mark)
+        last = jnp.where(marks, jnp.arange(width), -1).max(-1, keepdims=True)  # [B, N, 1]
+        places = last + 1 + jnp.arange(answer.shape[1] + 1)
+        said = jnp.take_along_axis(rollout.tokens, jnp.minimum(places, width - 1), axis=-1)
+        is_said = jnp.take_along_axis(rollout.mask, jnp.minimum(places, width - 1), axis=-1) & (places < width)
+        lengths = (answer >= 0).sum(-1, keepdims=True)
+        slots = jnp.arange(answer.shape[1] + 1)
+        expected = jnp.where(slots == lengths, eos, jnp.pad(answer, ((0, 0), (0, 1)), constant_values=-1))[:, None]
+        same = (is_said & (said == expected)) | (slots > lengths)[:, None]
+        return (same.all(-1) & (last[..., 0] >= 0) & rollout.finished).astype(jnp.float32)
+
+    return reward
+
+
+def contains(rollout: Rollout, answer: jax.Array, skip: int = 1) -> jax.Array:
+    """1 where the digits of the answer occur anywhere in the chain: the mistake of a substring reward, 7 in 17, kept for its lesson.
+
+    ``skip`` tokens of the answer, the blank in front, need not be there.
+    """
+    width, digits = rollout.tokens.shape[-1], answer[:, skip:]
+    places = jnp.arange(width)[:, None] + jnp.arange(digits.shape[1])  # [T, A]
+    windows = jnp.where(rollout.mask, rollout.tokens, -2)[..., jnp.minimum(places, width - 1)]
+    same = (windows == digits[:, None, None]) & (places < width) | (digits < 0)[:, None, None]
+    return same.all(-1).any(-1).astype(jnp.float32)
+
+
+def make_device_step(
+    *,
+    cfg: DecoderConfig,
+    tx: optax.GradientTransformation,
+    stop: Stop,
+    reward_fn: RewardFn,
+    learn_fn: Callable[[Any, Prompt, Rollout, jax.Array], tuple[Any, dict[str, jax.Array]]],
+    loss_fn: Callable[[Any, Any], tuple[jax.Array, dict[str, jax.Array]]],
+    policy: Callable[[Any], Params] = lambda params: params,
+    num_samples: int = 8,
+    max_new_tokens: int = 64,
+    epochs: int = 1,
+    minibatches: int = 1,
+    microbatches: int = 1,
+    keep: int | None = None,
+) -> Step:
+    """``step(state, (problems, key)) -> (state, metrics)``: one rollout of N chains of each problem, and its updates.
+
+    Args:
+      cfg: of the policy, which is ``policy(state.params)``.
+      tx, epochs, minibatches, microbatches: a rollout is learned from ``epochs`` times, each time in ``minibatches`` updates of
+        different problems, each the mean over ``microbatches`` one after the other. From the second update on, ratios leave 1.
+      stop, max_new_tokens, num_samples: of the chains.
+      reward_fn: such as :func:`exact_match`.
+      learn_fn: ``(params, prompt, rollout, rewards [B, N]) -> (batch, metrics)``, the batch with B leading in every leaf.
+      loss_fn: ``(params, batch) -> (loss, metrics)``.
+      keep: dynamic sampling (DAPO, section 3.2): of the problems given, learn from so many only, those with different rewards first.
+    """
+    update = make_step(loss_fn, tx, microbatches)
+
+    def step(state: TrainState, given: tuple[Problems, jax.Array]):
+        problems, key = given
+        rollout = generate(
+            policy(state.params), key, problems.prompt, stop,
+            cfg=cfg, sampler=Sampler(), max_new_tokens=max_new_tokens, num_samples=num_samples,
+        )  # fmt: skip
+        prompt, rewards = problems.prompt, reward_fn(rollout, problems.answer)
+        metrics = {"solved": rewards.mean()}
+        if keep is not None:
+            chosen = jnp.argsort(~informative(rewards), stable=True)[:keep]
+            prompt, rollout, rewards = jax.tree.map(lambda x: x[chosen], (prompt, rollout, rewards))
+        batch, of_rollout = learn_fn(state.params, prompt, rollout, rewards)
+        parts = jax.tree.map(lambda x: x.reshape(minibatches, -1, *x.shape[1:]), batch)
+        learned = state
+        for _ in range(epochs):
+            learned, of_updates = jax.lax.scan(update, learned, parts)
+        metrics |= of_rollout | jax.tree.map(lambda x: x.mean(0), of_updates)
+        return learned._replace(step=state.step + 1), metrics
+
+    return step
+
+
+def make_grpo_step(*, cfg: DecoderConfig, objective: Objective, reference: Params | None = None, **options) -> Step:
+    """:func:`make_device_step` of GRPO and its variants.
+
+    Args:
+      cfg, options: as there.
+      objective: GRPO or a variant of it.
+      reference: parameters of the frozen reference.
+
+    Raises:
+      InputError: ``objective.kl_coef`` is not 0, and there is no reference.
+    """
+    if objective.kl_coef and reference is None:
+        raise InputError(f"kl_coef is {objective.kl_coef} and there is no reference: expected its parameters")
+
+    def learn_fn(params: Params, prompt: Prompt, rollout: Rollout, rewards: jax.Array):
+        scores = None
+        if objective.kl_coef:
+            scores = completion_logprobs(reference, prompt, rollout.tokens, cfg=cfg)
+        return make_batch(prompt, rollout, rewards, scores, objective=objective)
+
+    loss_fn = functools.partial(grpo_loss, cfg=cfg, objective=objective)
+    return make_device_step(cfg=cfg, learn_fn=learn_fn, loss_fn=loss_fn, **options)
+
+
+def run_steps(step: Callable, state: TrainState, problems: Problems, key: jax.Array, *, num_steps: int, size: int):
+    """``num_steps`` steps of ``size`` problems in one scan; to be jitted, or mapped over states and keys: several seeds at once.
+
+    Step s draws from ``fold_in(key, s)``, as :func:`batches` does. Returns the state and metrics ``[num_steps]``.
+    """
+
+    def body(state: TrainState, _):
+        rows = (state.step * size + jnp.arange(size)) % len(problems.answer)
+        drawn = jax.tree.map(lambda x: jnp.asarray(x)[rows], problems)
+        return step(state, (drawn, jax.random.fold_in(key, state.step)))
+
+    return jax.lax.scan(body, state, None, num_steps)
+
+
+def batches(problems: Problems, key: jax.Array, size: int) -> Callable[[int], tuple[Problems, jax.Array]]:
+    """``batch_fn`` of ``train.fit`` for a jitted step: problems and key are functions of the step, so training resumes exactly."""
+    return lambda step: (take(problems, step, size), jax.random.fold_in(key, step))

@@ -1,0 +1,127 @@
+"""GRPO with rewards of texts: any language model, any Python function of a text, all weights or LoRA.
+
+An update draws chains on the device, reads them as text on the host, and learns on the device. Its shape is that of
+``train.make_update``, so ``train.fit`` runs, logs, saves and resumes it.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxreason.errors import InputError
+from jaxreason.grpo import Batch, Objective, grpo_loss, informative, make_batch
+from jaxreason.logprobs import completion_logprobs
+from jaxreason.models.decoder import Params, unstack
+from jaxreason.models.hf import LanguageModel
+from jaxreason.models.lora import merge_lora
+from jaxreason.rollout import Rollout, compile_stop, decode, generate
+from jaxreason.sampling import Sampler
+from jaxreason.tokens import encode_prompts, pad_left
+from jaxreason.train import TrainState, make_update
+
+TextReward = Callable[[int, str], float]  # (index of the problem, completion) -> reward
+
+
+def make_text_update(
+    model: LanguageModel,
+    prompts: Sequence[str],
+    reward_fn: TextReward,
+    *,
+    tx: optax.GradientTransformation,
+    objective: Objective,
+    num_samples: int,
+    max_new_tokens: int,
+    stop_strings: Sequence[str] = (),
+    epochs: int = 1,
+    microbatches: int = 1,
+    lora_scale: float | None = None,
+    chunk: int = 1024,
+) -> Callable[[TrainState, tuple[np.ndarray, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]:
+    """``update(state, (rows, key)) -> (state, metrics)``: chains of the problems ``rows``, their rewards, and the updates.
+
+    Args:
+      model: the start, and the frozen reference where ``objective.kl_coef`` is not 0.
+      prompts: of all problems.
+      reward_fn: of one text, for instance ``lambda i, text: is_correct(text, golds[i])``.
+      tx, objective, epochs: a rollout is learned from ``epochs`` times.
+      num_samples, max_new_tokens, stop_strings: of the chains.
+      microbatches: the problems of an update are learned from in so many parts, which bounds memory.
+      lora_scale: None trains all weights, ``state.params`` being those; else ``state.params`` is an adapter of ``init_lora``.
+      chunk: tokens whose logits exist at a time.
+    """
+    encoded = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings - max_new_tokens)
+    stop = compile_stop(model.tokenizer, stop_strings, model.eos_ids)
+
+    def weights(trained: Params) -> Params:
+        return trained if lora_scale is None else merge_lora(model.params, trained, lora_scale)
+
+    def loss_fn(trained: Params, batch: Batch):
+        return grpo_loss(weights(trained), batch, cfg=model.cfg, objective=objective, chunk=chunk)
+
+    learn = make_update(loss_fn, tx, microbatches)
+    merge = jax.jit(weights)
+    score = functools.partial(
+        jax.jit(completion_logprobs, static_argnames=("cfg", "chunk")), cfg=model.cfg, chunk=chunk
+    )
+
+    def update(state: TrainState, given: tuple[np.ndarray, jax.Array]):
+        rows, key = given
+        if len(rows) % microbatches:
+            raise InputError(f"{len(rows)} problems in {microbatches} microbatches: expected a multiple")
+        prompt = pad_left([encoded[i] for i in rows], model.tokenizer.pad_token_id)
+        params = state.params if lora_scale is None else merge(state.params)
+        rollout = jax.device_get(
+            generate(
+                params, key, prompt, stop, cfg=model.cfg, sampler=Sampler(), max_new_tokens=max_new_tokens,
+                num_samples=num_samples, layers=unstack(params)["layers"],
+            )
+        )  # fmt: skip
+        texts = [
+            decode(model.tokenizer, tokens, mask, stop_strings)
+            for tokens, mask in zip(rollout.tokens, rollout.mask, strict=True)
+        ]
+        rewards = np.array(
+            [[reward_fn(int(i), text) for text in row] for i, row in zip(rows, texts, strict=True)], np.float32
+        )
+        if not np.isfinite(rewards).all():
+            raise InputError(f"the reward of a text is {rewards[~np.isfinite(rewards)][0]}: expected a finite number")
+        short = _trim(rollout)
+        reference = score(model.params, prompt, short.tokens) if objective.kl_coef else None
+        batch, metrics = make_batch(
+            prompt, short, jnp.asarray(rewards), reference, objective=objective, limit=max_new_tokens
+        )
+        step, of_updates = state.step + 1, []
+        if informative(rewards).any() or objective.kl_coef:
+            for _ in range(epochs):
+                state, of_update = learn(state, batch)
+                of_updates.append(of_update)
+            metrics |= jax.tree.map(lambda *x: jnp.stack(x).mean(), *of_updates)
+        else:  # every gradient is 0: momentum alone would move the weights
+            metrics |= {"loss": jnp.float32(0.0), "clip_fraction": jnp.float32(0.0)}
+        return state._replace(step=step), metrics
+
+    return update
+
+
+def _trim(rollout: Rollout) -> Rollout:
+    """Without the columns behind the longest chain, in steps of 32, so that few shapes are compiled."""
+    longest = int(rollout.mask.any((0, 1)).sum())
+    width = min(rollout.mask.shape[-1], -(-longest // 32) * 32)
+    return Rollout(*(x[..., :width] for x in rollout[:3]), rollout.finished)
+
+
+def text_batches(num_problems: int, key: jax.Array, size: int) -> Callable[[int], tuple[np.ndarray, jax.Array]]:
+    """``batch_fn`` of ``train.fit``: each pass over the problems in another order; a function of the step alone."""
+
+    def batch_fn(step: int) -> tuple[np.ndarray, jax.Array]:
+        places = step * size + np.arange(size)
+        orders = {
+            p: np.random.default_rng([p, num_problems]).permutation(num_problems) for p in {*(places // num_problems)}
+        }
+        return np.array([orders[i // num_problems][i % num_problems] for i in places]), jax.random.fold_in(key, step)
+
+    return batch_fn
