@@ -1,0 +1,269 @@
+# ---
+# jupytext:
+#   text_representation:
+#     extension: .py
+#     format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 09 Distillation
+#
+# A large model reasons well and is slow. What can a small one learn from it, and how? Four ways, from one and the same weak student:
+#
+# - **answers only** (behaviour cloning): imitate question and answer, no reasoning;
+# - **traces**: sample chains of the teacher, keep the right ones, fine-tune on them (DeepSeek-AI 2025, section 2.4: this is how the small R1
+#   models were made);
+# - **token-level KD**: on the same texts, match the teacher's whole distribution at every token (Hinton et al. 2015),
+#   $$L = \alpha T^2\, \mathrm{KL}\big(p^T_{\text{teacher}} \| p^T_{\text{student}}\big) + (1 - \alpha)\,\big(-\log p_{\text{student}}(\text{token})\big);$$
+# - **on-policy**: the *student* writes, and the teacher says at each of its tokens what it would have said,
+#   $\mathrm{KL}(p_{\text{student}} \| p_{\text{teacher}})$ (Agarwal et al. 2024; Gu et al. 2024; Lu et al. 2025).
+#
+# The alternative without a teacher is **GRPO** (lesson 08): the student writes, and its answer is checked. All get the same number of FLOPs,
+# which are counted, and all are measured on the same held-out problems. (The notebook this lesson follows did not mask the prompt, summed its
+# KL over the text, filtered the traces after training on them, and never measured its student.)
+
+# %%
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm.auto import tqdm
+
+from jaxreason import distill, grpo, lesson, prompts, sft, train, viz
+from jaxreason.evaluate import (
+    Interval,
+    accuracy,
+    forward_flops,
+    mean_interval,
+    rollout_flops,
+    training_flops,
+)  # fmt: skip
+from jaxreason.grpo_device import encode_problems, exact_match, take
+from jaxreason.models.hf import load_model
+from jaxreason.rollout import compile_stop, complete, generate
+from jaxreason.sampling import GREEDY, Sampler
+from jaxreason.tasks import arithmetic
+from jaxreason.verify import grade
+
+run = lesson.start("09_distillation", problems=500, chains=4)
+teacher, student = run.model, load_model("tiny-student")
+vocab_size = distill.shared_vocabulary(student, teacher)  # refuses a teacher whose token 17 is another token
+tokenizer, cfg = student.tokenizer, student.cfg
+print(f"teacher {teacher.name}: {teacher.num_params:,} parameters, student {student.name}: {student.num_params:,}")
+
+problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
+golds = [p.answer for p in problems]
+asked = {
+    how: [ask(p.question) for p in problems]
+    for how, ask in (("cot", prompts.zero_shot_cot), ("direct", prompts.direct))
+}
+
+
+def measure(model, how: str = "cot", sampler: Sampler = GREEDY, num_samples: int = 1) -> tuple[np.ndarray, float]:
+    """Right or wrong ``[G, N]`` on the held-out problems, and the mean number of tokens of a chain."""
+    written = complete(
+        model, asked[how], run.key, sampler=sampler, max_new_tokens=run.max_new_tokens, num_samples=num_samples,
+        rows=run.rows,
+    )  # fmt: skip
+    return grade(written.texts, golds), float(written.num_tokens.mean())
+
+
+# %% [markdown]
+# ## The teacher's traces, filtered before anything is trained on them
+#
+# The teacher answers training problems at temperature 1, several times each: varied, and a good part of it wrong. What is imitated is a
+# choice that is made *before* training. Filters, in turn: chains that never end; a wrong final answer (rejection sampling: the
+# verifier needs answers, no traces); too long; duplicates; more than two traces of one problem, since easy problems have many right ones.
+
+# %%
+POOL = 96 if run.options.quick else 2000
+MAX_TOKENS = 72  # of a chain; six operations take up to 71
+pool = arithmetic.problems("train", POOL, seed=run.options.seed)
+pool_texts, pool_golds = [prompts.zero_shot_cot(p.question) for p in pool], [p.answer for p in pool]
+sampled = complete(
+    teacher, pool_texts, jax.random.fold_in(run.key, 1), sampler=Sampler(1.0), max_new_tokens=MAX_TOKENS, num_samples=4,
+    rows=run.rows, description="teacher's chains",
+)  # fmt: skip
+filtered = distill.filter_traces(pool_texts, sampled, pool_golds, max_tokens=64, max_per_prompt=2)
+unfiltered = [distill.Trace(p, text) for p, group in zip(pool_texts, sampled.texts, strict=True) for text in group]
+print(f"{len(unfiltered)} chains: {filtered.removed} removed, {len(filtered.traces)} kept")
+
+by_text = dict(zip(pool_texts, pool, strict=True))
+sound = np.array([all(arithmetic.check_steps(by_text[t.prompt], t.completion)) for t in filtered.traces])
+run.results.measure("traces/right answer, before filtering", mean_interval(grade(sampled.texts, pool_golds).mean(1)))
+run.results.measure("traces/every step right, after filtering", accuracy(sound))
+pool_lengths = np.array([len(ids) for ids in tokenizer(pool_texts, add_special_tokens=False).input_ids])
+generation = rollout_flops(teacher.cfg, pool_lengths, sampled.num_tokens).sum()
+print(f"the teacher wrote {sampled.num_tokens.sum():,} tokens, {generation / 1e9:.0f} GFLOPs; "
+      f"{1 - sound.mean():.1%} of the kept traces reach the right answer through a wrong step, which no check of answers sees")  # fmt: skip
+
+# %% [markdown]
+# ## What is learned from an example
+#
+# Prompt tokens have weight 0. With the loss on the prompt as well, most of the gradient would go into writing word problems. The end-of-text
+# token has weight 1: without it the student would not learn to stop.
+
+# %%
+documents = {
+    "all traces": distill.to_documents(tokenizer, unfiltered, 256),
+    "right traces": distill.to_documents(tokenizer, filtered.traces, 256),
+    "answers only": distill.to_documents(tokenizer, distill.answer_traces([p.question for p in pool], pool_golds), 256),
+}
+shown = documents["right traces"][0]
+print("masked: ", repr(tokenizer.decode(shown.tokens[shown.weights == 0])))
+print("learned:", repr(tokenizer.decode(shown.tokens[shown.weights > 0])))
+
+# %% [markdown]
+# ## Equal FLOPs
+#
+# The budget counts all that happens while the student learns: its forward and backward passes (three forward passes in all), the chains
+# it samples for itself, and the teacher's forward passes over texts for KD and on-policy distillation. The teacher's *generation* of the
+# traces is listed apart, since it happens once and can be shared: it would multiply the bill of the three methods that use the traces.
+
+# %%
+BUDGET = (0.03 if run.options.quick else 1.0) * 4e11
+ROWS, LENGTH, GROUPS, CHAINS = 16, 256, 32, 8
+stop, reward = compile_stop(tokenizer), jax.jit(exact_match(tokenizer))
+asks = encode_problems(tokenizer, pool_texts, [f" {gold}" for gold in pool_golds])
+
+
+def texts(name: str, scored: bool = False):
+    """What a step learns from: a packed batch of examples, and what that will cost; scored by the teacher, or not."""
+    batch_fn = distill.batches(documents[name], ROWS, LENGTH, tokenizer.pad_token_id, seed=run.options.seed)
+
+    def draw(params, step):
+        batch = batch_fn(step)
+        context = (batch.positions + 1)[batch.segment_ids > 0]
+        return batch, training_flops(cfg, context) + scored * forward_flops(teacher.cfg, context).sum()
+
+    return draw
+
+
+def own_chains(judge, scored: bool = False):
+    """The student's chains for the next problems, and what they and learning from them cost; ``judge`` makes them a batch."""
+
+    def draw(params, step):
+        some = take(asks, step, GROUPS)
+        rollout = generate(
+            params, jax.random.fold_in(run.key, step), some.prompt, stop, cfg=cfg, sampler=Sampler(),
+            max_new_tokens=MAX_TOKENS, num_samples=CHAINS,
+        )  # fmt: skip
+        sizes = some.prompt.mask.sum(-1), np.asarray(rollout.mask.sum(-1))
+        flops = 4 * rollout_flops(cfg, *sizes).sum()  # drawn once, learned from at three times the cost
+        return judge(some, rollout), flops + scored * rollout_flops(teacher.cfg, *sizes).sum()
+
+    return draw
+
+
+def rewarded(some, rollout):
+    return grpo.make_batch(some.prompt, rollout, reward(rollout, some.answer), None, objective=OBJECTIVE)[0]
+
+
+def as_written(some, rollout):
+    return distill.Samples(some.prompt, rollout.tokens, rollout.mask)
+
+
+OBJECTIVE = grpo.Objective()
+fine_tuning = functools.partial(sft.sft_loss, cfg=cfg)
+taught = {"cfg": cfg, "teacher_params": teacher.params, "teacher_cfg": teacher.cfg, "vocab_size": vocab_size}
+matching = functools.partial(distill.kd_loss, temperature=1.0, alpha=0.9, **taught)
+reverse = functools.partial(distill.on_policy_loss, **taught)
+reinforcing = functools.partial(grpo.grpo_loss, cfg=cfg, objective=OBJECTIVE)
+METHODS = {  # what a step learns from, the loss, and the peak learning rate, chosen on validation problems
+    "answers only": (texts("answers only"), fine_tuning, 2e-3),
+    "GRPO": (own_chains(rewarded), reinforcing, 1e-3),
+    "all traces": (texts("all traces"), fine_tuning, 2e-3),
+    "right traces": (texts("right traces"), fine_tuning, 2e-3),
+    "KD": (texts("right traces", scored=True), matching, 2e-3),
+    "on-policy": (own_chains(as_written, scored=True), reverse, 2e-3),
+}
+
+# %% [markdown]
+# Every method gets Adam, warmed up over a twentieth of its budget, then decayed linearly to a tenth. At every quarter of the budget the
+# student is measured; nothing is chosen by that.
+
+
+# %%
+def learn(name: str, draw, loss_fn, peak: float) -> tuple[dict[float, np.ndarray], float]:
+    """The student after each quarter of the budget: FLOPs spent -> parameters; and the seconds it took."""
+    began = time.perf_counter()
+    num_steps = max(4, round(BUDGET / draw(student.params, 0)[1]))
+    warmup = max(1, num_steps // 20)
+    rate = optax.schedules.join_schedules(
+        [optax.linear_schedule(0.0, peak, warmup), optax.linear_schedule(peak, peak / 10, num_steps - warmup)], [warmup]
+    )
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, b2=0.95))
+    update = train.make_update(loss_fn, tx, num_microbatches=8)
+    state = train.init_state(jax.tree.map(jnp.copy, student.params), tx)  # an update consumes the state it is given
+    after, spent = {0.0: student.params}, 0.0
+    for step in tqdm(range(num_steps), desc=name, unit="step"):
+        batch, flops = draw(state.params, step)
+        state, _ = update(state, batch)
+        spent += flops
+        if (step + 1) * 4 // num_steps > step * 4 // num_steps:
+            after[spent] = jax.tree.map(jnp.copy, state.params)
+    jax.block_until_ready(state)
+    return after, time.perf_counter() - began
+
+
+learned = {name: learn(name, *method) for name, method in METHODS.items()}
+
+# %% [markdown]
+# ## Held out
+#
+# *Greedy* is one chain at temperature 0, *one chain* the mean of several at temperature 1. Who learned answers only is asked for the answer
+# only; the base is measured in both ways.
+
+# %%
+finals = {name: student._replace(params=list(after.values())[-1]) for name, (after, _) in learned.items()}
+spent = {name: list(after)[-1] for name, (after, _) in learned.items()}
+greedy, single = {}, {}
+for name, model in {"base, at once": student, "base": student, **finals, "teacher": teacher}.items():
+    how = "direct" if name in ("base, at once", "answers only") else "cot"
+    correct, tokens = measure(model, how)
+    greedy[name] = correct[:, 0]
+    correct, sampled_tokens = measure(model, how, Sampler(1.0), run.chains)
+    single[name] = correct.mean(1)
+    run.results.measure(f"greedy/{name}", accuracy(greedy[name]), tokens=tokens)
+    run.results.measure(f"pass@1/{name}", mean_interval(single[name]), tokens=sampled_tokens)
+    print(f"{name:<14} greedy {greedy[name].mean():.3f}, one chain {single[name].mean():.3f}, {tokens:4.1f} tokens"
+          + (f"; learned for {spent[name] / 1e9:.0f} GFLOPs, {learned[name][1]:.0f} s" if name in spent else ""))  # fmt: skip
+for name in finals:
+    run.results.measure(f"training GFLOPs/{name}", Interval(*[spent[name] / 1e9] * 3, 1))
+run.results.measure("training GFLOPs/teacher's generation, apart", Interval(*[generation / 1e9] * 3, 1))
+
+run.figure(
+    viz.bars(
+        list(greedy),
+        {"greedy": [accuracy(c) for c in greedy.values()], "one chain, T = 1": [mean_interval(c) for c in single.values()]},
+        title="TITLE",
+        xlabel="what the student learned from, at equal FLOPs", ylabel="accuracy on held-out problems (95% interval)",
+    ),
+    "methods",
+)  # fmt: skip
+
+# %%
+grid = np.linspace(0, BUDGET / 1e9, 5)
+by_quarter = {
+    name: [
+        accuracy(measure(student._replace(params=params), "direct" if name == "answers only" else "cot")[0][:, 0])
+        for params in after.values()
+    ]
+    for name, (after, _) in learned.items()
+}
+run.figure(
+    viz.curves(
+        grid, by_quarter, title="TITLE",
+        xlabel="training compute of the student (GFLOPs)", ylabel="greedy accuracy (95% interval)",
+    ),
+    "accuracy_by_flops",
+)  # fmt: skip
+
+# %%
+run.finish()
