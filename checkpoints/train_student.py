@@ -25,14 +25,14 @@ from jaxreason.tokens import build_tokenizer
 from jaxreason.verify import grade
 
 NAME = "tiny-student"
-RECIPE = Recipe(64, 172, 2, 2, num_steps=2000, learning_rate=1e-2, rows=8, muon=True, microbatches=4)
+RECIPE = Recipe(64, 172, 2, 2, num_steps=4000, learning_rate=1e-2, rows=8, muon=True, microbatches=4)
 SHARES = {
     "direct answer, 1 operation": 0.2,
     "bare line": 0.1,
     "trace, 1-2 operations": 0.5,
     "trace, 3-6 operations": 0.2,
 }
-HARD_TRACES = 500  # different ones, again and again
+HARD_TRACES = 1000  # different ones, again and again
 DIRECT_WEIGHT = 4.0
 
 
