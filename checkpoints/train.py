@@ -1,7 +1,7 @@
 """Trains the models that ship with this repository, from scratch: ``python checkpoints/train.py tiny``.
 
-One mixture teaches one set of weights every behaviour of the course, so that the *prompt* decides which is shown; `tiny-24` alone reads
-nothing but the Game of 24. Runs are deterministic, save every 200 steps, and go on where they stopped.
+One mixture teaches one set of weights every behaviour of the course, so that the *prompt* decides which is shown; `tiny-24` reads
+nothing but the Game of 24, and `tiny-start` has seen few chains of thought. Runs are deterministic, save every 200 steps, and go on where they stopped.
 """
 
 import functools
@@ -106,7 +106,7 @@ RECIPES = {
         puzzles_only=True,
     ),
     "tiny-start": Recipe(
-        96, 256, 3, 2, num_steps=1500, learning_rate=1e-2, rows=8, muon=True, microbatches=4, traces=2000
+        96, 256, 3, 2, num_steps=3000, learning_rate=1e-2, rows=8, muon=True, microbatches=4, traces=2000
     ),
     "tiny-l": Recipe(
         288, 768, 5, 6, num_steps=2600, learning_rate=1.5e-3, rows=16, muon=False, microbatches=8, stored_as="float16"
@@ -284,6 +284,22 @@ def measure(model: LanguageModel, n: int = 500, chains: int = 32) -> dict[str, I
     return results | measure_puzzles(model)
 
 
+def measure_scarce(model: LanguageModel, n: int = 500, chains: int = 16) -> dict[str, Interval]:
+    """What lesson 08 starts from, on the test split: greedy chains, and chains at temperature 1, by number of operations."""
+    problems = arithmetic.problems("test", n)
+    texts, golds = [prompts.zero_shot_cot(p.question) for p in problems], [p.answer for p in problems]
+    depths = np.array([p.num_operations for p in problems])
+    run = functools.partial(complete, model, texts, jax.random.key(0), max_new_tokens=96)
+    results = {"cot": accuracy(grade(run(sampler=GREEDY, description="cot").texts, golds)[:, 0])}
+    sampled = run(sampler=Sampler(temperature=1.0), num_samples=chains, description="cot, T=1")
+    correct = grade(sampled.texts, golds)
+    results["cot, T=1/pass@1"] = mean_interval(correct.mean(1))
+    for d in np.unique(depths):
+        results[f"cot, T=1/pass@1, {d} operations"] = mean_interval(correct[depths == d].mean(1))
+    results[f"cot, T=1/pass@{chains}"] = accuracy(correct.any(1))
+    return results
+
+
 def measure_puzzles(model: LanguageModel) -> dict[str, Interval]:
     """The Game of 24 on its 232 held-out puzzles: 16 chains each, and the value on the states that lie under them."""
     results: dict[str, Interval] = {}
@@ -316,6 +332,12 @@ def card(name: str, seed: int, model: LanguageModel, results: dict[str, Interval
             "Game of 24: half values (half of them of the wide pool of states), half traces",
             "the Game of 24",
         )
+    if recipe.traces:
+        mixture = (
+            f"half of the documents one of {recipe.traces:,} chains of thought (1 to 6 operations, drawn once and for all), half bare "
+            "lines of arithmetic of which there is no end"
+        )
+        reads = "small arithmetic word problems, of which it has seen few: lesson 08 starts from it"
     rows = "\n".join(f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |" for key, i in results.items())
     return f"""# {name}
 
@@ -368,7 +390,8 @@ def main(
     state, cfg = train_model(name, seed, work)
     save_model(out, state.params, cfg, build_tokenizer(words()), dtype=RECIPES[name].stored_as)
     model = load_model(str(out))._replace(name=name)
-    results = measure_puzzles(model) if RECIPES[name].puzzles_only else measure(model)
+    kind = RECIPES[name]
+    results = (measure_puzzles if kind.puzzles_only else measure_scarce if kind.traces else measure)(model)
 
     reference = shipped / "results.json"
     if reference.exists():

@@ -9,6 +9,8 @@ os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # on import it 
 
 from jaxreason.errors import InputError
 from jaxreason.evaluate import accuracy, paired_difference
+from jaxreason.grpo import group_advantages, grpo_loss
+from jaxreason.grpo_device import make_grpo_step
 from jaxreason.logprobs import token_logprobs
 from jaxreason.models.decoder import forward
 from jaxreason.models.hf import load_model, save_model
@@ -31,6 +33,6 @@ __all__ = [
     "extract_answer", "is_correct", "answer_ids",
     "majority", "early_stop", "best_of_n", "pass_at_k",
     "load_reward_model", "step_scores",
-    "sft_loss", "make_update", "fit",
+    "sft_loss", "group_advantages", "grpo_loss", "make_grpo_step", "make_update", "fit",
     "accuracy", "paired_difference",
 ]  # fmt: skip

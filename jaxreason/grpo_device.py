@@ -37,20 +37,26 @@ RewardFn = Callable[[Rollout, jax.Array], jax.Array]  # (rollout, answer [B, A])
 Step = Callable[[TrainState, tuple[Problems, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]
 
 
-def encode_problems(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], answers: Sequence[str]) -> Problems:
-    """Prompts and what has to stand in the text for the answer, such as `` 63``, as tokens.
+def encode_problems(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], answers: Sequence[str], max_tokens: int = 1024
+) -> Problems:
+    """Prompts and what has to stand in the text for the answer, such as `` 63``, as tokens; longer prompts are left out.
 
     Raises:
-      InputError: a prompt is empty, or the numbers of prompts and answers differ.
+      InputError: a prompt is empty, all are too long, or the numbers of prompts and answers differ.
     """
     if len(texts) != len(answers):
         raise InputError(f"{len(texts)} prompts and {len(answers)} answers: expected one answer for each prompt")
-    encoded = tokenizer(list(answers), add_special_tokens=False).input_ids
+    ids = encode_prompts(tokenizer, texts, 10**9)
+    fitting = [i for i, row in enumerate(ids) if len(row) <= max_tokens]
+    if not fitting:
+        raise InputError(f"all {len(texts)} prompts have over {max_tokens} tokens: raise max_tokens")
+    encoded = tokenizer([answers[i] for i in fitting], add_special_tokens=False).input_ids
     width = max(map(len, encoded))
     answer = np.full((len(encoded), width), -1, np.int32)
-    for row, ids in enumerate(encoded):
-        answer[row, : len(ids)] = ids
-    return Problems(pad_left(encode_prompts(tokenizer, texts, 10**9), tokenizer.pad_token_id), answer)
+    for row, said in enumerate(encoded):
+        answer[row, : len(said)] = said
+    return Problems(pad_left([ids[i] for i in fitting], tokenizer.pad_token_id), answer)
 
 
 def take(problems: Problems, step: int, size: int) -> Problems:
@@ -60,8 +66,17 @@ def take(problems: Problems, step: int, size: int) -> Problems:
 
 
 def exact_match(tokenizer: PreTrainedTokenizerBase) -> RewardFn:
-    """1 where the chain ends, and all that stands behind its last ``####`` is the answer; else 0."""
-    mark, eos = tokenizer.convert_tokens_to_ids(MARK), tokenizer.eos_token_id
+    """1 where the chain ends, and all that stands behind its last ``####`` is the answer; else 0.
+
+    Raises:
+      InputError: to this tokenizer ``####`` is not one token, so that rewards have to read text (``grpo_text``).
+    """
+    marks = tokenizer(MARK, add_special_tokens=False).input_ids
+    if len(marks) != 1 or tokenizer.eos_token_id is None:
+        raise InputError(
+            f"{MARK} is {len(marks)} tokens of {tokenizer.name_or_path!r}: expected 1; use rewards of texts"
+        )
+    mark, eos = marks[0], tokenizer.eos_token_id
 
     def reward(rollout: Rollout, answer: jax.Array) -> jax.Array:
         width = rollout.tokens.shape[-1]
@@ -150,6 +165,7 @@ def make_grpo_step(*, cfg: DecoderConfig, objective: Objective, reference: Param
       cfg, options: as there.
       objective: GRPO or a variant of it.
       reference: parameters of the frozen reference.
+      chunk: tokens whose logits exist at a time; few of them stay in a CPU's cache.
 
     Raises:
       InputError: ``objective.kl_coef`` is not 0, and there is no reference.
@@ -163,7 +179,7 @@ def make_grpo_step(*, cfg: DecoderConfig, objective: Objective, reference: Param
             scores = completion_logprobs(reference, prompt, rollout.tokens, cfg=cfg)
         return make_batch(prompt, rollout, rewards, scores, objective=objective)
 
-    loss_fn = functools.partial(grpo_loss, cfg=cfg, objective=objective)
+    loss_fn = functools.partial(grpo_loss, cfg=cfg, objective=objective, chunk=chunk)
     return make_device_step(cfg=cfg, learn_fn=learn_fn, loss_fn=loss_fn, **options)
 
 

@@ -30,6 +30,7 @@ class Options:
     problems: int = 500  # number of held-out problems
     seed: int = 0  # of the problems and of the sampling
     chains: int | None = None  # sampled chains per problem
+    seeds: int | None = None  # training runs, of as many seeds
     max_new_tokens: int | None = None  # longest chain; if unset 96 of shipped models, 512 of others, 2048 if they think
     rows: int | None = None  # chains decoded at a time; if unset 512 of shipped models, 64 of others; fewer save memory
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 where the device is fast in it
@@ -54,6 +55,7 @@ class Lesson:
     task: str | None
     problems: int
     chains: int | None
+    seeds: int | None
     max_new_tokens: int
     rows: int
     as_measured: bool  # a shipped model on the lesson's own task, which the sizes of effects in its claims are about
@@ -123,20 +125,25 @@ def in_notebook() -> bool:
 
 
 def start(
-    name: str, problems: int = 500, task: str | None = None, chains: int | None = None, model: str = "tiny"
+    name: str,
+    problems: int = 500,
+    task: str | None = None,
+    chains: int | None = None,
+    model: str = "tiny",
+    seeds: int | None = None,
 ) -> Lesson:
     """Reads the command line, loads the model, makes the output folder.
 
     Args:
       name: of the lesson and its folder.
-      problems, task, chains, model: defaults of the options; without a task or chains the lesson has no such option.
+      problems, task, chains, model, seeds: defaults of the options; without a task, chains or seeds the lesson has no such option.
 
     Bad input ends the program with one line and exit status 2; in a notebook, where there is no command line, it raises.
 
     Raises:
       InputError: in a notebook only.
     """
-    defaults = Options(model=model, problems=problems, task=task, chains=chains)
+    defaults = Options(model=model, problems=problems, task=task, chains=chains, seeds=seeds)
     options = (
         defaults if in_notebook() else tyro.cli(Options, default=defaults, prog=name, description=f"Lesson {name}")
     )
@@ -151,12 +158,12 @@ def start(
 def _start(name: str, options: Options, defaults: Options) -> Lesson:
     if options.problems < 1:
         raise InputError(f"--problems is {options.problems}: expected at least 1")
-    for option in ("task", "chains"):
+    for option in ("task", "chains", "seeds"):
         if getattr(options, option) is not None and getattr(defaults, option) is None:
             raise InputError(
                 f"--{option} is {getattr(options, option)!r}: this lesson has no such option, leave it out"
             )
-    for option in ("chains", "max_new_tokens", "rows"):
+    for option in ("chains", "seeds", "max_new_tokens", "rows"):
         if (value := getattr(options, option)) is not None and value < 1:
             raise InputError(f"--{option.replace('_', '-')} is {value}: expected at least 1")
     model = load_model(options.model, default_dtype(options.model) if options.dtype == "auto" else options.dtype)
@@ -175,6 +182,8 @@ def _start(name: str, options: Options, defaults: Options) -> Lesson:
     length = options.max_new_tokens or chain_length(model)
     dtype = jax.tree.leaves(model.params)[0].dtype.name
     settings = {"task": options.task, "dtype": dtype, "chains": options.chains, "max_new_tokens": length}
+    if options.seeds is not None:
+        settings["seeds"] = options.seeds
     settings["chat"] = options.chat and prompts.has_template(model.tokenizer)
     results = Results(name, model=identity, seed=options.seed, problems=count, settings=settings)
     of_task = f" of {options.task}" if options.task else ""
@@ -184,7 +193,19 @@ def _start(name: str, options: Options, defaults: Options) -> Lesson:
     key = jax.random.key(options.seed)
     as_measured = model.name in shipped() and options.task == defaults.task
     return Lesson(
-        name, options, folder, model, key, options.task, count, options.chains, length, rows, as_measured, results
+        name,
+        options,
+        folder,
+        model,
+        key,
+        options.task,
+        count,
+        options.chains,
+        options.seeds,
+        length,
+        rows,
+        as_measured,
+        results,
     )
 
 

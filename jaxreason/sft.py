@@ -1,12 +1,13 @@
 """Supervised fine-tuning on text: examples packed into rows without padding, and the loss on completions only."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from transformers import PreTrainedTokenizerBase
 
 from jaxreason.models.decoder import DecoderConfig, Params, forward
 
@@ -25,6 +26,18 @@ class Batch(NamedTuple):
     positions: jax.Array  # [B, T] int32
     segment_ids: jax.Array  # [B, T] int32, 0 is padding
     weights: jax.Array  # [B, T] float32
+
+
+def encode_pairs(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], completions: Sequence[str]
+) -> list[Document]:
+    """Documents of prompts and what should follow them: the loss is on the completion and on the end of text behind it."""
+    heads = tokenizer(list(prompts), add_special_tokens=False).input_ids
+    tails = tokenizer([c + tokenizer.eos_token for c in completions], add_special_tokens=False).input_ids
+    return [
+        Document(np.array([*head, *tail], np.int32), np.repeat(np.float32([0, 1]), [len(head), len(tail)]))
+        for head, tail in zip(heads, tails, strict=True)
+    ]
 
 
 def pack(documents: Iterable[Document], rows: int, length: int, pad_id: int) -> Batch:

@@ -132,6 +132,12 @@ def fit(
     return state
 
 
+class Fitted(NamedTuple):
+    best: TrainState  # that scored highest, the first of equals
+    last: TrainState
+    scores: list[tuple[int, float]]  # (step, score)
+
+
 def fit_best(
     state: TrainState,
     update: Callable,
@@ -142,13 +148,10 @@ def fit_best(
     validate: Callable[[Any], float],
     every: int,
     **options,
-) -> tuple[TrainState, list[tuple[int, float]]]:
-    """:func:`fit` with ``validate(params)`` before the first step and after every ``every`` steps; the best state is returned.
+) -> Fitted:
+    """:func:`fit` with ``validate(params)`` before the first step and after every ``every`` steps.
 
     Interrupted and run again, it goes on: scores lie in ``scores.jsonl``, the best state under ``best/``.
-
-    Returns:
-      The state that scored highest, the first of equals, and (step, score) of each validation.
     """
     directory, best = Path(directory), Checkpoints(Path(directory) / "best", keep=1)
     path = directory / "scores.jsonl"
@@ -165,6 +168,6 @@ def fit_best(
             scores.append((step, score))
             with path.open("a") as file:
                 file.write(json.dumps(scores[-1]) + "\n")
-        return best.restore(state), scores
+        return Fitted(best.restore(state), state, scores)
     finally:
         best.close()

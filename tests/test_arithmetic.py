@@ -238,3 +238,22 @@ def test_bad_requests_are_one_line(arguments, message):
 ])  # fmt: skip
 def test_a_line_is_false_only_if_its_arithmetic_is(line, true):
     assert arithmetic.is_true(line) == true
+
+
+def test_scarce_solutions_are_fixed_right_and_of_the_train_split():
+    found = arithmetic.solutions(300)
+    assert found == arithmetic.solutions(300) != arithmetic.solutions(300, seed=1)
+    assert len({problem.expression for problem, _ in found}) == 300
+    assert {problem.num_operations for problem, _ in found} == {1, 2, 3, 4, 5, 6}
+    for problem, lines in found:
+        assert arithmetic.split_of(problem.expression) == "train"
+        assert all(arithmetic.check_steps(problem, "\n".join(lines))) and lines[-1].endswith(f"={problem.answer}")
+
+
+def test_drills_are_true_lines_of_no_held_out_problem():
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        question, line = arithmetic.drill(rng)
+        left, _, right = line.partition("=")
+        assert question == f"What is {left}?" and eval(left) == int(right)
+        assert 0 <= int(right) <= arithmetic.MAX_TOTAL and arithmetic.split_of(left) == "train"

@@ -1,0 +1,412 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 08 Group relative policy optimisation
+#
+# So far the weights stayed as they were. Now a model learns to reason from **answers alone**: it writes chains, a verifier says which
+# of them ended in the right number, and what was right becomes likelier. Nobody shows it a line of reasoning.
+#
+# A group of $N$ chains $o_1, \dots, o_N$ of one question gets rewards $r_i \in \{0, 1\}$. Its mean is the baseline, so there is no
+# critic (GRPO; Shao et al. 2024):
+# $$A_i = \frac{r_i - \mathrm{mean}(r)}{\mathrm{std}(r)}, \qquad \rho_{i,t} = \frac{\pi_\theta(o_{i,t} \mid q, o_{i,<t})}{\pi_{old}(o_{i,t} \mid q, o_{i,<t})},$$
+# $$L = -\sum_{i,t} w_{i,t} \min\big(\rho_{i,t} A_i,\ \mathrm{clip}(\rho_{i,t}, 1-\epsilon_{low}, 1+\epsilon_{high})\, A_i\big)
+# + \beta \sum_{i,t} w_{i,t}\, \Big(\tfrac{\pi_{ref}}{\pi_\theta} - \log \tfrac{\pi_{ref}}{\pi_\theta} - 1\Big).$$
+#
+# At the first update of a rollout $\rho = 1$, and the gradient is that of REINFORCE with a baseline. The clip matters from the second
+# on: no gain is paid for moving a token further than $\epsilon$ from the policy that wrote it. The last term, an estimate of the KL
+# divergence that is never negative (k3), holds the policy near a frozen reference.
+#
+# The variants are options of this one loss (`jaxreason/grpo.py`): Dr. GRPO leaves out the std and $1/|o_i|$, DAPO clips upwards later
+# and averages over tokens, RLOO leaves $r_i$ out of its own baseline, GSPO has one ratio for a whole chain.
+#
+# Where does it pay? Not where worked solutions are plentiful: there, learning from them is faster. `tiny-start` has seen 2,000 of them,
+# again and again, and no more are to be had; questions with known answers, however, are free.
+#
+# By default one policy is trained, in about three minutes on two cores. `--seeds 4` is the lesson as it is reported: four policies, the
+# control (more supervised training for the same time), and what goes wrong without this or that; about half an hour.
+
+# %%
+import dataclasses
+import functools
+import json
+import tempfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxreason import grpo, grpo_device, lesson, ppo, prompts, sft, train, viz, vote
+from jaxreason.evaluate import Interval, accuracy, mean_interval, paired_difference, wilson
+from jaxreason.rollout import compile_stop, complete
+from jaxreason.sampling import GREEDY, Sampler
+from jaxreason.tasks import arithmetic
+from jaxreason.verify import grade
+
+run = lesson.start("08_grpo", problems=500, model="tiny-start", chains=16, seeds=1)
+quick = run.options.quick
+CHAINS, MAX_TOKENS = run.chains, 64
+STEPS, EVERY = (4, 2) if quick else (150, 25)
+ABLATION_STEPS = 2 if quick else 75
+PROMPTS, GROUP, MICROBATCHES = (4, 4, 2) if quick else (16, 8, 8)
+LEARNING_RATE = 5e-4
+OBJECTIVE = grpo.Objective(advantages="centred", average="constant", clip_high=0.28)
+ALL = run.seeds > 1
+
+problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
+held_out = arithmetic.problems("validation", 20 if quick else 200)
+texts, golds = [prompts.zero_shot_cot(p.question) for p in problems], [p.answer for p in problems]
+operations = np.array([p.num_operations for p in problems])
+
+# %% [markdown]
+# ## Before
+#
+# One greedy chain, and 16 at temperature 1, the temperature that training samples at. Between pass@1 and pass@16 lies what the
+# policy can do but does not do reliably: GRPO has something to reward wherever one of a group is right and another wrong.
+
+
+# %%
+class Measured:
+    """A policy on the test problems."""
+
+    def __init__(self, params, name: str):
+        model = run.model._replace(params=params)
+        greedy = complete(
+            model, texts, run.key, sampler=GREEDY, max_new_tokens=MAX_TOKENS, description=f"{name}, greedy"
+        )
+        sampled = complete(
+            model, texts, run.key, sampler=Sampler(), max_new_tokens=MAX_TOKENS, num_samples=CHAINS,
+            description=f"{name}, {CHAINS} chains",
+        )  # fmt: skip
+        self.greedy, self.sampled = grade(greedy.texts, golds)[:, 0], grade(sampled.texts, golds)  # [G], [G, N]
+        self.one = self.sampled.mean(1)
+        self.at = {k: np.asarray(vote.pass_at_k(self.sampled.sum(1), CHAINS, k)) for k in SIZES}
+        self.texts, self.tokens = sampled.texts, sampled.num_tokens.mean()
+        run.results.measure(f"{name}/greedy", accuracy(self.greedy), tokens=greedy.num_tokens.mean())
+        run.results.measure(f"{name}/pass@1, T=1", mean_interval(self.one), tokens=self.tokens)
+        run.results.measure(f"{name}/pass@{CHAINS}", mean_interval(self.at[CHAINS]), tokens=CHAINS * self.tokens)
+        print(
+            f"{name}: greedy {self.greedy.mean():.3f}, pass@1 {self.one.mean():.3f}, pass@{CHAINS} {self.at[CHAINS].mean():.3f}"
+        )
+
+
+SIZES = [k for k in (1, 2, 4, 8, 16) if k <= CHAINS]
+before = Measured(run.model.params, "before")
+
+# %% [markdown]
+# ## Training
+#
+# A step draws 8 chains for each of 16 training questions, compares the tokens behind `####` with the answer's tokens, and updates the
+# weights once. All of it is one compiled program on the device. Every 25 steps the policy is measured on 200 *validation* problems, and
+# the best of these policies is the one that is then tested: choosing on the test problems would be cheating.
+
+# %%
+tokenizer, cfg = run.model.tokenizer, run.model.cfg
+validation = [prompts.zero_shot_cot(p.question) for p in held_out], [p.answer for p in held_out]
+exact = grpo_device.exact_match(tokenizer)
+common = dict(
+    cfg=cfg, stop=compile_stop(tokenizer), num_samples=GROUP, max_new_tokens=MAX_TOKENS, microbatches=MICROBATCHES
+)
+
+
+def optimizer(learning_rate: float) -> optax.GradientTransformation:
+    schedule = optax.linear_schedule(0.0, learning_rate, 5)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b2=0.95))
+
+
+def validate(params) -> float:
+    """pass@1 at T=1 on the validation problems, 4 chains of each."""
+    written = complete(
+        run.model._replace(params=params), validation[0], jax.random.key(1), sampler=Sampler(),
+        max_new_tokens=MAX_TOKENS, num_samples=4,
+    )  # fmt: skip
+    return float(grade(written.texts, validation[1]).mean())
+
+
+def questions(seed: int) -> grpo_device.Problems:
+    """Training questions and their answers; no reasoning."""
+    asked = arithmetic.problems("train", 64 if quick else 4096, seed=1000 + seed)
+    return grpo_device.encode_problems(
+        tokenizer, [prompts.zero_shot_cot(p.question) for p in asked], [f" {p.answer}" for p in asked], max_tokens=128
+    )
+
+
+class Run:
+    """A training run: the state best on the validation problems, and what was logged on the way."""
+
+    def __init__(
+        self, name: str, step, tx, params, seed: int, num_steps: int, policy=lambda params: params, check=None
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            state = train.init_state(jax.tree.map(jnp.copy, params), tx)
+            fitted = train.fit_best(
+                state, jax.jit(step, donate_argnums=0), grpo_device.batches(questions(seed), jax.random.key(seed), PROMPTS),
+                num_steps, folder, validate=lambda params: validate(policy(params)), every=EVERY, log_every=1,
+                description=name, check=check or grpo.Watch(),
+            )  # fmt: skip
+            rows = [json.loads(row) for row in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+        self.log = {key: np.array([row.get(key, np.nan) for row in rows]) for key in rows[-1]}
+        # Seconds start anew after every validation; the first step of the first stretch compiles.
+        seconds = np.diff(self.log["seconds"], prepend=0.0)
+        self.seconds_a_step = float(np.median(seconds[seconds > 0]))
+        self.params, self.last, self.scores = policy(fitted.best.params), policy(fitted.last.params), fitted.scores
+
+
+def train_grpo(name: str, seed: int, num_steps: int, objective=OBJECTIVE, learning_rate=LEARNING_RATE, reward_fn=exact):
+    tx = optimizer(learning_rate)
+    step = grpo_device.make_grpo_step(
+        tx=tx, reward_fn=reward_fn, objective=objective, reference=run.model.params, **common
+    )
+    return Run(name, step, tx, run.model.params, seed, num_steps)
+
+
+runs = [train_grpo(f"GRPO, seed {seed}", run.options.seed + seed, STEPS) for seed in range(run.seeds)]
+minutes = [STEPS * r.seconds_a_step / 60 for r in runs]
+run.results.measure("minutes of training", Interval(np.mean(minutes), min(minutes), max(minutes), len(minutes)))
+
+
+def band(rows) -> list[Interval]:
+    """Mean, lowest and highest over the runs; of one run, nothing but its values."""
+    return [
+        Interval(float(np.mean(at)), float(np.min(at)), float(np.max(at)), len(at)) for at in zip(*rows, strict=True)
+    ]
+
+
+steps_at = [step for step, _ in runs[0].scores]
+learned = band([[score for _, score in r.scores] for r in runs])
+of_runs = f"mean of {len(runs)} runs, lowest to highest" if ALL else "1 run"
+run.figure(
+    viz.curves(
+        steps_at, {"validation problems": learned},
+        title=f"From answers alone, pass@1 goes from {learned[0].value:.0%} to {max(i.value for i in learned):.0%}\n"
+        f"in {STEPS} steps, {np.mean(minutes):.1f} minutes a run",
+        xlabel=f"steps of {PROMPTS} questions x {GROUP} chains", ylabel=f"pass@1 at T = 1 ({of_runs})",
+    ),
+    "learning",
+)  # fmt: skip
+
+# %% [markdown]
+# ## After
+#
+# On test problems, with the policy that was best on the validation problems.
+
+# %%
+after = [Measured(r.params, f"GRPO, seed {seed}") for seed, r in enumerate(runs)]
+for seed, policy in enumerate(after):
+    gained, gained_greedy = paired_difference(policy.one, before.one), paired_difference(policy.greedy, before.greedy)
+    of = f", seed {seed}" if ALL else ""
+    if run.as_measured and not quick:
+        run.claim(f"GRPO gains >= 25 points of pass@1 at T=1{of}", gained, at_least=0.25, excludes_zero=True)
+        run.claim(f"GRPO gains >= 15 points of greedy accuracy{of}", gained_greedy, at_least=0.15, excludes_zero=True)
+        for d in np.unique(operations):
+            at = operations == d
+            lost = paired_difference(before.one[at], policy.one[at])
+            run.claim(f"at {d} operations pass@1 loses at most 3 points{of}", lost, at_most=0.03)
+    else:
+        run.claim(f"GRPO gains pass@1 at T=1{of}", gained, at_least=0.0, excludes_zero=True)
+difference = paired_difference(np.mean([p.at[CHAINS] for p in after], axis=0), before.at[CHAINS])
+run.results.measure(f"difference/pass@{CHAINS}, after-before", difference)
+
+depths = [f"{d} operations" for d in np.unique(operations)]
+one_after = np.mean([p.one for p in after], axis=0)
+run.figure(
+    viz.bars(
+        depths,
+        {
+            "before": [mean_interval(before.one[operations == d]) for d in np.unique(operations)],
+            "after GRPO": [mean_interval(one_after[operations == d]) for d in np.unique(operations)],
+        },
+        title=f"GRPO lifts one sampled chain from {before.one.mean():.0%} to {one_after.mean():.0%}, at every depth"
+        if all(one_after[operations == d].mean() > before.one[operations == d].mean() for d in np.unique(operations))
+        else f"GRPO lifts one sampled chain from {before.one.mean():.0%} to {one_after.mean():.0%}",
+        xlabel="depth of the problem", ylabel="pass@1 at T = 1 (95% interval)",
+    ),
+    "by_depth",
+)  # fmt: skip
+mean_at = {k: np.mean([p.at[k] for p in after], axis=0) for k in SIZES}
+run.figure(
+    viz.curves(
+        SIZES,
+        {
+            "after GRPO": [mean_interval(mean_at[k]) for k in SIZES],
+            "before": [mean_interval(before.at[k]) for k in SIZES],
+        },
+        title=f"One chain gains {100 * (mean_at[1].mean() - before.one.mean()):.0f} points, "
+        f"the best of {CHAINS} {100 * difference.value:.0f}",
+        xlabel="k, chains sampled at T = 1", ylabel="pass@k (95% interval)", log2=True,
+    ),
+    "pass_at_k",
+)  # fmt: skip
+
+# %% [markdown]
+# ## What the policy says about itself
+#
+# Every step records why it may learn nothing: groups in which all rewards are equal, chains cut off at the limit, clipped tokens, the
+# entropy left. `grpo.Watch` warns of them, and ends a run in which nothing has been learned for 20 steps.
+
+# %%
+log = runs[0].log
+for key in ("solved", "zero_variance", "truncated", "entropy", "kl", "clip_fraction", "grad_norm", "length"):
+    first, last = log[key][: max(1, STEPS // 10)].mean(), log[key][-max(1, STEPS // 10) :].mean()
+    print(f"{key:<14} {first:8.3f} -> {last:8.3f}")
+
+# %% [markdown]
+# ## A reward that can be cheated
+#
+# A careless verifier looks for the answer *somewhere* in the text, so that 7 is found in 17. Optimisation finds out: what it is paid
+# for goes up, and what was meant does not. Here the same training is run with `grpo_device.contains` for a reward, and measured with
+# the right one; then with the right one from the start (the run above).
+
+# %%
+hacked = train_grpo("substring reward", run.options.seed, STEPS, reward_fn=grpo_device.contains)
+cheat = Measured(hacked.last, "substring reward")
+digits = [[str(gold) in text for text in row] for gold, row in zip(golds, cheat.texts, strict=True)]
+paid, honest = np.mean(digits, axis=1), np.mean([p.one for p in after], axis=0)
+run.results.measure("substring reward/paid", mean_interval(paid))
+gap, gap_before = paired_difference(paid, cheat.one), paired_difference(
+    np.mean([[str(gold) in text for text in row] for gold, row in zip(golds, before.texts, strict=True)], axis=1), before.one
+)  # fmt: skip
+run.results.measure("substring reward/paid and wrong, before", gap_before)
+run.claim("the substring reward pays for wrong chains more often after training than before",
+          Interval(gap.value - gap_before.value, gap.low - gap_before.high, gap.high - gap_before.low, gap.n), at_least=0.0, excludes_zero=True)  # fmt: skip
+run.claim("exact match from the start leaves a policy that is right more often", paired_difference(honest, cheat.one),
+          at_least=0.0, excludes_zero=True)  # fmt: skip
+wrong = [(i, n) for i, n in np.argwhere(cheat.sampled == 0) if digits[i][n]]
+if wrong:
+    i, n = wrong[len(wrong) // 2]
+    print(f"paid, and wrong:\n{problems[i].question} ({golds[i]})\n{cheat.texts[i][n]}\n")
+at = [step for step, _ in hacked.scores]
+earned = [float(hacked.log["solved"][max(0, step - EVERY) : max(step, 1)].mean()) for step in at]
+alone = {
+    "paid by the substring reward": earned,
+    "right, of the same run": [score for _, score in hacked.scores],
+    "right, trained with exact match": [score for _, score in runs[0].scores],
+}
+run.figure(
+    viz.curves(
+        at, {name: [Interval(v, v, v, 1) for v in values] for name, values in alone.items()},
+        title=f"Paid for substrings, the policy earns {paid.mean():.0%} and is right in {cheat.one.mean():.0%};\n"
+        f"paid for the answer alone, it is right in {honest.mean():.0%}",
+        xlabel="step", ylabel="share of chains (1 run, T = 1)",
+    ),
+    "reward_hacking",
+)  # fmt: skip
+
+# %% [markdown]
+# ## The control, and what goes wrong without this or that (`--seeds 4`)
+#
+# The same minutes, spent on more supervised training: the 2,000 solutions and the drills that `tiny-start` was made of, its learning rate
+# raised and lowered once more, the best on the validation problems kept.
+
+# %%
+if ALL:
+    seconds = float(np.mean(minutes)) * 60
+    solved = arithmetic.solutions(2000)
+    shown = sft.encode_pairs(
+        tokenizer,
+        [prompts.zero_shot_cot(problem.question) for problem, _ in solved],
+        [prompts.chain(lines, problem.answer) for problem, lines in solved],
+    )
+
+    def sft_batch(step: int) -> sft.Batch:
+        rng = np.random.default_rng([run.options.seed, step])
+        drills = [arithmetic.drill(rng) for _ in range(40)]
+        one_line = sft.encode_pairs(
+            tokenizer,
+            [prompts.zero_shot_cot(question) for question, _ in drills],
+            [prompts.chain([line], line.split("=")[1]) for _, line in drills],
+        )
+        pool = [
+            d
+            for pair in zip(one_line, (shown[i] for i in rng.integers(len(shown), size=40)), strict=True)
+            for d in pair
+        ]
+        return sft.pack(pool, 8, 256, tokenizer.pad_token_id)
+
+    def further(name: str, learning_rate: float) -> train.Fitted:
+        def fitted(num_steps: int, every: int, validate) -> tuple[train.Fitted, float]:
+            schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, 20, num_steps, learning_rate / 50)
+            tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.95, weight_decay=0.05))
+            update = train.make_update(functools.partial(sft.sft_loss, cfg=cfg), tx, 4)
+            with tempfile.TemporaryDirectory() as folder:
+                state = train.init_state(jax.tree.map(jnp.copy, run.model.params), tx)
+                found = train.fit_best(
+                    state,
+                    update,
+                    sft_batch,
+                    num_steps,
+                    folder,
+                    validate=validate,
+                    every=every,
+                    log_every=10,
+                    description=name,
+                )
+                rows = [json.loads(row) for row in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+            return found, (rows[-1]["seconds"] - rows[0]["seconds"]) / 10
+
+        _, a_step = fitted(20, 20, lambda params: 0.0)
+        every = max(10, int(seconds / a_step / 6))
+        return fitted(6 * every, every, validate)[0]
+
+    tries = [further(f"SFT, lr {rate}", rate) for rate in (3e-4, 1e-3)]
+    control = Measured(max(tries, key=lambda found: max(v for _, v in found.scores)).best.params, "further SFT")
+    run.claim("GRPO beats further SFT of the same minutes at pass@1", paired_difference(one_after, control.one),
+              at_least=0.0, excludes_zero=True)  # fmt: skip
+
+# %% [markdown]
+# One thing changed at a time, one run each: the std left in the advantages or out, a learning rate ten times as high without and with
+# the KL term, and PPO, whose critic has to learn first what the mean of a group says for nothing.
+
+# %%
+if ALL:
+    HIGH = 10 * LEARNING_RATE
+    other = "standardised" if OBJECTIVE.advantages == "centred" else "centred"
+    ablations = {
+        f"{other} advantages": train_grpo(
+            other, run.options.seed, ABLATION_STEPS, dataclasses.replace(OBJECTIVE, advantages=other)
+        ),
+        "10 x learning rate": train_grpo("10 x lr", run.options.seed, ABLATION_STEPS, learning_rate=HIGH),
+        "10 x learning rate, KL 0.1": train_grpo(
+            "10 x lr, KL",
+            run.options.seed,
+            ABLATION_STEPS,
+            dataclasses.replace(OBJECTIVE, kl_coef=0.1),
+            learning_rate=HIGH,
+        ),
+    }
+    tx = optimizer(LEARNING_RATE)
+    step = ppo.make_ppo_step(tx=tx, reward_fn=exact, **common)
+    ablations["PPO with a critic"] = Run(
+        "PPO",
+        step,
+        tx,
+        ppo.init_critic(run.model.params),
+        run.options.seed,
+        ABLATION_STEPS,
+        policy=lambda p: p["policy"],
+    )
+    curves = {"as above": runs[0].scores[: len(ablations["PPO with a critic"].scores)]}
+    curves |= {name: r.scores for name, r in ablations.items()}
+    for name, scores in curves.items():
+        hits = round(scores[-1][1] * len(validation[0]) * 4)
+        run.results.measure(f"ablation/{name}", wilson(hits, len(validation[0]) * 4))
+    run.figure(
+        viz.curves(
+            [step for step, _ in curves["as above"]],
+            {name: [Interval(v, v, v, 1) for _, v in scores] for name, scores in curves.items()},
+            title="title",
+            xlabel="step", ylabel="pass@1 at T = 1, validation (1 run each)",
+        ),
+        "ablations",
+    )  # fmt: skip
+
+# %%
+run.finish()
