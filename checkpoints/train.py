@@ -337,7 +337,7 @@ def card(name: str, seed: int, model: LanguageModel, results: dict[str, Interval
             f"half of the documents one of {recipe.traces:,} chains of thought (1 to 6 operations, drawn once and for all), half bare "
             "lines of arithmetic of which there is no end"
         )
-        reads = "small arithmetic word problems, of which it has seen few: lesson 08 starts from it"
+        reads = "small arithmetic word problems, of which it was shown few (lesson 08 starts from it)"
     rows = "\n".join(f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |" for key, i in results.items())
     return f"""# {name}
 

@@ -149,16 +149,16 @@ def make_device_step(
             prompt, rollout, rewards = jax.tree.map(lambda x: x[chosen], (prompt, rollout, rewards))
         batch, of_rollout = learn_fn(state.params, prompt, rollout, rewards)
         parts = jax.tree.map(lambda x: x.reshape(minibatches, -1, *x.shape[1:]), batch)
-        learned = state
-        for _ in range(epochs):
-            learned, of_updates = jax.lax.scan(update, learned, parts)
-        metrics |= of_rollout | jax.tree.map(lambda x: x.mean(0), of_updates)
+        learned, of_updates = jax.lax.scan(lambda s, _: jax.lax.scan(update, s, parts), state, None, epochs)
+        metrics |= of_rollout | jax.tree.map(lambda x: x.mean((0, 1)), of_updates)
         return learned._replace(step=state.step + 1), metrics
 
     return step
 
 
-def make_grpo_step(*, cfg: DecoderConfig, objective: Objective, reference: Params | None = None, **options) -> Step:
+def make_grpo_step(
+    *, cfg: DecoderConfig, objective: Objective, reference: Params | None = None, chunk: int = 256, **options
+) -> Step:
     """:func:`make_device_step` of GRPO and its variants.
 
     Args:

@@ -45,7 +45,7 @@ import numpy as np
 import optax
 
 from jaxreason import grpo, grpo_device, lesson, ppo, prompts, sft, train, viz, vote
-from jaxreason.evaluate import Interval, accuracy, mean_interval, paired_difference, wilson
+from jaxreason.evaluate import Interval, accuracy, mean_interval, paired_difference
 from jaxreason.rollout import compile_stop, complete
 from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic
@@ -122,13 +122,13 @@ def optimizer(learning_rate: float) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b2=0.95))
 
 
-def validate(params) -> float:
-    """pass@1 at T=1 on the validation problems, 4 chains of each."""
+def validated(params) -> np.ndarray:
+    """[G] pass@1 at T=1 of each validation problem, from 4 chains."""
     written = complete(
         run.model._replace(params=params), validation[0], jax.random.key(1), sampler=Sampler(),
         max_new_tokens=MAX_TOKENS, num_samples=4,
     )  # fmt: skip
-    return float(grade(written.texts, validation[1]).mean())
+    return grade(written.texts, validation[1]).mean(1)
 
 
 def questions(seed: int) -> grpo_device.Problems:
@@ -140,35 +140,54 @@ def questions(seed: int) -> grpo_device.Problems:
 
 
 class Run:
-    """A training run: the state best on the validation problems, and what was logged on the way."""
+    """A training run: the policies best on the validation problems and last, and what was seen on the way."""
 
     def __init__(
-        self, name: str, step, tx, params, seed: int, num_steps: int, policy=lambda params: params, check=None
+        self, name: str, step, tx, params, num_steps: int, *, seed: int, policy=lambda params: params, check=None
     ):
+        self.scores = []  # [G] for each validation
+
+        def validate(params) -> float:
+            self.scores.append(validated(policy(params)))
+            return float(self.scores[-1].mean())
+
         with tempfile.TemporaryDirectory() as folder:
-            state = train.init_state(jax.tree.map(jnp.copy, params), tx)
             fitted = train.fit_best(
-                state, jax.jit(step, donate_argnums=0), grpo_device.batches(questions(seed), jax.random.key(seed), PROMPTS),
-                num_steps, folder, validate=lambda params: validate(policy(params)), every=EVERY, log_every=1,
-                description=name, check=check or grpo.Watch(),
+                train.init_state(jax.tree.map(jnp.copy, params), tx), jax.jit(step, donate_argnums=0),
+                grpo_device.batches(questions(seed), jax.random.key(seed), PROMPTS), num_steps, folder,
+                validate=validate, every=EVERY, log_every=1, description=name, check=check,
             )  # fmt: skip
             rows = [json.loads(row) for row in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-        self.log = {key: np.array([row.get(key, np.nan) for row in rows]) for key in rows[-1]}
-        # Seconds start anew after every validation; the first step of the first stretch compiles.
-        seconds = np.diff(self.log["seconds"], prepend=0.0)
-        self.seconds_a_step = float(np.median(seconds[seconds > 0]))
-        self.params, self.last, self.scores = policy(fitted.best.params), policy(fitted.last.params), fitted.scores
+        self.at = [step for step, _ in fitted.scores]
+        self.params, self.last = policy(fitted.best.params), policy(fitted.last.params)
+        self.log = {key: np.array([row[key] for row in rows]) for key in rows[-1]}
+        passed = np.diff(self.log["seconds"])  # a clock that starts anew behind every validation
+        self.seconds_a_step = float(np.median(passed[passed > 0]))
+
+    def curve(self) -> list[Interval]:
+        """pass@1 on the validation problems."""
+        return [mean_interval(score) for score in self.scores]
 
 
-def train_grpo(name: str, seed: int, num_steps: int, objective=OBJECTIVE, learning_rate=LEARNING_RATE, reward_fn=exact):
-    tx = optimizer(learning_rate)
+def train_grpo(
+    name: str,
+    num_steps: int,
+    seed: int = run.options.seed,
+    objective=OBJECTIVE,
+    rate=LEARNING_RATE,
+    reward_fn=exact,
+    check=None,
+) -> Run:
+    tx = optimizer(rate)
     step = grpo_device.make_grpo_step(
         tx=tx, reward_fn=reward_fn, objective=objective, reference=run.model.params, **common
     )
-    return Run(name, step, tx, run.model.params, seed, num_steps)
+    return Run(name, step, tx, run.model.params, num_steps, seed=seed, check=check)
 
 
-runs = [train_grpo(f"GRPO, seed {seed}", run.options.seed + seed, STEPS) for seed in range(run.seeds)]
+SEEDS = [run.options.seed + i for i in range(run.seeds)]
+runs = [train_grpo(f"GRPO, seed {seed}", STEPS, seed, check=grpo.Watch()) for seed in SEEDS]
+
 minutes = [STEPS * r.seconds_a_step / 60 for r in runs]
 run.results.measure("minutes of training", Interval(np.mean(minutes), min(minutes), max(minutes), len(minutes)))
 
@@ -180,12 +199,11 @@ def band(rows) -> list[Interval]:
     ]
 
 
-steps_at = [step for step, _ in runs[0].scores]
-learned = band([[score for _, score in r.scores] for r in runs])
-of_runs = f"mean of {len(runs)} runs, lowest to highest" if ALL else "1 run"
+learned = band([[score.mean() for score in r.scores] for r in runs]) if ALL else runs[0].curve()
+of_runs = f"mean of {len(runs)} runs, lowest to highest" if ALL else "1 run, 95% interval"
 run.figure(
     viz.curves(
-        steps_at, {"validation problems": learned},
+        runs[0].at, {"validation problems": learned},
         title=f"From answers alone, pass@1 goes from {learned[0].value:.0%} to {max(i.value for i in learned):.0%}\n"
         f"in {STEPS} steps, {np.mean(minutes):.1f} minutes a run",
         xlabel=f"steps of {PROMPTS} questions x {GROUP} chains", ylabel=f"pass@1 at T = 1 ({of_runs})",
@@ -199,8 +217,8 @@ run.figure(
 # On test problems, with the policy that was best on the validation problems.
 
 # %%
-after = [Measured(r.params, f"GRPO, seed {seed}") for seed, r in enumerate(runs)]
-for seed, policy in enumerate(after):
+after = [Measured(r.params, f"GRPO, seed {seed}") for seed, r in zip(SEEDS, runs, strict=True)]
+for seed, policy in zip(SEEDS, after, strict=True):
     gained, gained_greedy = paired_difference(policy.one, before.one), paired_difference(policy.greedy, before.greedy)
     of = f", seed {seed}" if ALL else ""
     if run.as_measured and not quick:
@@ -266,36 +284,40 @@ for key in ("solved", "zero_variance", "truncated", "entropy", "kl", "clip_fract
 # the right one; then with the right one from the start (the run above).
 
 # %%
-hacked = train_grpo("substring reward", run.options.seed, STEPS, reward_fn=grpo_device.contains)
+hacked = train_grpo("substring reward", STEPS, reward_fn=grpo_device.contains)
 cheat = Measured(hacked.last, "substring reward")
-digits = [[str(gold) in text for text in row] for gold, row in zip(golds, cheat.texts, strict=True)]
-paid, honest = np.mean(digits, axis=1), np.mean([p.one for p in after], axis=0)
-run.results.measure("substring reward/paid", mean_interval(paid))
-gap, gap_before = paired_difference(paid, cheat.one), paired_difference(
-    np.mean([[str(gold) in text for text in row] for gold, row in zip(golds, before.texts, strict=True)], axis=1), before.one
+
+
+def substring(policy: Measured) -> np.ndarray:
+    """[G, N] what the careless verifier says."""
+    return np.array([[str(gold) in text for text in row] for gold, row in zip(golds, policy.texts, strict=True)])
+
+
+paid, paid_before = substring(cheat), substring(before)
+run.results.measure("substring reward/paid, before", mean_interval(paid_before.mean(1)))
+run.results.measure("substring reward/paid, after", mean_interval(paid.mean(1)))
+run.claim(
+    "training on substrings widens the gap between paid and right",
+    paired_difference(paid.mean(1) - cheat.one, paid_before.mean(1) - before.one), at_least=0.0, excludes_zero=True,
 )  # fmt: skip
-run.results.measure("substring reward/paid and wrong, before", gap_before)
-run.claim("the substring reward pays for wrong chains more often after training than before",
-          Interval(gap.value - gap_before.value, gap.low - gap_before.high, gap.high - gap_before.low, gap.n), at_least=0.0, excludes_zero=True)  # fmt: skip
-run.claim("exact match from the start leaves a policy that is right more often", paired_difference(honest, cheat.one),
+run.claim("trained on exact matches the policy is right more often", paired_difference(one_after, cheat.one),
           at_least=0.0, excludes_zero=True)  # fmt: skip
-wrong = [(i, n) for i, n in np.argwhere(cheat.sampled == 0) if digits[i][n]]
+wrong = [(i, n) for i, n in np.argwhere(cheat.sampled == 0) if paid[i, n]]
 if wrong:
     i, n = wrong[len(wrong) // 2]
     print(f"paid, and wrong:\n{problems[i].question} ({golds[i]})\n{cheat.texts[i][n]}\n")
-at = [step for step, _ in hacked.scores]
-earned = [float(hacked.log["solved"][max(0, step - EVERY) : max(step, 1)].mean()) for step in at]
-alone = {
-    "paid by the substring reward": earned,
-    "right, of the same run": [score for _, score in hacked.scores],
-    "right, trained with exact match": [score for _, score in runs[0].scores],
-}
+earned = [hacked.log["solved"][max(0, step - EVERY) : max(step, 1)] for step in hacked.at]
 run.figure(
     viz.curves(
-        at, {name: [Interval(v, v, v, 1) for v in values] for name, values in alone.items()},
+        hacked.at,
+        {
+            "paid by the substring reward (training questions)": [mean_interval(x) if len(x) > 1 else None for x in earned],
+            "right, of the same run": hacked.curve(),
+            "right, trained on exact matches": runs[0].curve(),
+        },
         title=f"Paid for substrings, the policy earns {paid.mean():.0%} and is right in {cheat.one.mean():.0%};\n"
-        f"paid for the answer alone, it is right in {honest.mean():.0%}",
-        xlabel="step", ylabel="share of chains (1 run, T = 1)",
+        f"paid for the answer alone, it is right in {one_after.mean():.0%} (test problems)",
+        xlabel="step", ylabel="share of chains at T = 1 (95% interval)",
     ),
     "reward_hacking",
 )  # fmt: skip
@@ -333,7 +355,9 @@ if ALL:
 
     def further(name: str, learning_rate: float) -> train.Fitted:
         def fitted(num_steps: int, every: int, validate) -> tuple[train.Fitted, float]:
-            schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, 20, num_steps, learning_rate / 50)
+            schedule = optax.warmup_cosine_decay_schedule(
+                0.0, learning_rate, num_steps // 10, num_steps, learning_rate / 50
+            )
             tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.95, weight_decay=0.05))
             update = train.make_update(functools.partial(sft.sft_loss, cfg=cfg), tx, 4)
             with tempfile.TemporaryDirectory() as folder:
@@ -354,7 +378,7 @@ if ALL:
 
         _, a_step = fitted(20, 20, lambda params: 0.0)
         every = max(10, int(seconds / a_step / 6))
-        return fitted(6 * every, every, validate)[0]
+        return fitted(6 * every, every, lambda params: float(validated(params).mean()))[0]
 
     tries = [further(f"SFT, lr {rate}", rate) for rate in (3e-4, 1e-3)]
     control = Measured(max(tries, key=lambda found: max(v for _, v in found.scores)).best.params, "further SFT")
@@ -369,18 +393,12 @@ if ALL:
 if ALL:
     HIGH = 10 * LEARNING_RATE
     other = "standardised" if OBJECTIVE.advantages == "centred" else "centred"
+    changed = functools.partial(train_grpo, num_steps=ABLATION_STEPS)
+    hot = functools.partial(changed, rate=HIGH)
     ablations = {
-        f"{other} advantages": train_grpo(
-            other, run.options.seed, ABLATION_STEPS, dataclasses.replace(OBJECTIVE, advantages=other)
-        ),
-        "10 x learning rate": train_grpo("10 x lr", run.options.seed, ABLATION_STEPS, learning_rate=HIGH),
-        "10 x learning rate, KL 0.1": train_grpo(
-            "10 x lr, KL",
-            run.options.seed,
-            ABLATION_STEPS,
-            dataclasses.replace(OBJECTIVE, kl_coef=0.1),
-            learning_rate=HIGH,
-        ),
+        f"{other} advantages": changed(other, objective=dataclasses.replace(OBJECTIVE, advantages=other)),
+        "10 x learning rate, no KL": hot("10 x lr, no KL"),
+        "10 x learning rate, KL 0.1": hot("10 x lr, KL", objective=dataclasses.replace(OBJECTIVE, kl_coef=0.1)),
     }
     tx = optimizer(LEARNING_RATE)
     step = ppo.make_ppo_step(tx=tx, reward_fn=exact, **common)
@@ -389,21 +407,24 @@ if ALL:
         step,
         tx,
         ppo.init_critic(run.model.params),
-        run.options.seed,
         ABLATION_STEPS,
+        seed=run.options.seed,
         policy=lambda p: p["policy"],
     )
-    curves = {"as above": runs[0].scores[: len(ablations["PPO with a critic"].scores)]}
-    curves |= {name: r.scores for name, r in ablations.items()}
-    for name, scores in curves.items():
-        hits = round(scores[-1][1] * len(validation[0]) * 4)
-        run.results.measure(f"ablation/{name}", wilson(hits, len(validation[0]) * 4))
+    curves = {f"as above ({OBJECTIVE.advantages}, no KL)": runs[0].curve()[: 1 + ABLATION_STEPS // EVERY]}
+    curves |= {name: r.curve() for name, r in ablations.items()}
+    for name, curve in curves.items():
+        run.results.measure(f"ablation/{name}, {ABLATION_STEPS} steps", curve[-1])
+    hot_run = ablations["10 x learning rate, no KL"]
+    run.claim("at ten times the learning rate, without KL, the policy ends below its start",
+              paired_difference(hot_run.scores[0], hot_run.scores[-1]), at_least=0.0, excludes_zero=True)  # fmt: skip
+    ends = [curve[-1].value for curve in curves.values()]
     run.figure(
         viz.curves(
-            [step for step, _ in curves["as above"]],
-            {name: [Interval(v, v, v, 1) for _, v in scores] for name, scores in curves.items()},
-            title="title",
-            xlabel="step", ylabel="pass@1 at T = 1, validation (1 run each)",
+            hot_run.at, curves,
+            title=f"After {ABLATION_STEPS} steps: {ends[0]:.0%}; ten times the learning rate {ends[2]:.0%},\n"
+            f"with KL {ends[3]:.0%}; {other} advantages {ends[1]:.0%}; PPO {ends[4]:.0%}",
+            xlabel="step", ylabel="pass@1 at T = 1, validation (95% interval, 1 run each)",
         ),
         "ablations",
     )  # fmt: skip
