@@ -174,7 +174,7 @@ def as_written(some, rollout):
 optimizer = optax.inject_hyperparams(
     lambda learning_rate: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(learning_rate, b2=0.95))
 )(learning_rate=0.0)
-OBJECTIVE = grpo.Objective()
+OBJECTIVE = grpo.Objective(advantages="centred", average="constant", clip_high=0.28)  # as in lesson 08
 taught = {"cfg": cfg, "teacher_params": teacher.params, "teacher_cfg": teacher.cfg, "vocab_size": vocab_size}
 fine_tuning, matching, reverse, reinforcing = (
     train.make_update(loss_fn, optimizer, num_microbatches=8)
