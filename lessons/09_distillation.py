@@ -129,8 +129,8 @@ print("learned:", repr(tokenizer.decode(shown.tokens[shown.weights > 0])))
 # traces is listed apart, since it happens once and can be shared: it would multiply the bill of the three methods that use the traces.
 
 # %%
-BUDGET = (0.03 if run.options.quick else 1.0) * 4e11
-ROWS, LENGTH, GROUPS, CHAINS = 16, 256, 32, 8
+BUDGET = (0.03 if run.options.quick else 1.0) * 3e11
+ROWS, LENGTH = 8, 256
 stop, reward = compile_stop(tokenizer), jax.jit(exact_match(tokenizer))
 asks = encode_problems(tokenizer, pool_texts, [f" {gold}" for gold in pool_golds])
 
@@ -147,14 +147,14 @@ def texts(name: str, scored: bool = False):
     return draw
 
 
-def own_chains(judge, scored: bool = False):
+def own_chains(judge, groups: int, chains: int, scored: bool = False):
     """The student's chains for the next problems, and what they and learning from them cost; ``judge`` makes them a batch."""
 
     def draw(params, step):
-        some = take(asks, step, GROUPS)
+        some = take(asks, step, groups)
         rollout = generate(
             params, jax.random.fold_in(run.key, step), some.prompt, stop, cfg=cfg, sampler=Sampler(),
-            max_new_tokens=MAX_TOKENS, num_samples=CHAINS,
+            max_new_tokens=MAX_TOKENS, num_samples=chains,
         )  # fmt: skip
         sizes = some.prompt.mask.sum(-1), np.asarray(rollout.mask.sum(-1))
         flops = 4 * rollout_flops(cfg, *sizes).sum()  # drawn once, learned from at three times the cost
@@ -177,21 +177,21 @@ optimizer = optax.inject_hyperparams(
 OBJECTIVE = grpo.Objective(advantages="centred", average="constant", clip_high=0.28)  # as in lesson 08
 taught = {"cfg": cfg, "teacher_params": teacher.params, "teacher_cfg": teacher.cfg, "vocab_size": vocab_size}
 fine_tuning, matching, reverse, reinforcing = (
-    train.make_update(loss_fn, optimizer, num_microbatches=8)
-    for loss_fn in (
-        functools.partial(sft.sft_loss, cfg=cfg),
-        functools.partial(distill.kd_loss, temperature=1.0, alpha=0.9, **taught),
-        functools.partial(distill.on_policy_loss, **taught),
-        functools.partial(grpo.grpo_loss, cfg=cfg, objective=OBJECTIVE),
+    train.make_update(loss_fn, optimizer, parts)
+    for parts, loss_fn in (
+        (4, functools.partial(sft.sft_loss, cfg=cfg)),
+        (4, functools.partial(distill.kd_loss, temperature=1.0, alpha=0.9, **taught)),
+        (2, functools.partial(distill.on_policy_loss, **taught)),
+        (4, functools.partial(grpo.grpo_loss, cfg=cfg, objective=OBJECTIVE)),
     )
 )
 METHODS = {  # what a step learns from, the update, and the peak learning rate, chosen on validation problems
-    "answers only": (texts("answers only"), fine_tuning, 2e-3),
-    "GRPO": (own_chains(rewarded), reinforcing, 1e-3),
-    "all traces": (texts("all traces"), fine_tuning, 2e-3),
-    "right traces": (texts("right traces"), fine_tuning, 2e-3),
-    "KD": (texts("right traces", scored=True), matching, 2e-3),
-    "on-policy": (own_chains(as_written, scored=True), reverse, 2e-3),
+    "answers only": (texts("answers only"), fine_tuning, 1e-3),
+    "GRPO": (own_chains(rewarded, groups=16, chains=8), reinforcing, 5e-4),
+    "all traces": (texts("all traces"), fine_tuning, 5e-4),
+    "right traces": (texts("right traces"), fine_tuning, 5e-4),
+    "KD": (texts("right traces", scored=True), matching, 1e-3),
+    "on-policy": (own_chains(as_written, groups=16, chains=2, scored=True), reverse, 1e-3),
 }
 
 # %% [markdown]
@@ -204,9 +204,7 @@ def learn(name: str) -> tuple[dict[float, dict], float]:
     """The student after each quarter of the budget: FLOPs spent -> parameters; and the seconds it took."""
     draw, update, peak = METHODS[name]
     began = time.perf_counter()
-    state = train.init_state(
-        jax.tree.map(jnp.copy, student.params), optimizer
-    )  # an update consumes the state it is given
+    state = train.init_state(jax.tree.map(jnp.copy, student.params), optimizer)  # a copy: updates consume their state
     after, spent, step = {0.0: student.params}, 0.0, 0
     while len(after) < 5:
         share = spent / BUDGET
@@ -241,15 +239,17 @@ with (
 finals = {name: student._replace(params=list(after.values())[-1]) for name, (after, _) in learned.items()}
 spent = {name: list(after)[-1] for name, (after, _) in learned.items()}
 greedy, single = {}, {}
-for name, model in {"base, at once": student, "base": student, **finals, "teacher": teacher}.items():
-    how = "direct" if name in ("base, at once", "answers only") else "cot"
-    correct, tokens = measure(model, how)
-    greedy[name] = correct[:, 0]
-    correct, sampled_tokens = measure(model, how, Sampler(1.0), run.chains)
-    single[name] = correct.mean(1)
-    run.results.measure(f"greedy/{name}", accuracy(greedy[name]), tokens=tokens)
-    run.results.measure(f"pass@1/{name}", mean_interval(single[name]), tokens=sampled_tokens)
-    print(f"{name:<14} greedy {greedy[name].mean():.3f}, one chain {single[name].mean():.3f}, {tokens:4.1f} tokens"
+with tqdm(total=len(finals) + 3, desc="held out", unit="model") as bar:
+    for name, model in {"base, at once": student, "base": student, **finals, "teacher": teacher}.items():
+        how = "direct" if name in ("base, at once", "answers only") else "cot"
+        correct, tokens = measure(model, how)
+        sampled_correct, sampled_tokens = measure(model, how, Sampler(1.0), run.chains)
+        greedy[name], single[name] = correct[:, 0], sampled_correct.mean(1)
+        run.results.measure(f"greedy/{name}", accuracy(greedy[name]), tokens=tokens)
+        run.results.measure(f"pass@1/{name}", mean_interval(single[name]), tokens=sampled_tokens)
+        bar.update()
+for name, correct in greedy.items():
+    print(f"{name:<14} greedy {correct.mean():.3f}, one chain {single[name].mean():.3f}"
           + (f"; learned for {spent[name] / 1e9:.0f} GFLOPs, {learned[name][1]:.0f} s" if name in spent else ""))  # fmt: skip
 for name in finals:
     run.results.measure(f"training GFLOPs/{name}", Interval(*[spent[name] / 1e9] * 3, 1))
@@ -285,13 +285,17 @@ run.figure(
 # ## Where the compute goes
 
 # %%
-by_quarter = {
-    name: [
-        accuracy(measure(student._replace(params=params), "direct" if name == "answers only" else "cot")[0][:, 0])
-        for params in after.values()
+by_quarter = {}
+for name, (after, _) in tqdm(learned.items(), desc="on the way", unit="method"):
+    first, *middle, _ = after.values()
+    way = [student._replace(params=params) for params in (first, *middle)]
+    how = "direct" if name == "answers only" else "cot"
+    correct = [
+        greedy["base, at once" if how == "direct" else "base"],
+        *(measure(m, how)[0][:, 0] for m in way[1:]),
+        greedy[name],
     ]
-    for name, (after, _) in learned.items()
-}
+    by_quarter[name] = [accuracy(c) for c in correct]
 run.figure(
     viz.curves(
         np.linspace(0, BUDGET / 1e9, 5), by_quarter,
