@@ -211,8 +211,8 @@ def learn(name: str) -> tuple[dict[float, dict], float]:
         rate = {"learning_rate": jnp.float32(peak * min(0.1 + 20 * share, 1 - 0.9 * share))}
         batch, flops = draw(state.params, step)
         state, _ = update(state._replace(opt_state=state.opt_state._replace(hyperparams=rate)), batch)
+        bar.update(max(0.0, min(flops, BUDGET - spent)) / 1e9)
         spent, step = spent + flops, step + 1
-        bar.update(flops / 1e9)
         if spent >= BUDGET * len(after) / 4:
             after[spent] = jax.tree.map(jnp.copy, state.params)
     return after, time.perf_counter() - began
