@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # on import it would say that PyTorch is missing
 
 from jaxreason.budget import complete_within
+from jaxreason.distill import filter_traces, kd_loss, on_policy_loss
 from jaxreason.errors import InputError
 from jaxreason.evaluate import accuracy, paired_difference
 from jaxreason.grpo import group_advantages, grpo_loss
@@ -35,6 +36,6 @@ __all__ = [
     "extract_answer", "is_correct", "answer_ids",
     "majority", "early_stop", "best_of_n", "pass_at_k",
     "load_reward_model", "step_scores",
-    "sft_loss", "group_advantages", "grpo_loss", "make_grpo_step", "make_update", "fit",
+    "sft_loss", "group_advantages", "grpo_loss", "make_grpo_step", "filter_traces", "kd_loss", "on_policy_loss", "make_update", "fit",
     "accuracy", "paired_difference",
 ]  # fmt: skip

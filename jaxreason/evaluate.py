@@ -190,6 +190,15 @@ def _logits_flops(cfg: Any) -> int:
     return 2 * cfg.hidden_size * cfg.vocab_size
 
 
+def training_flops(cfg: Any, context: np.ndarray) -> float:
+    """FLOPs to learn from tokens that attend to ``context`` positions each, themselves included.
+
+    The backward pass takes about two forward passes (Kaplan et al. 2020, section 2.1), so three in all; norms, the optimiser and
+    padding are not counted. A packed batch has the contexts ``(batch.positions + 1)[batch.segment_ids > 0]``.
+    """
+    return 3 * float(np.sum(forward_flops(cfg, context)))
+
+
 def rollout_flops(cfg: Any, prompt_length: int | np.ndarray, lengths: np.ndarray) -> float | np.ndarray:
     """FLOPs to prefill each prompt once and decode all its chains from that cache.
 

@@ -37,11 +37,12 @@ def bars(
             offsets, [i.value for i in intervals], 0.92 * width, yerr=_errors(intervals), label=name,
             color=COLORS[index % len(COLORS)], error_kw={"elinewidth": 1.2, "capsize": 2, "ecolor": "#222222"},
         )  # fmt: skip
-    axes.set_xticks(np.arange(len(groups)), [textwrap.fill(group, 18) for group in groups])
+    fitting = min(18, max(8, 90 // len(groups)))  # characters under a group
+    axes.set_xticks(np.arange(len(groups)), [textwrap.fill(group, fitting) for group in groups])
     axes.set_ylim(0, 1.02)
     if len(series) > 1:
         axes.legend(
-            frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=min(4, len(series))
+            frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=min(4, len(series))
         )
     return figure
 

@@ -1,0 +1,309 @@
+# ---
+# jupytext:
+#   text_representation:
+#     extension: .py
+#     format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 09 Distillation
+#
+# A large model reasons well and is slow. What can a small one learn from it, and how? Four ways, from one and the same weak student:
+#
+# - **answers only** (behaviour cloning): imitate question and answer, no reasoning;
+# - **traces**: sample chains of the teacher, keep the right ones, fine-tune on them (DeepSeek-AI 2025, section 2.4: this is how the small R1
+#   models were made);
+# - **token-level KD**: on the same texts, match the teacher's whole distribution at every token (Hinton et al. 2015),
+#   $$L = \alpha T^2\, \mathrm{KL}\big(p^T_{\text{teacher}} \| p^T_{\text{student}}\big) + (1 - \alpha)\,\big(-\log p_{\text{student}}(\text{token})\big);$$
+# - **on-policy**: the *student* writes, and the teacher says at each of its tokens what it would have said,
+#   $\mathrm{KL}(p_{\text{student}} \| p_{\text{teacher}})$ (Agarwal et al. 2024; Gu et al. 2024; Lu et al. 2025).
+#
+# The alternative without a teacher is **GRPO** (lesson 08): the student writes, and its answer is checked. All get the same number of FLOPs,
+# which are counted, and all are measured on the same held-out problems. (The notebook this lesson follows did not mask the prompt, summed its
+# KL over the text, filtered the traces after training on them, and never measured its student.)
+
+# %%
+import functools
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm.auto import tqdm
+
+from jaxreason import distill, grpo, lesson, prompts, sft, train, viz
+from jaxreason.evaluate import (
+    Interval,
+    accuracy,
+    forward_flops,
+    mean_interval,
+    paired_difference,
+    rollout_flops,
+    training_flops,
+)
+from jaxreason.grpo_device import encode_problems, exact_match, take
+from jaxreason.models.hf import load_model
+from jaxreason.rollout import compile_stop, complete, generate
+from jaxreason.sampling import GREEDY, Sampler
+from jaxreason.tasks import arithmetic
+from jaxreason.verify import grade
+
+run = lesson.start("09_distillation", problems=500, chains=4)
+teacher, student = run.model, load_model("tiny-student")
+vocab_size = distill.shared_vocabulary(student, teacher)  # refuses a teacher whose token 17 is another token
+tokenizer, cfg = student.tokenizer, student.cfg
+print(f"teacher {teacher.name}: {teacher.num_params:,} parameters, student {student.name}: {student.num_params:,}")
+
+problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
+golds = [p.answer for p in problems]
+asked = {
+    how: [ask(p.question) for p in problems]
+    for how, ask in (("cot", prompts.zero_shot_cot), ("direct", prompts.direct))
+}
+
+
+def measure(model, how: str = "cot", sampler: Sampler = GREEDY, num_samples: int = 1) -> tuple[np.ndarray, float]:
+    """Right or wrong ``[G, N]`` on the held-out problems, and the mean number of tokens of a chain."""
+    written = complete(
+        model, asked[how], run.key, sampler=sampler, max_new_tokens=run.max_new_tokens, num_samples=num_samples,
+        rows=run.rows,
+    )  # fmt: skip
+    return grade(written.texts, golds), float(written.num_tokens.mean())
+
+
+# %% [markdown]
+# ## The teacher's traces, filtered before anything is trained on them
+#
+# The teacher answers training problems at temperature 1, several times each: varied, and a good part of it wrong. What is imitated is a
+# choice that is made *before* training. Filters, in turn: chains that never end; a wrong final answer (rejection sampling: the
+# verifier needs answers, no traces); too long; duplicates; more than two traces of one problem, since easy problems have many right ones.
+
+# %%
+POOL = 96 if run.options.quick else 2000
+MAX_TOKENS = 72  # of a chain; six operations take up to 71
+pool = arithmetic.problems("train", POOL, seed=run.options.seed)
+pool_texts, pool_golds = [prompts.zero_shot_cot(p.question) for p in pool], [p.answer for p in pool]
+sampled = complete(
+    teacher, pool_texts, jax.random.fold_in(run.key, 1), sampler=Sampler(1.0), max_new_tokens=MAX_TOKENS, num_samples=4,
+    rows=run.rows, description="teacher's chains",
+)  # fmt: skip
+filtered = distill.filter_traces(pool_texts, sampled, pool_golds, max_tokens=64, max_per_prompt=2)
+unfiltered = [distill.Trace(p, text) for p, group in zip(pool_texts, sampled.texts, strict=True) for text in group]
+print(f"{len(unfiltered)} chains: {filtered.removed} removed, {len(filtered.traces)} kept")
+
+by_text = dict(zip(pool_texts, pool, strict=True))
+sound = np.array([all(arithmetic.check_steps(by_text[t.prompt], t.completion)) for t in filtered.traces])
+run.results.measure("traces/right answer, before filtering", mean_interval(grade(sampled.texts, pool_golds).mean(1)))
+run.results.measure("traces/every step right, after filtering", accuracy(sound))
+pool_lengths = np.array([len(ids) for ids in tokenizer(pool_texts, add_special_tokens=False).input_ids])
+generation = rollout_flops(teacher.cfg, pool_lengths, sampled.num_tokens).sum()
+print(f"the teacher wrote {sampled.num_tokens.sum():,} tokens, {generation / 1e9:.0f} GFLOPs; "
+      f"{1 - sound.mean():.1%} of the kept traces reach the right answer through a wrong step, which no check of answers sees")  # fmt: skip
+
+# %% [markdown]
+# ## What is learned from an example
+#
+# Prompt tokens have weight 0. With the loss on the prompt as well, most of the gradient would go into writing word problems. The end-of-text
+# token has weight 1: without it the student would not learn to stop.
+
+# %%
+documents = {
+    "all traces": distill.to_documents(tokenizer, unfiltered, 256),
+    "right traces": distill.to_documents(tokenizer, filtered.traces, 256),
+    "answers only": distill.to_documents(tokenizer, distill.answer_traces([p.question for p in pool], pool_golds), 256),
+}
+shown = documents["right traces"][0]
+print("masked: ", repr(tokenizer.decode(shown.tokens[shown.weights == 0])))
+print("learned:", repr(tokenizer.decode(shown.tokens[shown.weights > 0])))
+
+# %% [markdown]
+# ## Equal FLOPs
+#
+# The budget counts all that happens while the student learns: its forward and backward passes (three forward passes in all), the chains
+# it samples for itself, and the teacher's forward passes over texts for KD and on-policy distillation. The teacher's *generation* of the
+# traces is listed apart, since it happens once and can be shared: it would multiply the bill of the three methods that use the traces.
+
+# %%
+BUDGET = (0.03 if run.options.quick else 1.0) * 3e11
+ROWS, LENGTH = 8, 256
+stop, reward = compile_stop(tokenizer), jax.jit(exact_match(tokenizer))
+asks = encode_problems(tokenizer, pool_texts, [f" {gold}" for gold in pool_golds])
+
+
+def texts(name: str, scored: bool = False):
+    """What a step learns from: a packed batch of examples, and what that will cost; scored by the teacher, or not."""
+    batch_fn = distill.batches(documents[name], ROWS, LENGTH, tokenizer.pad_token_id, seed=run.options.seed)
+
+    def draw(params, step):
+        batch = batch_fn(step)
+        context = (batch.positions + 1)[batch.segment_ids > 0]
+        return batch, training_flops(cfg, context) + scored * forward_flops(teacher.cfg, context).sum()
+
+    return draw
+
+
+def own_chains(judge, groups: int, chains: int, scored: bool = False):
+    """The student's chains for the next problems, and what they and learning from them cost; ``judge`` makes them a batch."""
+
+    def draw(params, step):
+        some = take(asks, step, groups)
+        rollout = generate(
+            params, jax.random.fold_in(run.key, step), some.prompt, stop, cfg=cfg, sampler=Sampler(),
+            max_new_tokens=MAX_TOKENS, num_samples=chains,
+        )  # fmt: skip
+        sizes = some.prompt.mask.sum(-1), np.asarray(rollout.mask.sum(-1))
+        flops = 4 * rollout_flops(cfg, *sizes).sum()  # drawn once, learned from at three times the cost
+        return judge(some, rollout), flops + scored * rollout_flops(teacher.cfg, *sizes).sum()
+
+    return draw
+
+
+def rewarded(some, rollout):
+    return grpo.make_batch(some.prompt, rollout, reward(rollout, some.answer), None, objective=OBJECTIVE)[0]
+
+
+def as_written(some, rollout):
+    return distill.Samples(some.prompt, rollout.tokens, rollout.mask)
+
+
+optimizer = optax.inject_hyperparams(
+    lambda learning_rate: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(learning_rate, b2=0.95))
+)(learning_rate=0.0)
+OBJECTIVE = grpo.Objective(advantages="centred", average="constant", clip_high=0.28)  # as in lesson 08
+taught = {"cfg": cfg, "teacher_params": teacher.params, "teacher_cfg": teacher.cfg, "vocab_size": vocab_size}
+fine_tuning, matching, reverse, reinforcing = (
+    train.make_update(loss_fn, optimizer, parts)
+    for parts, loss_fn in (
+        (4, functools.partial(sft.sft_loss, cfg=cfg)),
+        (4, functools.partial(distill.kd_loss, temperature=1.0, alpha=0.9, **taught)),
+        (2, functools.partial(distill.on_policy_loss, **taught)),
+        (4, functools.partial(grpo.grpo_loss, cfg=cfg, objective=OBJECTIVE)),
+    )
+)
+METHODS = {  # what a step learns from, the update, and the peak learning rate, chosen on validation problems
+    "answers only": (texts("answers only"), fine_tuning, 1e-3),
+    "GRPO": (own_chains(rewarded, groups=16, chains=8), reinforcing, 5e-4),
+    "all traces": (texts("all traces"), fine_tuning, 5e-4),
+    "right traces": (texts("right traces"), fine_tuning, 5e-4),
+    "KD": (texts("right traces", scored=True), matching, 1e-3),
+    "on-policy": (own_chains(as_written, groups=16, chains=2, scored=True), reverse, 1e-3),
+}
+
+# %% [markdown]
+# Every method gets Adam. The learning rate follows the share of the budget that is spent: up within the first twentieth, then down to a
+# tenth. At every quarter the student is kept, to be measured; nothing is chosen by that.
+
+
+# %%
+def learn(name: str) -> tuple[dict[float, dict], float]:
+    """The student after each quarter of the budget: FLOPs spent -> parameters; and the seconds it took."""
+    draw, update, peak = METHODS[name]
+    began = time.perf_counter()
+    state = train.init_state(jax.tree.map(jnp.copy, student.params), optimizer)  # a copy: updates consume their state
+    after, spent, step = {0.0: student.params}, 0.0, 0
+    while len(after) < 5:
+        share = spent / BUDGET
+        rate = {"learning_rate": jnp.float32(peak * min(0.1 + 20 * share, 1 - 0.9 * share))}
+        batch, flops = draw(state.params, step)
+        state, _ = update(state._replace(opt_state=state.opt_state._replace(hyperparams=rate)), batch)
+        bar.update(max(0.0, min(flops, BUDGET - spent)) / 1e9)
+        spent, step = spent + flops, step + 1
+        if spent >= BUDGET * len(after) / 4:
+            after[spent] = jax.tree.map(jnp.copy, state.params)
+    return after, time.perf_counter() - began
+
+
+with (
+    tqdm(
+        total=len(METHODS) * BUDGET / 1e9,
+        desc="students",
+        unit="GFLOP",
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}",
+    ) as bar,
+    ThreadPoolExecutor(2) as pool,  # two students at a time: such small matrices keep one core busy each
+):
+    learned = dict(zip(METHODS, pool.map(learn, METHODS), strict=True))
+
+# %% [markdown]
+# ## Held out
+#
+# *Greedy* is one chain at temperature 0, *one chain* the mean of several at temperature 1. Who learned answers only is asked for the answer
+# alone; the base is measured both ways.
+
+# %%
+finals = {name: student._replace(params=list(after.values())[-1]) for name, (after, _) in learned.items()}
+spent = {name: list(after)[-1] for name, (after, _) in learned.items()}
+greedy, single = {}, {}
+with tqdm(total=len(finals) + 3, desc="held out", unit="model") as bar:
+    for name, model in {"base, at once": student, "base": student, **finals, "teacher": teacher}.items():
+        how = "direct" if name in ("base, at once", "answers only") else "cot"
+        correct, tokens = measure(model, how)
+        sampled_correct, sampled_tokens = measure(model, how, Sampler(1.0), run.chains)
+        greedy[name], single[name] = correct[:, 0], sampled_correct.mean(1)
+        run.results.measure(f"greedy/{name}", accuracy(greedy[name]), tokens=tokens)
+        run.results.measure(f"pass@1/{name}", mean_interval(single[name]), tokens=sampled_tokens)
+        bar.update()
+for name, correct in greedy.items():
+    print(f"{name:<14} greedy {correct.mean():.3f}, one chain {single[name].mean():.3f}"
+          + (f"; learned for {spent[name] / 1e9:.0f} GFLOPs, {learned[name][1]:.0f} s" if name in spent else ""))  # fmt: skip
+for name in finals:
+    run.results.measure(f"training GFLOPs/{name}", Interval(*[spent[name] / 1e9] * 3, 1))
+run.results.measure("training GFLOPs/teacher's generation, apart", Interval(*[generation / 1e9] * 3, 1))
+
+
+def claim(text: str, better: str, worse: str) -> None:
+    run.claim(text, paired_difference(single[better], single[worse]), at_least=0.0, excludes_zero=True)
+
+
+claim("answers alone teach to answer at once", "answers only", "base, at once")
+claim("but who answers at once stays behind the base that reasons", "base", "answers only")
+claim("GRPO beats its base", "GRPO", "base")
+claim("right traces beat GRPO at equal FLOPs", "right traces", "GRPO")
+claim("right traces beat all traces", "right traces", "all traces")
+claim("KD beats fine-tuning on the same traces at equal FLOPs", "KD", "right traces")
+claim("on-policy distillation beats GRPO, on chains of the same kind, at equal FLOPs", "on-policy", "GRPO")
+claim("on-policy distillation beats KD on the teacher's texts at equal FLOPs", "on-policy", "KD")
+
+# %%
+ranked = sorted(finals, key=lambda name: single[name].mean())
+run.figure(
+    viz.bars(
+        list(greedy),
+        {"greedy": [accuracy(c) for c in greedy.values()], "one chain, T = 1": [mean_interval(c) for c in single.values()]},
+        title=f"At equal FLOPs {ranked[-1]} takes the student furthest: one chain {single['base'].mean():.0%} -> {single[ranked[-1]].mean():.0%}",
+        xlabel="what the student learned from", ylabel="accuracy on held-out problems (95% interval)",
+    ),
+    "methods",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Where the compute goes
+
+# %%
+by_quarter = {}
+for name, (after, _) in tqdm(learned.items(), desc="on the way", unit="method"):
+    first, *middle, _ = after.values()
+    way = [student._replace(params=params) for params in (first, *middle)]
+    how = "direct" if name == "answers only" else "cot"
+    correct = [
+        greedy["base, at once" if how == "direct" else "base"],
+        *(measure(m, how)[0][:, 0] for m in way[1:]),
+        greedy[name],
+    ]
+    by_quarter[name] = [accuracy(c) for c in correct]
+run.figure(
+    viz.curves(
+        np.linspace(0, BUDGET / 1e9, 5), by_quarter,
+        title=f"With a quarter of the compute {max(by_quarter, key=lambda n: by_quarter[n][1].value)} is ahead",
+        xlabel="training compute, generation of traces apart (GFLOPs)", ylabel="greedy accuracy (95% interval)",
+    ),
+    "accuracy_by_flops",
+)  # fmt: skip
+
+# %%
+run.finish()
