@@ -38,7 +38,8 @@ from jaxreason.tasks import arithmetic, game24
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
 run = lesson.start("07_budget_forcing", problems=500, model="tiny-24-wait")
-WAITS, CHAINS, ROOM = (0, 1, 2, 4, 8), 2, 560  # ROOM: tokens of a chain with eight waits
+WAITS, CHAINS = (0, 1, 2, 4, 8), 2
+TRY, READING = 64, 14  # tokens that an attempt, and reading the puzzle once more, take at most
 END, WAIT = "####", f"{prompts.WAIT}\n"
 
 # %% [markdown]
@@ -59,11 +60,12 @@ texts = [game24.format_puzzle(p) for p in puzzles]
 print(f"{len(puzzles)} held-out puzzles, {of_paper.sum()} of them from the paper (Yao et al. 2023)")
 
 
-def think(model=run.model, *, chains=CHAINS, continuations=(WAIT,), description=None, **limits):
+def think(model=run.model, *, chains=CHAINS, waits=0, continuations=(WAIT,), description=None, **limits):
     """Chains at T=1 within a budget."""
+    room = TRY + int(np.max(waits)) * (TRY + READING) * 4 // 5  # not all attempts are of the longest
     return budget.complete_within(
-        model, texts, run.key, ends=[END], continuations=continuations, sampler=Sampler(1.0),
-        max_new_tokens=min(ROOM, model.cfg.max_position_embeddings - 32), num_samples=chains, description=description, **limits,
+        model, texts, run.key, ends=[END], continuations=continuations, sampler=Sampler(1.0), waits=waits, num_samples=chains,
+        max_new_tokens=min(room, model.cfg.max_position_embeddings - 32), description=description, **limits,
     )  # fmt: skip
 
 
@@ -223,13 +225,12 @@ golds = [p.answer for p in problems]
 questions = [prompts.zero_shot_cot(p.question, run.tokenizer) for p in problems]
 
 
-def ponder(model, *, continuations=(WAIT,), sampler=GREEDY, chains=1, description=None, **limits):
+def ponder(model, *, waits=0, continuations=(WAIT,), sampler=GREEDY, chains=1, description=None, **limits):
     """Chains of word problems within a budget, and which of them are right [G, N]."""
-    room = (
-        5 * 72 if run.as_measured else run.max_new_tokens
-    )  # five tries at the longest problem; nine do not fit the context
+    # Five tries at the longest problem just fit the context.
+    room = 96 + 72 * waits if run.as_measured else run.max_new_tokens
     written = budget.complete_within(
-        model, questions, run.key, ends=ends, continuations=continuations, answer=answer, sampler=sampler,
+        model, questions, run.key, ends=ends, continuations=continuations, answer=answer, sampler=sampler, waits=waits,
         max_new_tokens=room, num_samples=chains, rows=run.rows, description=description, **limits,
     )  # fmt: skip
     return written, grade(written.texts, golds)
