@@ -433,9 +433,9 @@ if ALL:
     run.figure(
         viz.curves(
             hot_run.at, curves,
-            title=f"After {ABLATION_STEPS} steps: {ends[0]:.0%}; five times the learning rate {ends[2]:.0%},\n"
+            title=f"After {ABLATION_STEPS} steps: {ends[0]:.0%}; 5 x the learning rate {ends[2]:.0%},\n"
             f"with KL {ends[3]:.0%}; {other} advantages {ends[1]:.0%}; PPO {ends[4]:.0%}",
-            xlabel="step", ylabel="pass@1 at T = 1, validation (95% interval, 1 run each)",
+            xlabel="step", ylabel="pass@1 at T = 1, validation (95% interval)",
         ),
         "ablations",
     )  # fmt: skip
