@@ -90,7 +90,7 @@ def fit(
     """
     directory = Path(directory)
     checkpoints = Checkpoints(directory)
-    if checkpoints.latest_step is not None:
+    if checkpoints.latest_step not in (None, int(state.step)):  # else it is the state of an earlier call, at hand still
         state = checkpoints.restore(state)
     start = int(state.step)
     stopped_by: list[int] = []  # signals are acted on between steps, when the state is whole

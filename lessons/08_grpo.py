@@ -29,8 +29,8 @@
 # Where does it pay? Not where worked solutions are plentiful: there, learning from them is faster. `tiny-start` has seen 2,000 of them,
 # again and again, and no more are to be had; questions with known answers, however, are free.
 #
-# By default one policy is trained, in about three minutes on two cores. `--seeds 4` is the lesson as it is reported: four policies, the
-# control (more supervised training for the same time), and what goes wrong without this or that; about half an hour.
+# By default one policy is trained. `--seeds 4` is the lesson as it is reported, and takes several times as long: four policies, the
+# control (more supervised training for the same time), and what goes wrong without this or that.
 
 # %%
 import dataclasses
@@ -56,8 +56,8 @@ quick = run.options.quick
 CHAINS, MAX_TOKENS = run.chains, 64
 STEPS, EVERY = (4, 2) if quick else (150, 25)
 ABLATION_STEPS = 2 if quick else 75
-PROMPTS, GROUP, MICROBATCHES = (4, 4, 2) if quick else (16, 8, 8)
-LEARNING_RATE = 5e-4
+PROMPTS, GROUP, KEEP = (4, 4, 2) if quick else (16, 8, 8)
+LEARNING_RATE, HIGH = 2e-4, 1e-3
 OBJECTIVE = grpo.Objective(advantages="centred", average="constant", clip_high=0.28)
 ALL = run.seeds > 1
 
@@ -105,7 +105,8 @@ before = Measured(run.model.params, "before")
 # ## Training
 #
 # A step draws 8 chains for each of 16 training questions, compares the tokens behind `####` with the answer's tokens, and updates the
-# weights once. All of it is one compiled program on the device. Every 25 steps the policy is measured on 200 *validation* problems, and
+# weights once, from 8 of the questions: those with right *and* wrong chains first (DAPO's dynamic sampling), since a group whose rewards
+# are all equal teaches nothing, and at the start that is every second one. All of it is one compiled program on the device. Every 25 steps the policy is measured on 200 *validation* problems, and
 # the best of these policies is the one that is then tested: choosing on the test problems would be cheating.
 
 # %%
@@ -113,7 +114,12 @@ tokenizer, cfg = run.model.tokenizer, run.model.cfg
 validation = [prompts.zero_shot_cot(p.question) for p in held_out], [p.answer for p in held_out]
 exact = grpo_device.exact_match(tokenizer)
 common = dict(
-    cfg=cfg, stop=compile_stop(tokenizer), num_samples=GROUP, max_new_tokens=MAX_TOKENS, microbatches=MICROBATCHES
+    cfg=cfg,
+    stop=compile_stop(tokenizer),
+    num_samples=GROUP,
+    max_new_tokens=MAX_TOKENS,
+    microbatches=KEEP // 2,
+    keep=KEEP,
 )
 
 
@@ -153,7 +159,7 @@ class Run:
 
         with tempfile.TemporaryDirectory() as folder:
             fitted = train.fit_best(
-                train.init_state(jax.tree.map(jnp.copy, params), tx), jax.jit(step, donate_argnums=0),
+                train.init_state(jax.tree.map(jnp.copy, params), tx), step,
                 grpo_device.batches(questions(seed), jax.random.key(seed), PROMPTS), num_steps, folder,
                 validate=validate, every=EVERY, log_every=1, description=name, check=check,
             )  # fmt: skip
@@ -169,6 +175,16 @@ class Run:
         return [mean_interval(score) for score in self.scores]
 
 
+@functools.cache
+def compiled(objective: grpo.Objective, rate: float, reward_fn):
+    """An optimiser and a step; the runs that differ in their seed alone share one program."""
+    tx = optimizer(rate)
+    step = grpo_device.make_grpo_step(
+        tx=tx, reward_fn=reward_fn, objective=objective, reference=run.model.params, **common
+    )
+    return jax.jit(step, donate_argnums=0), tx
+
+
 def train_grpo(
     name: str,
     num_steps: int,
@@ -178,11 +194,7 @@ def train_grpo(
     reward_fn=exact,
     check=None,
 ) -> Run:
-    tx = optimizer(rate)
-    step = grpo_device.make_grpo_step(
-        tx=tx, reward_fn=reward_fn, objective=objective, reference=run.model.params, **common
-    )
-    return Run(name, step, tx, run.model.params, num_steps, seed=seed, check=check)
+    return Run(name, *compiled(objective, rate, reward_fn), run.model.params, num_steps, seed=seed, check=check)
 
 
 SEEDS = [run.options.seed + i for i in range(run.seeds)]
@@ -200,7 +212,7 @@ def band(rows) -> list[Interval]:
 
 
 learned = band([[score.mean() for score in r.scores] for r in runs]) if ALL else runs[0].curve()
-of_runs = f"mean of {len(runs)} runs, lowest to highest" if ALL else "1 run, 95% interval"
+of_runs = f"mean of {len(runs)} runs, min to max" if ALL else "1 run, 95% interval"
 run.figure(
     viz.curves(
         runs[0].at, {"validation problems": learned},
@@ -279,12 +291,12 @@ for key in ("solved", "zero_variance", "truncated", "entropy", "kl", "clip_fract
 # %% [markdown]
 # ## A reward that can be cheated
 #
-# A careless verifier looks for the answer *somewhere* in the text, so that 7 is found in 17. Optimisation finds out: what it is paid
-# for goes up, and what was meant does not. Here the same training is run with `grpo_device.contains` for a reward, and measured with
+# A careless verifier looks for the answer *somewhere* in the text, so that 7 is found in 17. Chains that are paid
+# for and wrong are then as good as right ones, and optimisation has no reason to tell them apart. Here the same training is run with `grpo_device.contains` for a reward, and measured with
 # the right one; then with the right one from the start (the run above).
 
 # %%
-hacked = train_grpo("substring reward", STEPS, reward_fn=grpo_device.contains)
+hacked = train_grpo("substring reward", ABLATION_STEPS, reward_fn=grpo_device.contains)
 cheat = Measured(hacked.last, "substring reward")
 
 
@@ -313,7 +325,7 @@ run.figure(
         {
             "paid by the substring reward (training questions)": [mean_interval(x) if len(x) > 1 else None for x in earned],
             "right, of the same run": hacked.curve(),
-            "right, trained on exact matches": runs[0].curve(),
+            "right, trained on exact matches": runs[0].curve()[: len(hacked.at)],
         },
         title=f"Paid for substrings, the policy earns {paid.mean():.0%} and is right in {cheat.one.mean():.0%};\n"
         f"paid for the answer alone, it is right in {one_after.mean():.0%} (test problems)",
@@ -386,22 +398,21 @@ if ALL:
               at_least=0.0, excludes_zero=True)  # fmt: skip
 
 # %% [markdown]
-# One thing changed at a time, one run each: the std left in the advantages or out, a learning rate ten times as high without and with
+# One thing changed at a time, one run each: the std left in the advantages or out, a learning rate five times as high without and with
 # the KL term, and PPO, whose critic has to learn first what the mean of a group says for nothing.
 
 # %%
 if ALL:
-    HIGH = 10 * LEARNING_RATE
     other = "standardised" if OBJECTIVE.advantages == "centred" else "centred"
     changed = functools.partial(train_grpo, num_steps=ABLATION_STEPS)
     hot = functools.partial(changed, rate=HIGH)
     ablations = {
         f"{other} advantages": changed(other, objective=dataclasses.replace(OBJECTIVE, advantages=other)),
-        "10 x learning rate, no KL": hot("10 x lr, no KL"),
-        "10 x learning rate, KL 0.1": hot("10 x lr, KL", objective=dataclasses.replace(OBJECTIVE, kl_coef=0.1)),
+        "5 x learning rate, no KL": hot("5 x lr, no KL"),
+        "5 x learning rate, KL 0.1": hot("5 x lr, KL", objective=dataclasses.replace(OBJECTIVE, kl_coef=0.1)),
     }
     tx = optimizer(LEARNING_RATE)
-    step = ppo.make_ppo_step(tx=tx, reward_fn=exact, **common)
+    step = jax.jit(ppo.make_ppo_step(tx=tx, reward_fn=exact, **common), donate_argnums=0)
     ablations["PPO with a critic"] = Run(
         "PPO",
         step,
@@ -415,16 +426,16 @@ if ALL:
     curves |= {name: r.curve() for name, r in ablations.items()}
     for name, curve in curves.items():
         run.results.measure(f"ablation/{name}, {ABLATION_STEPS} steps", curve[-1])
-    hot_run = ablations["10 x learning rate, no KL"]
-    run.claim("at ten times the learning rate, without KL, the policy ends below its start",
+    hot_run = ablations["5 x learning rate, no KL"]
+    run.claim("at five times the learning rate, without KL, the policy ends below its start",
               paired_difference(hot_run.scores[0], hot_run.scores[-1]), at_least=0.0, excludes_zero=True)  # fmt: skip
     ends = [curve[-1].value for curve in curves.values()]
     run.figure(
         viz.curves(
             hot_run.at, curves,
-            title=f"After {ABLATION_STEPS} steps: {ends[0]:.0%}; ten times the learning rate {ends[2]:.0%},\n"
+            title=f"After {ABLATION_STEPS} steps: {ends[0]:.0%}; 5 x the learning rate {ends[2]:.0%},\n"
             f"with KL {ends[3]:.0%}; {other} advantages {ends[1]:.0%}; PPO {ends[4]:.0%}",
-            xlabel="step", ylabel="pass@1 at T = 1, validation (95% interval, 1 run each)",
+            xlabel="step", ylabel="pass@1 at T = 1, validation (95% interval)",
         ),
         "ablations",
     )  # fmt: skip
