@@ -185,7 +185,7 @@ fine_tuning, matching, reverse, reinforcing = (
         (4, functools.partial(grpo.grpo_loss, cfg=cfg, objective=OBJECTIVE)),
     )
 )
-METHODS = {  # what a step learns from, the update, and the peak learning rate, chosen on validation problems
+METHODS = {  # what a step learns from, the update, and the peak learning rate, of the few tried on validation problems
     "answers only": (texts("answers only"), fine_tuning, 1e-3),
     "GRPO": (own_chains(rewarded, groups=16, chains=8), reinforcing, 5e-4),
     "all traces": (texts("all traces"), fine_tuning, 5e-4),
