@@ -193,6 +193,10 @@ run.figure(
 )  # fmt: skip
 
 # %% [markdown]
+# One chain that waits is worth about as many independent tries as its tokens buy, and no more: it has learned to try again, not to learn
+# from what failed. Whoever can *test* a solution had better stop at the first one, and spend the rest on other puzzles.
+
+# %% [markdown]
 # ## Must it be "Wait"?
 #
 # The same model, four times told something else: an empty line, a word that has nothing to do with it, and the original. Paired
@@ -210,6 +214,10 @@ for name, share in by_string.items():
     if name != "Wait":
         run.claim(f"on puzzles 'Wait' is better than {name}", paired_difference(by_string["Wait"], share), at_least=0.0,
                   excludes_zero=True)  # fmt: skip
+
+# %% [markdown]
+# The word itself does nothing here: one that has nothing to do with waiting, and that this model never read between attempts, makes it try
+# again just as well, since all that can follow it is another try. An empty line is less of a sign.
 
 # %% [markdown]
 # ## Word problems: the honest null
@@ -318,7 +326,7 @@ run.figure(
             "word problems": [accuracy(cut[:, LIMITS.tolist().index(v)]) if v in LIMITS else None for v in x],
             "Game of 24, eight waits": [accuracy(truncated[:, PUZZLE_LIMITS.tolist().index(v)]) if v in PUZZLE_LIMITS else None for v in x],
         },
-        title=f"A word problem needs its lines: {cut[:, 4].mean():.0%} right after 20 tokens, {main[0][1].mean():.0%} uncut;\n"
+        title=f"A word problem needs its lines: {cut[:, 4].mean():.0%} after 20 tokens, {main[0][1].mean():.0%} uncut;\n"
         f"a puzzle profits from more: {truncated[:, 0].mean():.0%} after 40, {truncated[:, -1].mean():.0%} after 240",
         xlabel="tokens of thinking, then the answer is forced", ylabel="solved (95% interval)",
     ),
