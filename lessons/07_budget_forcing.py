@@ -27,6 +27,8 @@
 # what a cut-off costs; and budgets that follow the measured difficulty of a problem, against the same budget for all.
 
 # %%
+import dataclasses
+
 import numpy as np
 
 from jaxreason import budget, lesson, prompts, viz, vote
@@ -62,7 +64,9 @@ print(f"{len(puzzles)} held-out puzzles, {of_paper.sum()} of them from the paper
 
 def think(model=run.model, *, chains=CHAINS, waits=0, continuations=(WAIT,), at_most=None, description=None):
     """Chains at T=1 within a budget."""
-    room = TRY + int(np.max(waits)) * (TRY + READING) * 4 // 5  # not all attempts are of the longest
+    # Room for 0, 4 or 8 waits, as every width is a program to compile; not all attempts are of the longest.
+    most = 8 if run.options.quick else 4 * -(-int(np.max(waits)) // 4)
+    room = TRY + most * (TRY + READING) * 4 // 5
     if at_most is not None:
         room = min(room, int(np.max(at_most)) + 8)  # the answer's prefix and the answer
     return budget.complete_within(
@@ -128,7 +132,10 @@ run.claim("eight waits take at most the tokens of nine tries", mean_interval(tok
 
 # %%
 N = 12
-untaught = load_model("tiny-24")
+untaught = load_model("tiny-24")  # with the longer context of the other, it is the same program
+untaught = untaught._replace(
+    cfg=dataclasses.replace(untaught.cfg, max_position_embeddings=run.model.cfg.max_position_embeddings)
+)
 tries = think(chains=N, description=f"{N} tries")
 old_tries = solved(think(untaught, chains=N, description=f"{N} tries of tiny-24"))
 tried = solved(tries)  # [G, N]
@@ -228,7 +235,8 @@ for name, share in by_string.items():
 # claim is about one.
 
 # %%
-words = {"tiny": load_model("tiny"), "tiny-l": load_model("tiny-l")} if run.as_measured else {run.model.name: run.model}
+sizes = ("tiny",) if run.options.quick else ("tiny", "tiny-l")
+words = {name: load_model(name) for name in sizes} if run.as_measured else {run.model.name: run.model}
 plain = next(iter(words.values()))
 ends = [prompts.END_OF_THOUGHT] if prompts.thinks(run.tokenizer) else [END]
 answer = f"\n{prompts.END_OF_THOUGHT}\n{prompts.THE_ANSWER_IS}" if prompts.thinks(run.tokenizer) else f"\n{END} "
@@ -239,8 +247,7 @@ questions = [prompts.zero_shot_cot(p.question, run.tokenizer) for p in problems]
 
 def ponder(model, *, waits=0, continuations=(WAIT,), sampler=GREEDY, chains=1, description=None, **limits):
     """Chains of word problems within a budget, and which of them are right [G, N]."""
-    # Five tries at the longest problem just fit the context.
-    room = 96 + 72 * waits if run.as_measured else run.max_new_tokens
+    room = 96 + 72 * (2 if waits else 0) if run.as_measured else run.max_new_tokens
     written = budget.complete_within(
         model, questions, run.key, ends=ends, continuations=continuations, answer=answer, sampler=sampler, waits=waits,
         max_new_tokens=room, num_samples=chains, rows=run.rows, description=description, **limits,
