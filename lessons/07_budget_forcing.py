@@ -65,7 +65,8 @@ print(f"{len(puzzles)} held-out puzzles, {of_paper.sum()} of them from the paper
 def think(model=run.model, *, chains=CHAINS, waits=0, continuations=(WAIT,), at_most=None, description=None):
     """Chains at T=1 within a budget."""
     # Room for 0, 4 or 8 waits, as every width is a program to compile; not all attempts are of the longest.
-    most = 8 if run.options.quick else 4 * -(-int(np.max(waits)) // 4)
+    multiple = 8 if run.options.quick else 4
+    most = multiple * -(-int(np.max(waits)) // multiple)
     room = TRY + most * (TRY + READING) * 4 // 5
     if at_most is not None:
         room = min(room, int(np.max(at_most)) + 8)  # the answer's prefix and the answer
@@ -319,7 +320,7 @@ for i, limit in enumerate(LIMITS):
     run.results.measure(f"word problems, cut off/{limit} tokens", accuracy(cut[:, i]), tokens=limit)
 run.claim("a word problem's chain cut off at 20 tokens is worth >= 30 points less than the whole",
           paired_difference(main[0][1][:, 0], cut[:, LIMITS.tolist().index(20)]), at_least=0.30, excludes_zero=True)  # fmt: skip
-PUZZLE_LIMITS = np.array([40, 80, 160, 240])
+PUZZLE_LIMITS = np.array([40, 80] if run.options.quick else [40, 80, 160, 240])
 truncated = solved(
     think(waits=8, at_most=PUZZLE_LIMITS[None], chains=len(PUZZLE_LIMITS), description="puzzles, cut off")
 )
@@ -334,7 +335,7 @@ run.figure(
             "Game of 24, eight waits": [accuracy(truncated[:, PUZZLE_LIMITS.tolist().index(v)]) if v in PUZZLE_LIMITS else None for v in x],
         },
         title=f"A word problem needs its lines: {cut[:, 4].mean():.0%} after 20 tokens, {main[0][1].mean():.0%} uncut;\n"
-        f"a puzzle profits from more: {truncated[:, 0].mean():.0%} after 40, {truncated[:, -1].mean():.0%} after 240",
+        f"a puzzle profits from more: {truncated[:, 0].mean():.0%} after 40, {truncated[:, -1].mean():.0%} after {PUZZLE_LIMITS[-1]}",
         xlabel="tokens of thinking, then the answer is forced", ylabel="solved (95% interval)",
     ),
     "cut_off",
