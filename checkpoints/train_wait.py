@@ -166,7 +166,7 @@ def card(
     python checkpoints/train_wait.py --seed {seed}
 
 in {seconds / 60:.0f} minutes of training, beside the sampling of attempts, on one core of a two-core CPU shared with other work. It plays the
-Game of 24, and does nothing else. Lesson 07 says `{WAIT}` for it, where it would have stopped.
+Game of 24, and does nothing else: it gave up the values (`Value: 4 6`) of `tiny-24`. Lesson 07 says `{WAIT}` for it, where it would have stopped.
 
 | recipe | |
 | --- | --- |

@@ -118,7 +118,11 @@ def test_games_of_24_are_written_in_the_format_the_checker_reads(name):
     texts = write(model, [game24.format_puzzle(p) for p in puzzles], Sampler(temperature=1.0), num_samples=4)
     first_moves = [game24.parse_line(text.split("\n")[0]) for group in texts for text in group]
     assert np.mean([move is not None for move in first_moves]) > 0.9
-    values = write(model, ["Value: 4 6\n", "Value: 1 1\n", "Value: 20 4\n"])
+
+
+@pytest.mark.parametrize("name", sorted(set(shipped()) - {"tiny-24-wait"}))  # its card says that it gave up values
+def test_values_are_one_of_three_words(name):
+    values = write(load_model(name), ["Value: 4 6\n", "Value: 1 1\n", "Value: 20 4\n"])
     assert {text[0] for text in values} <= {"sure", "likely", "impossible"}
 
 
