@@ -1,8 +1,7 @@
 # ---
-# jupytext:
-#   text_representation:
-#     extension: .py
-#     format_name: percent
+# jupyter:
+#   jupytext:
+#     formats: py:percent
 #   kernelspec:
 #     display_name: Python 3
 #     name: python3
