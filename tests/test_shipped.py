@@ -120,7 +120,9 @@ def test_games_of_24_are_written_in_the_format_the_checker_reads(name):
     assert np.mean([move is not None for move in first_moves]) > 0.9
 
 
-@pytest.mark.parametrize("name", sorted(set(shipped()) - {"tiny-24-wait"}))  # its card says that it gave up values
+@pytest.mark.parametrize(
+    "name", ["tiny", "tiny-24", "tiny-l"]
+)  # the others are trained on no values, as their cards say
 def test_values_are_one_of_three_words(name):
     values = write(load_model(name), ["Value: 4 6\n", "Value: 1 1\n", "Value: 20 4\n"])
     assert {text[0] for text in values} <= {"sure", "likely", "impossible"}
