@@ -306,7 +306,7 @@ def complete(
     stop = compile_stop(model.tokenizer, stop_strings, model.eos_ids)
     mesh = mesh_of(model.params)
     parts = num_row_parts(mesh)  # each decodes as many prompts as the others
-    batch_size = -(-min(max(1, rows // num_samples), len(encoded)) // parts) * parts
+    batch_size = -(-min(max(1, rows // num_samples), max(1, len(encoded))) // parts) * parts
     keys = _chain_keys(key if key.ndim else _prompt_keys(key, len(encoded)), num_samples)
     shape = (len(encoded), num_samples)
     texts: list = [None] * len(encoded)

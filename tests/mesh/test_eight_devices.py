@@ -133,7 +133,7 @@ def test_chains_are_those_of_one_device(monkeypatch, model):
 
 
 def test_rewards_are_those_of_one_device(tiny, tmp_path):
-    head = {"kernel": jax.random.normal(jax.random.key(1), (tiny.cfg.hidden_size,)), "bias": jnp.float32(0.1)}
+    head = {"kernel": jax.random.normal(jax.random.key(1), (tiny.cfg.hidden_size + 2,)), "bias": jnp.float32(0.1)}
     reward = rm.from_policy(tiny, "prm")._replace(params={"backbone": tiny.params, "head": head})
     texts = [[f"{n} * 7 = {7 * n}\n{m} + 1 = {m + 1}\n" for m in range(n)] for n in range(1, 6)]
     expected = step_scores(reward, QUESTIONS[:5], texts)
