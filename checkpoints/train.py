@@ -311,6 +311,28 @@ def measure_puzzles(model: LanguageModel) -> dict[str, Interval]:
     return results
 
 
+def result_rows(results: dict[str, Interval]) -> str:
+    """Of a card's table."""
+    return "\n".join(f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |" for key, i in results.items())
+
+
+def training_seconds(work: Path) -> float:
+    """What all runs that trained in a folder took together, by their metrics."""
+    rows = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
+    # "seconds" starts anew when a run resumes: a row's share is its distance to the row before, or to that start.
+    return sum(row["seconds"] - (before["seconds"] if before["seconds"] < row["seconds"] else 0.0)
+               for before, row in zip([{"seconds": 0.0}, *rows[:-1]], rows, strict=True))  # fmt: skip
+
+
+def write_card(out: Path, text: str, results: dict[str, Interval]) -> None:
+    """Puts a card and its numbers beside the weights."""
+    for key, i in results.items():
+        print(f"{key:<36}{i.value:.3f} [{i.low:.3f}, {i.high:.3f}] n={i.n}")
+    (out / "README.md").write_text(text)
+    (out / "results.json").write_text(json.dumps({key: list(i) for key, i in results.items()}, indent=1) + "\n")
+    print(f"written to {out}")
+
+
 def card(name: str, seed: int, model: LanguageModel, results: dict[str, Interval], seconds: float, example: str) -> str:
     """The model card, in Markdown."""
     recipe = RECIPES[name]
@@ -327,7 +349,7 @@ def card(name: str, seed: int, model: LanguageModel, results: dict[str, Interval
             "lines of arithmetic of which there is no end"
         )
         reads = "small arithmetic word problems, of which it was shown few (lesson 08 starts from it)"
-    rows = "\n".join(f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |" for key, i in results.items())
+    rows = result_rows(results)
     return f"""# {name}
 
 A Llama-style decoder with {model.num_params:,} parameters, trained from scratch for this course by
@@ -388,14 +410,9 @@ def main(
         for key, low, high in ((key, *row[1:3]) for key, row in json.loads(reference.read_text()).items()):
             inside = "" if low <= results[key].value <= high else "  outside"
             print(f"{key:<28}{results[key].value:>8.3f}  [{low:.3f}, {high:.3f}]{inside}")
-    rows = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
-    # "seconds" starts anew when a run resumes: a row's share is its distance to the row before, or to that start.
-    seconds = sum(row["seconds"] - (before["seconds"] if before["seconds"] < row["seconds"] else 0.0)
-                  for before, row in zip([{"seconds": 0.0}, *rows[:-1]], rows, strict=True))  # fmt: skip
+    seconds = training_seconds(work)
     example = "".join(piece.text for piece in RECIPES[name].document()(np.random.default_rng(3)))
-    (out / "README.md").write_text(card(name, seed, model, results, seconds, example))
-    (out / "results.json").write_text(json.dumps({key: list(i) for key, i in results.items()}, indent=1) + "\n")
-    print(f"written to {out}")
+    write_card(out, card(name, seed, model, results, seconds, example), results)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 import tyro
 from tqdm.auto import tqdm
-from train import Piece, chain, depth, documents
+from train import Piece, chain, depth, documents, result_rows, write_card
 
 from jaxreason import prompts, reward_model, sft, train
 from jaxreason.evaluate import Interval, accuracy, auc, mean_interval
@@ -183,7 +183,7 @@ def card(
 ) -> str:
     """The model card, in Markdown."""
     every = min(EVERY, -(-steps // 4))
-    rows = "\n".join(f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |" for key, i in results.items())
+    rows = result_rows(results)
     target = (
         f"hard Monte Carlo labels: 1 if any of {ROLLOUTS} rollouts from behind the step (temperature {ROLLOUT_TEMPERATURE}) is right"
         if name.endswith("prm")
@@ -252,13 +252,7 @@ def main(
         "policy, greedy": accuracy_of(policy),
         "base as a policy, greedy": accuracy_of(base),
     }
-    for key, i in results.items():
-        print(f"{key:<24}{i.value:.3f} [{i.low:.3f}, {i.high:.3f}] n={i.n}")
-    (out / "README.md").write_text(
-        card(name, seed, steps, labelled, policy, reward.sha256, results, cost, losses, seconds)
-    )
-    (out / "results.json").write_text(json.dumps({key: list(i) for key, i in results.items()}, indent=1) + "\n")
-    print(f"written to {out}")
+    write_card(out, card(name, seed, steps, labelled, policy, reward.sha256, results, cost, losses, seconds), results)
 
 
 if __name__ == "__main__":

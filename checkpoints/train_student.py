@@ -5,13 +5,12 @@ Deterministic, saves every 200 steps, and goes on where it stopped.
 """
 
 import functools
-import json
 from pathlib import Path
 
 import jax
 import numpy as np
 import tyro
-from train import Piece, Recipe, chain, documents, words
+from train import Piece, Recipe, chain, documents, result_rows, words, write_card
 
 from jaxreason import prompts, sft, train
 from jaxreason.evaluate import Interval, accuracy, mean_interval
@@ -112,7 +111,7 @@ def measure(model: LanguageModel, n: int = 500) -> dict[str, Interval]:
 def card(seed: int, model: LanguageModel, results: dict[str, Interval], example: str) -> str:
     """The model card, in Markdown."""
     mixture = ", ".join(f"{key} {share:.0%}" for key, share in SHARES.items())
-    rows = "\n".join(f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |" for key, i in results.items())
+    rows = result_rows(results)
     return f"""# {NAME}
 
 The student of lesson 09: a Llama-style decoder with {model.num_params:,} parameters, trained from scratch for this course by
@@ -159,12 +158,8 @@ def main(seed: int = 0, out: Path | None = None) -> None:
     save_model(out, trained.params, trained.cfg, trained.tokenizer, dtype=RECIPE.stored_as)
     model = load_model(str(out))._replace(name=NAME)
     results = measure(model)
-    for key, interval in results.items():
-        print(f"{key:<22}{interval.value:>8.3f}  [{interval.low:.3f}, {interval.high:.3f}]")
     example = "".join(piece.text for piece in hard_traces()[0])
-    (out / "README.md").write_text(card(seed, model, results, example))
-    (out / "results.json").write_text(json.dumps({key: list(i) for key, i in results.items()}, indent=1) + "\n")
-    print(f"written to {out}")
+    write_card(out, card(seed, model, results, example), results)
 
 
 if __name__ == "__main__":

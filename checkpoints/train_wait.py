@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import optax
 import tyro
+from train import result_rows, training_seconds, write_card
 
 from jaxreason import budget, sft, train
 from jaxreason.evaluate import Interval, mean_interval
@@ -157,7 +158,7 @@ def card(
 ) -> str:
     """The model card, in Markdown."""
     tokens = sum(len(d.tokens) for d in docs)
-    rows = "\n".join(f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |" for key, i in results.items())
+    rows = result_rows(results)
     chosen = ", ".join(f"{i.value:.3f}" for key, i in validation.items() if key.startswith("game24"))
     return f"""# {NAME}
 
@@ -207,19 +208,13 @@ def main(seed: int = 0, out: Path | None = None) -> None:
     docs = [tokenise(base.tokenizer, example(rng, attempts)) for attempts in drawn]
     print(f"{len(docs)} texts, {sum(len(d.tokens) for d in docs)} tokens, at most {max(len(d.tokens) for d in docs)}")
     model = train_model(base, docs, seed, work)
-    logged = [json.loads(line)["seconds"] for line in (work / "metrics.jsonl").read_text().splitlines()]
-    # "seconds" starts anew when a run resumes: what counts is the last of every run.
-    seconds = sum(a for a, b in zip(logged, [*logged[1:], 0.0], strict=True) if b < a)
     out = out or (Path(__file__).parent / NAME if seed == 0 else work / "model")
     save_model(out, model.params, model.cfg, model.tokenizer, dtype="float16")
     model = load_model(str(out))._replace(name=NAME)
     validation, results = measure(model, "validation"), measure(model, "test")
-    for key, i in results.items():
-        print(f"{key:<24}{i.value:8.3f} [{i.low:.3f}, {i.high:.3f}] n={i.n}")
     shown = "".join(text for text, _ in example(np.random.default_rng([seed, 3]), drawn[0]))
-    (out / "README.md").write_text(card(model, base, seed, docs, results, validation, seconds, shown))
-    (out / "results.json").write_text(json.dumps({key: list(i) for key, i in results.items()}, indent=1) + "\n")
-    print(f"written to {out}")
+    seconds = training_seconds(work)
+    write_card(out, card(model, base, seed, docs, results, validation, seconds, shown), results)
 
 
 if __name__ == "__main__":

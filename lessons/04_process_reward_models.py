@@ -107,9 +107,9 @@ for step, *row in zip(split_steps(shown.text), *targets, strict=True):
 #
 # The policy samples its errors from its own distribution: where it errs, it did not know better. A verifier that knows no more can tell
 # unlikely steps, and little else. So the two shipped models start from the policy with two more blocks on top, trained on as a language
-# model, and would be the better policy (their cards say by how much); nobody would verify with less, and large models are verified by
-# models at least as large (Cobbe et al. 2021). And why $m$? What a network expects of a token is known at its last layer, one token too
-# late for any other layer to compare it with what was written; a head on $h$ alone hardly learned to.
+# model on worked solutions. As policies they would be right more often than the one they judge (their cards say by how much), so this
+# verifier is stronger than its policy; one from the policy's own weights should be expected to see less. And why $m$? What a network
+# expects of a token is known at its last layer, one token too late for any other layer to compare it with what was written.
 #
 # `python checkpoints/train_rm.py tiny-prm` and `tiny-orm` train both on the same chains for training problems, with hard labels, down to the
 # lowest loss on held-out ones; the cards say what the labels cost. Beside them stands a judge that was never trained: the policy, whose

@@ -289,17 +289,15 @@ run.figure(
 )  # fmt: skip
 
 # %% [markdown]
-# What the run behind this text found (500 problems, seed 0), and it is not the order one hopes for:
+# One run with 500 problems (seed 0, one training seed each) did not find the order one hopes for:
 #
 # - Answers alone are worth next to nothing: five operations do not fit into one forward pass (lesson 01), however many answers are shown.
-# - With 300 GFLOPs, about 350,000 tokens, 4% of what the student was pre-trained on, *no* method gets past the base. Most lose some
-#   points at first, because the learning rate rises again after pre-training had lowered it, and just about win them back.
-# - The order among the methods is clear all the same. Filtering pays: right traces beat all traces. Of the two ways to match
-#   distributions, the student's own chains beat the teacher's texts by about 5 points. KL(teacher || student) makes the student cover all
-#   that a teacher at temperature 1 might say, and that teacher is wrong in one chain of four. It would explain why the student's greedy
-#   chains stay as good and its sampled ones get worse. KL(student || teacher) punishes what the teacher would not say, and is paid in the
-#   states that the student gets into.
-# - GRPO has a few thousand chains for this money, one bit each; lesson 08 gives it several times as many.
+# - With 300 GFLOPs, about 350,000 tokens, 4% of what the student was pre-trained on, *no* method gets past the base. The recipe is not
+#   settled: few learning rates were tried, and this is too little compute for a student that was already trained down a cosine.
+# - Two differences between methods have intervals above zero: right traces beat all traces, and the student's own chains beat the
+#   teacher's texts as the place to match distributions. Why is open. A teacher that is wrong in one chain of four at temperature 1 is
+#   imitated in that, too, by a student that has to cover all it might say; this has not been tested apart.
+# - GRPO has a few thousand chains for this money, one bit each.
 
 # %% [markdown]
 # ## Where the compute goes
