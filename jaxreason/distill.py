@@ -1,7 +1,7 @@
 r"""Distillation: a student learns from a teacher's filtered texts, from its distributions, or from its verdict on the student's own texts.
 
 1. *Texts* (sequence-level distillation, Kim & Rush 2016; of reasoning, Ho et al. 2023, DeepSeek-AI 2025 section 2.4): sample chains,
-   keep the right ones (:func:`filter_traces`), fine-tune on them (:func:`to_documents`, ``sft.sft_loss``).
+   keep the right ones (:func:`filter_traces`), fine-tune on them (``sft.encode_pairs``, ``sft.sft_loss``).
 2. *Distributions* (Hinton et al. 2015, section 2), on the teacher's texts (:func:`kd_loss`): with $p^T = \mathrm{softmax}(z / T)$,
    $$L = \alpha T^2\, \mathrm{KL}(p^T_{teacher} \| p^T_{student}) - (1 - \alpha) \log p_{student}(\text{token}),$$
    a mean over the tokens of completions. $T^2$ keeps the gradient's size, which falls as $1/T^2$.
@@ -25,7 +25,7 @@ from jaxreason.models.decoder import DecoderConfig, Params, hidden_states, outpu
 from jaxreason.models.hf import LanguageModel
 from jaxreason.rollout import Completions
 from jaxreason.sft import Batch, Document, pack
-from jaxreason.tokens import Prompt, encode_prompts
+from jaxreason.tokens import Prompt
 from jaxreason.verify import Gold, is_correct
 
 Kind = Literal["forward", "reverse"]
@@ -104,29 +104,6 @@ def answer_traces(
     return [Trace(p, a.removeprefix(templates.opening(p))) for p, a in zip(asked, said, strict=True)]
 
 
-def to_documents(tokenizer: PreTrainedTokenizerBase, traces: Sequence[Trace], max_tokens: int) -> list[Document]:
-    """Tokenised examples for ``sft.pack``: the loss is on the completion and the end-of-text token, never on the prompt.
-
-    Prompt and completion are tokenised apart, as in generation: there the model meets the prompt's tokens and writes its own.
-
-    Raises:
-      InputError: a prompt is empty, or an example has more than ``max_tokens`` tokens; filter those first.
-    """
-    if not traces:
-        return []
-    heads = encode_prompts(tokenizer, [trace.prompt for trace in traces], max_tokens)
-    tails = tokenizer([t.completion + tokenizer.eos_token for t in traces], add_special_tokens=False).input_ids
-    documents = []
-    for head, tail in zip(heads, tails, strict=True):
-        if len(head) + len(tail) > max_tokens:
-            raise InputError(
-                f"an example has {len(head) + len(tail)} tokens: expected at most {max_tokens}; filter with max_tokens"
-            )
-        tokens = np.concatenate([head, np.asarray(tail, np.int32)])
-        documents.append(Document(tokens, (np.arange(len(tokens)) >= len(head)).astype(np.float32)))
-    return documents
-
-
 def batches(
     documents: Sequence[Document], rows: int, length: int, pad_id: int, seed: int = 0
 ) -> Callable[[int], Batch]:
@@ -164,7 +141,7 @@ def shared_vocabulary(student: LanguageModel, teacher: LanguageModel) -> int:
         differing = len(ours.items() ^ theirs.items())
         raise InputError(
             f"student {student.name!r} ({len(ours)} tokens) and teacher {teacher.name!r} ({len(theirs)}) differ in {differing} entries "
-            "of their vocabularies: expected one tokenizer; distil through texts instead (filter_traces, to_documents)"
+            "of their vocabularies: expected one tokenizer; distil through texts instead (filter_traces, sft.encode_pairs)"
         )
     return min(student.cfg.vocab_size, teacher.cfg.vocab_size)
 

@@ -9,7 +9,9 @@ import numpy as np
 import optax
 from transformers import PreTrainedTokenizerBase
 
+from jaxreason.errors import InputError
 from jaxreason.models.decoder import DecoderConfig, Params, forward
+from jaxreason.tokens import encode_prompts
 
 
 class Document(NamedTuple):
@@ -29,15 +31,27 @@ class Batch(NamedTuple):
 
 
 def encode_pairs(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], completions: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], completions: Sequence[str], max_tokens: int
 ) -> list[Document]:
-    """Documents of prompts and what should follow them: the loss is on the completion and on the end of text behind it."""
-    heads = tokenizer(list(prompts), add_special_tokens=False).input_ids
+    """Documents of prompts and what should follow them: the loss is on the completion and on the end of text behind it.
+
+    Prompt and completion are tokenised apart, as in generation: there the model meets the prompt's tokens and writes its own.
+
+    Raises:
+      InputError: a prompt is empty, or a document has more than ``max_tokens`` tokens, which :func:`pack` would pass over.
+    """
+    if not prompts:
+        return []
+    heads = encode_prompts(tokenizer, prompts, max_tokens)
     tails = tokenizer([c + tokenizer.eos_token for c in completions], add_special_tokens=False).input_ids
-    return [
-        Document(np.array([*head, *tail], np.int32), np.repeat(np.float32([0, 1]), [len(head), len(tail)]))
+    documents = [
+        Document(np.r_[head, np.int32(tail)], np.repeat(np.float32([0, 1]), [len(head), len(tail)]))
         for head, tail in zip(heads, tails, strict=True)
     ]
+    longest = max(len(document.tokens) for document in documents)
+    if longest > max_tokens:
+        raise InputError(f"an example has {longest} tokens: expected at most {max_tokens}; leave out longer ones")
+    return documents
 
 
 def pack(documents: Iterable[Document], rows: int, length: int, pad_id: int) -> Batch:

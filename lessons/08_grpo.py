@@ -348,6 +348,7 @@ if ALL:
         tokenizer,
         [prompts.zero_shot_cot(problem.question) for problem, _ in solved],
         [prompts.chain(lines, problem.answer) for problem, lines in solved],
+        256,
     )
 
     def sft_batch(step: int) -> sft.Batch:
@@ -357,6 +358,7 @@ if ALL:
             tokenizer,
             [prompts.zero_shot_cot(question) for question, _ in drills],
             [prompts.chain([line], line.split("=")[1]) for _, line in drills],
+            256,
         )
         pool = [
             d

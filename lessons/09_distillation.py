@@ -111,11 +111,12 @@ print(f"the teacher wrote {sampled.num_tokens.sum():,} tokens, {generation / 1e9
 # token has weight 1: without it the student would not learn to stop.
 
 # %%
-documents = {
-    "all traces": distill.to_documents(tokenizer, unfiltered, 256),
-    "right traces": distill.to_documents(tokenizer, filtered.traces, 256),
-    "answers only": distill.to_documents(tokenizer, distill.answer_traces([p.question for p in pool], pool_golds), 256),
+examples = {
+    "all traces": unfiltered,
+    "right traces": filtered.traces,
+    "answers only": distill.answer_traces([p.question for p in pool], pool_golds),
 }
+documents = {name: sft.encode_pairs(tokenizer, *zip(*some, strict=True), 256) for name, some in examples.items()}
 shown = documents["right traces"][0]
 print("masked: ", repr(tokenizer.decode(shown.tokens[shown.weights == 0])))
 print("learned:", repr(tokenizer.decode(shown.tokens[shown.weights > 0])))

@@ -12,10 +12,10 @@ from conftest import ROOT, random_params
 from scipy import special
 
 from jaxreason import InputError, distill, sft_loss
-from jaxreason.distill import Samples, Trace, divergence, filter_traces, kd_loss, on_policy_loss, to_documents
+from jaxreason.distill import Samples, Trace, divergence, filter_traces, kd_loss, on_policy_loss
 from jaxreason.models.decoder import forward
 from jaxreason.rollout import Completions
-from jaxreason.sft import Batch, Document, pack
+from jaxreason.sft import Batch, Document, encode_pairs, pack
 from jaxreason.tasks import arithmetic
 from jaxreason.tokens import Prompt, build_tokenizer
 
@@ -69,7 +69,7 @@ def test_filters_refuse_what_does_not_fit_together():
 
 def test_the_prompt_is_masked_and_the_end_of_text_is_not(tokenizer):
     traces = [Trace("Q: Tom has apples", "1+2=3\n#### 3"), Trace("Tom", "Wait")]
-    for trace, document in zip(traces, to_documents(tokenizer, traces, 64), strict=True):
+    for trace, document in zip(traces, encode_pairs(tokenizer, *zip(*traces, strict=True), 64), strict=True):
         learned = document.weights > 0
         assert set(document.weights.tolist()) == {0.0, 1.0}
         assert tokenizer.decode(document.tokens[~learned]) == trace.prompt
@@ -79,9 +79,9 @@ def test_the_prompt_is_masked_and_the_end_of_text_is_not(tokenizer):
 
 
 def test_examples_that_do_not_fit_are_refused(tokenizer):
-    assert to_documents(tokenizer, [], 8) == []
+    assert encode_pairs(tokenizer, [], [], 8) == []
     with pytest.raises(InputError, match="an example has 7 tokens: expected at most 6"):
-        to_documents(tokenizer, [Trace("123", "123")], 6)
+        encode_pairs(tokenizer, ["123"], ["123"], 6)
 
 
 def test_answers_alone_are_what_the_direct_prompt_asks_for():
