@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -54,9 +55,12 @@ def compare() -> str:
             f"| {case[0]} x {case[1]} | {found['weights']:.2f} | {found['imports']:.2f} | {found['loaded']:.2f} "
             f"| {found['decoded']:.2f} | {BOUND} |"
         )
+    torch = "; torch, which transformers imports where it is installed, counts among the imports" * bool(
+        find_spec("torch")
+    )
     return (
         f"SmolLM2-135M-Instruct from GGUF, float32, {NEW_TOKENS} new tokens, temperature 0.7, top-p 0.95. Peak resident memory in "
-        "GiB above a process that has only imported jax; compilation included.\n\n"
+        f"GiB above a process that has only imported jax; compilation included{torch}.\n\n"
         "| prompts x chains | the weights | after imports | after loading | after decoding | bound |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
     )

@@ -1,8 +1,8 @@
 """Scalar heads on a decoder: a critic's value of every token, and a verifier's judgement.
 
 A verifier has to notice that a token is not what the model itself would have written. That is known only at the top of the network,
-one token too late to be compared with anything further down: a head on the states alone took thousands of steps to learn little of it.
-So a verifier's head reads, beside the state, how likely the least likely token of the chain so far was.
+one token too late to be compared with anything further down, and a head on the state alone learned little in the same training. So a
+verifier's head reads, beside the state, how likely the least likely token of the chain so far was.
 """
 
 import jax
