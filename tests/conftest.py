@@ -46,6 +46,13 @@ def failed_cli(monkeypatch, capsys, *arguments: str):
     return capsys.readouterr()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs():
+    """Drops them after every file: thousands of programs in one process use up the memory maps that Linux allows it (65,530)."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     return build_tokenizer(["Tom", "has", "apples", "Wait", "####", "aab", "ab", "caf\u00e9"])
