@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -21,7 +22,7 @@ from jaxreason.sft import Document, pack, sft_loss
 from jaxreason.train import fit, init_state, make_update
 
 ROOT = Path(__file__).parent.parent
-STEPS, STOP_AT, KILL_AT = 9, 3, 7
+STEPS, STOP_AT, KILL_AT = 13, 3, 11
 QUESTIONS = [f"Tom has {n} apples. Tom buys 3 bags of 7. How many apples does Tom have now?" for n in range(40, 45)]
 # Compiled without optimisation, in half the time.
 FLAGS = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
@@ -63,6 +64,8 @@ def host(directory: str, mesh) -> None:
     def stopped(step):
         if step == STOP_AT - 1 and me == 1:
             os.kill(os.getpid(), signal.SIGTERM)
+        if step >= STOP_AT:
+            time.sleep(0.5)  # a step takes milliseconds, news of the signal more than that on a busy machine
         return shard_batch(batch_fn(step, slice(8 * me, 8 * me + 8)), mesh, local=True)
 
     def killed(step):
