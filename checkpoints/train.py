@@ -45,7 +45,7 @@ class Recipe(NamedTuple):
     row_length: int = 256
     microbatches: int = 1
     puzzles_only: bool = False  # the Game of 24 alone, more values among it
-    traces: int = 0  # word problems from a fixed set of so many traces, and drills of one operation, alone
+    traces: int = 0  # word problems from a fixed set of so many traces, beside arithmetic without words, alone
     stored_as: str = "float32"  # in the shipped file; in memory always float32
 
     def config(self, vocab_size: int) -> decoder.DecoderConfig:
@@ -95,7 +95,7 @@ RECIPES = {
         puzzles_only=True,
     ),
     "tiny-start": Recipe(
-        96, 256, 3, 2, num_steps=3000, learning_rate=1e-2, rows=8, muon=True, microbatches=4, traces=2000
+        96, 256, 3, 2, num_steps=1500, learning_rate=1e-2, rows=8, muon=True, microbatches=4, traces=2000
     ),
     "tiny-l": Recipe(
         288, 768, 5, 6, num_steps=2600, learning_rate=1.5e-3, rows=16, muon=False, microbatches=8, stored_as="float16"
@@ -106,7 +106,9 @@ RECIPES = {
 # about depth and not about starved training; their few tokens are weighted up against the long chains.
 SHARES = {"cot": 0.38, "direct": 0.30, "few_shot": 0.07, "recheck": 0.04, "equation": 0.07, "game24": 0.14}
 DIRECT_WEIGHT = 4.0
-TRACE_SHARE = 0.5  # of the documents of a recipe with traces
+# Of a recipe with traces, the rest being drills of one operation. Without the bare expressions such a model learns its traces by
+# heart, and is sure of what it gets wrong; with them it has a chain's way of going from term to term from elsewhere.
+TRACE_SHARE, EXPRESSION_SHARE = 0.3, 0.5
 COT_DEPTHS = np.array([1, 2, 2, 3, 3, 3]) / 14  # share of 1..6 operations
 DIRECT_DEPTHS = np.array([14, 2, 2, 2, 2, 2]) / 24
 SHORT_DEPTHS = np.array([2, 2, 1]) / 5
@@ -158,11 +160,17 @@ def traces(n: int) -> list[list[Piece]]:
 
 
 def scarce_document(rng: np.random.Generator, num_traces: int) -> list[Piece]:
-    """One of the few traces, or one line of arithmetic without a story, of which there is no end."""
-    if rng.random() < TRACE_SHARE:
+    """One of the few traces; or arithmetic without a story, of which there is no end: an expression step by step, or one line."""
+    kind = rng.random()
+    if kind < TRACE_SHARE:
         return traces(num_traces)[rng.integers(num_traces)]
-    question, line = arithmetic.drill(rng)
-    return [Piece(prompts.zero_shot_cot(question), 0.0), Piece(prompts.chain([line], line.split("=")[1]), 1.0)]
+    if kind < TRACE_SHARE + EXPRESSION_SHARE:
+        problem = arithmetic.sample_problem(rng, int(rng.integers(1, 7)), as_equation=True)
+        question, lines, answer = problem.question, chain(rng, problem), problem.answer
+    else:
+        question, line = arithmetic.drill(rng)
+        lines, answer = [line], line.split("=")[1]
+    return [Piece(prompts.zero_shot_cot(question), 0.0), Piece(prompts.chain(lines, answer), 1.0)]
 
 
 def document(rng: np.random.Generator) -> list[Piece]:
@@ -345,8 +353,8 @@ def card(name: str, seed: int, model: LanguageModel, results: dict[str, Interval
         )
     if recipe.traces:
         mixture = (
-            f"half of the documents one of {recipe.traces:,} chains of thought (1 to 6 operations, drawn once and for all), half bare "
-            "lines of arithmetic of which there is no end"
+            f"{TRACE_SHARE:.0%} of the documents one of {recipe.traces:,} chains of thought (1 to 6 operations, drawn once and for all); "
+            f"{EXPRESSION_SHARE:.0%} bare expressions, and the rest bare lines, of which there is no end"
         )
         reads = "small arithmetic word problems, of which it was shown few (lesson 08 starts from it)"
     rows = result_rows(results)
