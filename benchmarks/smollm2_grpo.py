@@ -23,7 +23,7 @@ from jaxreason.grpo import Objective, Watch
 from jaxreason.grpo_text import make_text_update, text_batches
 from jaxreason.models.hf import LanguageModel, load_model, save_model
 from jaxreason.models.lora import init_lora, merge_lora, save_lora
-from jaxreason.rollout import Completions, complete
+from jaxreason.rollout import complete
 from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.train import fit, init_state
 
@@ -50,7 +50,7 @@ class Options:
     problems: int = 150  # held-out questions
     seed: int = 0
     out: Path = Path("outputs")  # results.json and figures go to OUT/smollm2_grpo/
-    work: Path = Path("outputs/smollm2_grpo/work")  # checkpoints and the exported model
+    work: Path = Path("outputs/smollm2_grpo/work")  # of one run: checkpoints, texts, the exported model
 
 
 def in_words(number: int) -> str:
@@ -88,21 +88,25 @@ def split(num_held_out: int) -> tuple[list[tuple[int, int]], list[tuple[int, int
 class Measured:
     """A model on the held-out questions: one greedy chain, and a few at temperature 1, which training draws at."""
 
-    def __init__(self, model: LanguageModel, pairs: list[tuple[int, int]], name: str, results: Results):
-        def written(sampler: Sampler, num_samples: int, description: str) -> Completions:
-            return complete(
-                model, [prompt(*pair) for pair in pairs], jax.random.key(1), sampler=sampler, max_new_tokens=MAX_TOKENS,
-                num_samples=num_samples, stop_strings=STOP, rows=64, description=f"{name}, {description}",
-            )  # fmt: skip
+    def __init__(self, model: LanguageModel, pairs: list[tuple[int, int]], name: str, results: Results, work: Path):
+        def written(sampler: Sampler, num_samples: int, what: str) -> tuple[list[list[str]], float]:
+            """The texts, and their mean number of tokens; kept in the work folder, so that they are written once."""
+            path = work / f"{name}, {what}.json"
+            if not path.exists():
+                found = complete(
+                    model, [prompt(*pair) for pair in pairs], jax.random.key(1), sampler=sampler, max_new_tokens=MAX_TOKENS,
+                    num_samples=num_samples, stop_strings=STOP, rows=64, description=f"{name}, {what}",
+                )  # fmt: skip
+                path.write_text(json.dumps([found.texts, float(found.num_tokens.mean())]))
+            return json.loads(path.read_text())
 
-        greedy, sampled = written(GREEDY, 1, "greedy"), written(Sampler(), CHAINS, f"{CHAINS} chains")
-        self.texts = [row[0] for row in greedy.texts]
+        greedy, greedy_tokens = written(GREEDY, 1, "greedy")
+        sampled, tokens = written(Sampler(), CHAINS, f"{CHAINS} chains")
+        self.texts = [row[0] for row in greedy]
         self.greedy = graded(pairs, self.texts)  # [G]
-        self.one = np.mean(
-            [[is_right(*p, t) for t in row] for p, row in zip(pairs, sampled.texts, strict=True)], axis=1
-        )
-        results.measure(f"{name}/greedy", accuracy(self.greedy), tokens=greedy.num_tokens.mean())
-        results.measure(f"{name}/pass@1, T=1", mean_interval(self.one), tokens=sampled.num_tokens.mean())
+        self.one = np.mean([[is_right(*p, t) for t in row] for p, row in zip(pairs, sampled, strict=True)], axis=1)
+        results.measure(f"{name}/greedy", accuracy(self.greedy), tokens=greedy_tokens)
+        results.measure(f"{name}/pass@1, T=1", mean_interval(self.one), tokens=tokens)
 
 
 def graded(pairs: list[tuple[int, int]], texts: list[str]) -> np.ndarray:
@@ -139,7 +143,9 @@ def main(options: Options) -> None:
     folder, adapter, scale = options.out / "smollm2_grpo", options.work / "training", 2.0
     folder.mkdir(parents=True, exist_ok=True)
 
-    settings = dataclasses.asdict(options) | {"model": Path(path).name, "out": None, "work": None}
+    settings = (
+        {"task": "two-digit addition in words"} | dataclasses.asdict(options) | dict.fromkeys(("model", "out", "work"))
+    )
     results = Results(
         "smollm2_grpo",
         model={"name": Path(path).name, "params": model.num_params, "sha256": model.sha256},
@@ -170,9 +176,9 @@ def main(options: Options) -> None:
         paired_difference(rewards[-third:], rewards[:third]), at_least=0.0, excludes_zero=True,
     )  # fmt: skip
 
-    before = Measured(model, held_out, "before", results)
+    before = Measured(model, held_out, "before", results, options.work)
     learned = model._replace(params=merge_lora(model.params, state.params, scale))
-    after = Measured(learned, held_out, "after GRPO", results)
+    after = Measured(learned, held_out, "after GRPO", results, options.work)
     for what, gained in (
         ("greedy accuracy", after.greedy - 1.0 * before.greedy),
         ("pass@1 at T=1", after.one - before.one),
