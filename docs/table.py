@@ -84,13 +84,7 @@ SHOWN = {  # lesson: measurements worth a row of their own
 
 PROGRAMS = {"gsm8k": "[GSM8K](benchmarks/gsm8k.py)", "smollm2_grpo": "[GRPO](benchmarks/smollm2_grpo.py)"}
 SHOWN_REAL = {
-    "smollm2_grpo": [
-        "before/greedy",
-        "before/pass@1, T=1",
-        "after GRPO/greedy",
-        "after GRPO/pass@1, T=1",
-        "transformers/greedy",
-    ],
+    "smollm2_grpo": ["before/greedy", "after GRPO/greedy", "after GRPO, in transformers/greedy"],
     "gsm8k": ["accuracy", "answered", "finished"],
     "01_chain_of_thought": [*SHOWN["01_chain_of_thought"], "finished/cot", "answered/cot"],
     "02_self_consistency": [
