@@ -12,7 +12,7 @@ from pathlib import Path
 
 import jax
 
-from benchmarks import mcts, memory, sampling
+from benchmarks import grpo, mcts, memory, sampling
 from jaxreason import prompts
 from jaxreason.lesson import device
 from jaxreason.models.hf import load_model
@@ -77,6 +77,7 @@ def main() -> None:
         f"{device()}; {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}.\n\n"
         f"| what | seconds | note |\n| --- | ---: | --- |\n{table}\n\n"
         f"## Sampling, against transformers\n\n{sampling.compare()}\n"
+        f"## GRPO, against TRL\n\n{grpo.compare()}\n"
         f"## Memory\n\n{memory.compare()}\n"
         f"## Search, against mctx\n\n{mcts.compare()}"
     )

@@ -82,8 +82,9 @@ SHOWN = {  # lesson: measurements worth a row of their own
     "09_distillation": [],
 }
 
-
+PROGRAMS = {"gsm8k": "[GSM8K](benchmarks/gsm8k.py)", "smollm2_grpo": "[GRPO](benchmarks/smollm2_grpo.py)"}
 SHOWN_REAL = {
+    "smollm2_grpo": ["before/greedy", "after GRPO/greedy", "after GRPO, in transformers/greedy"],
     "gsm8k": ["accuracy", "answered", "finished"],
     "01_chain_of_thought": [*SHOWN["01_chain_of_thought"], "finished/cot", "answered/cot"],
     "02_self_consistency": [
@@ -104,7 +105,7 @@ def table(folder: str, shown: dict[str, list[str]]) -> str:
     for path in sorted((ROOT / "docs" / folder).glob("*/results.json")):
         record = json.loads(path.read_text())
         number = record["lesson"][:2]
-        link = f"[{number}](lessons/{record['lesson']}.py)" if number.isdecimal() else "[GSM8K](benchmarks/gsm8k.py)"
+        link = PROGRAMS.get(record["lesson"], f"[{number}](lessons/{record['lesson']}.py)")
         for m in record["measurements"]:
             if m["name"] in shown[record["lesson"]]:
                 interval = f"{m['low']:.3f} to {m['high']:.3f}"

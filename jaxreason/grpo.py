@@ -30,8 +30,9 @@ class Objective:
     """What is optimised; the defaults are GRPO without a KL term.
 
     Attributes:
-      advantages: "standardised" (r - mean) / std (Shao et al. 2024, section 4.1.2); "centred" r - mean (Dr. GRPO, Liu et al. 2025,
-        section 3.2: a division by std favours problems that are too easy or too hard); "leave_one_out" r - mean of the others
+      advantages: "standardised" (r - mean) / std (Shao et al. 2024, section 4.1.2; the variance is a mean over N, where TRL's is over
+        N - 1: a constant factor); "centred" r - mean (Dr. GRPO, Liu et al. 2025, section 3.2: a division by std favours problems that
+        are too easy or too hard); "leave_one_out" r - mean of the others
         (RLOO, Ahmadian et al. 2024, section 2.2; Kool et al. 2019), which is N / (N - 1) of "centred".
       ratio: of a "token", or of the "sequence", the geometric mean over its tokens (GSPO, Zheng et al. 2025, equation 7).
       average: over tokens, w: "sequence" 1 / (N |o_i|) (GRPO, equation 3), in which a token of a long chain counts less; "token"

@@ -169,7 +169,10 @@ def fit(
                 bar.update()
                 if told_to_stop(step):
                     stopped_by.append(signal.SIGTERM)
-                save = step % save_every == 0 or step == num_steps or bool(stopped_by)
+                # Asked once: waiting for the metrics takes most of a step, and a signal that comes meanwhile is for the next one, or
+                # else the program would end without having saved.
+                stop = bool(stopped_by)
+                save = step % save_every == 0 or step == num_steps or stop
                 if save or step % log_every == 0:
                     row = {name: float(value) for name, value in metrics.items()}
                     if not np.isfinite(row["loss"]):
@@ -185,7 +188,7 @@ def fit(
                     bar.set_postfix(loss=f"{row['loss']:.3f}")
                 if save:
                     checkpoints.save(step, state)
-                if stopped_by:
+                if stop or (stopped_by and step == num_steps):
                     raise KeyboardInterrupt(f"stopped at step {step}; run again to go on")
     except jax.errors.JaxRuntimeError as error:
         lost = jax.process_count() > 1

@@ -115,6 +115,24 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, uninterrupted, n
     assert [row["loss"] for row in rows] == [row["loss"] for row in whole]
 
 
+@pytest.mark.parametrize("at, stopped", [(3, 4), (11, 11)])
+def test_a_signal_while_metrics_are_awaited_saves_before_it_ends(tmp_path, uninterrupted, at, stopped):
+    class Awaited:
+        def __float__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return 0.0
+
+    def update(state, batch):
+        state, metrics = UPDATE(state, batch)
+        return state, metrics | ({"awaited": Awaited()} if int(state.step) == at else {})
+
+    options = {"save_every": 4, "log_every": 3}
+    with pytest.raises(KeyboardInterrupt, match=f"stopped at step {stopped}"):
+        fit(fresh(), update, batch_fn, 11, tmp_path, **options)
+    assert steps_on_disk(tmp_path)[-1] == stopped
+    assert_same_bits(jax.device_get(run(tmp_path)), uninterrupted[0])
+
+
 def test_a_crash_goes_on_from_the_last_checkpoint(tmp_path, uninterrupted):
     def crashing(step):
         if step == 6:

