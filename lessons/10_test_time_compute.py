@@ -31,8 +31,10 @@ from jaxreason import budget, lesson, lm_mcts, prompts, texts, viz, vote
 from jaxreason import thoughts as th
 from jaxreason import tree_of_thoughts as tot
 from jaxreason.evaluate import (
+    auc,
     forward_flops,
     mean_interval,
+    paired_difference,
     reading_flops,
     rollout_flops,
     search_flops,
@@ -44,11 +46,11 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
-run = lesson.start("10_test_time_compute", problems=510, chains=32)
+run = lesson.start("10_test_time_compute", problems=510, chains=16)
 QUICK, N, TEMPERATURE, OPERATIONS = run.options.quick, run.chains, 0.7, (1, 2, 3, 4, 5, 6)
 if N < 4 or N & (N - 1):
     raise lesson.InputError(f"--chains is {N}: expected 4, 8, 16, ..., since they are halved again and again")
-N = min(N, 8) if QUICK else N
+N = min(N, 4) if QUICK else N
 prm, orm = (load_reward_model(f"{run.model.name}-{kind}", run.model) for kind in ("prm", "orm"))
 
 # %% [markdown]
@@ -196,23 +198,25 @@ for family, (how, verifier, sizes) in FAMILIES.items():
 # %% [markdown]
 # ## Search
 #
-# Beam search by the policy's likelihood (lesson 03) and by the PRM, DVTS (lesson 05), and MCTS by the PRM (lesson 06). Every token of a tree is
+# Beam search and DVTS by the PRM (lesson 05), and MCTS by the PRM (lesson 06). Every token of a tree is
 # paid once, as if each node kept its cache; every line is read once by the PRM.
 
 # %%
 roots = [th.State(p) for p in problems]
-judge = functools.partial(reward_values, prm, prompt=th.lines_prompt)
+judge = th.remembered(functools.partial(reward_values, prm, prompt=th.lines_prompt))
+lines = {
+    num: th.remembered(
+        functools.partial(
+            th.sample_thoughts, run.model, jax.random.fold_in(run.key, 2), prompt=th.lines_prompt, num_samples=num,
+            least=16 if QUICK else 128,
+            sampler=Sampler(1.0),
+        )
+    )
+    for num in (2, 4)
+}  # fmt: skip
 
 
-def lines(num: int):
-    """A generator of ``num`` lines."""
-    return functools.partial(
-        th.sample_thoughts, run.model, jax.random.fold_in(run.key, 2), prompt=th.lines_prompt, num_samples=num,
-        sampler=Sampler(1.0),
-    )  # fmt: skip
-
-
-def of_trees(trees: list[tot.Tree], judged: bool) -> Outcome:
+def of_trees(trees: list[tot.Tree]) -> Outcome:
     """What the answers of trees are worth, and what they cost."""
     ends = [tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in trees]
     longest = np.array(
@@ -220,25 +224,21 @@ def of_trees(trees: list[tot.Tree], judged: bool) -> Outcome:
     )  # characters
     written = np.array([tree.generated for tree in trees])
     flops = search_flops(run.model.cfg, prompt_tokens, written, longest)
-    if judged:
-        flops = flops + search_flops(
-            prm.cfg, prompt_tokens, np.array([tree.evaluated for tree in trees]), longest, logits=False
-        )
+    read = np.array([tree.evaluated for tree in trees])
+    flops = flops + search_flops(prm.cfg, prompt_tokens, read, longest, logits=False)
     return Outcome(grade([[end] for end in ends], golds)[:, 0], flops, written)
 
 
 BEAMS = ((2, 1),) if QUICK else ((2, 1), (4, 1), (4, 2))
 for num, beam in BEAMS:
     name = f"PRM beam search {num}x{beam}"
-    grown = tot.bfs(roots, lines(num), judge, tot.LINES, beam=beam, max_depth=8, description=name)
-    methods[name] = of_trees(grown, True)
+    grown = tot.bfs(roots, lines[num], judge, tot.LINES, beam=beam, max_depth=8, description=name)
+    methods[name] = of_trees(grown)
 if not QUICK:
-    grown = tot.dvts(roots, lines(4), judge, tot.LINES, subtrees=2, max_depth=8, description="DVTS")
-    methods["PRM DVTS 4x2"] = of_trees(grown, True)
-grown = tot.bfs(roots, lines(2), th.likelihood, tot.LINES, beam=2, max_depth=8, description="likelihood beam search")
-methods["likelihood beam search 2x2"] = of_trees(grown, False)
+    grown = tot.dvts(roots, lines[4], judge, tot.LINES, subtrees=2, max_depth=8, description="DVTS")
+    methods["PRM DVTS 4x2"] = of_trees(grown)
 
-SIMULATIONS = (16,) if QUICK else (16, 24, 32)
+SIMULATIONS = (8,) if QUICK else (16, 24, 32)
 (newline,) = run.model.tokenizer("\n", add_special_tokens=False).input_ids
 ending = texts.reasoning_lines([run.model.tokenizer.eos_token_id], judged=True)
 searcher = lm_mcts.searcher(
@@ -249,7 +249,7 @@ found = lm_mcts.search(
     description="MCTS",
 )  # fmt: skip
 for n in SIMULATIONS:
-    methods[f"PRM MCTS, {n} simulations"] = of_trees(lm_mcts.to_trees(found, searcher, roots, tot.LINES, n), True)
+    methods[f"PRM MCTS, {n} simulations"] = of_trees(lm_mcts.to_trees(found, searcher, roots, tot.LINES, n))
 
 # %% [markdown]
 # ## Accuracy against compute
@@ -295,6 +295,256 @@ run.figure(
         ticks=[32, 64, 128, 256, 512, 1024, 2048],
     ),
     "pareto",
+)  # fmt: skip
+
+# %% [markdown]
+# ## How hard is a question?
+#
+# To spend more on hard questions one has to tell them without their answers (Snell et al. 2024, section 3.2). Three ways:
+#
+# - *the length of the question*, in tokens: free;
+# - *the vote*: the entropy of the answers of four chains (lesson 07), which cost something;
+# - *the verifier*: the PRM's score of the greedy chain, at the price of one chain and one reading.
+#
+# The paper leaves the cost of telling out of its accounts. Here it is in them; only the question, once read, is not read again. The number
+# of operations, which nobody tells the model, makes bins for comparison.
+
+# %%
+PROBES = 4
+greedy_score = aggregate(step_scores(prm, asked, greedy.texts, description="PRM of the greedy chains"), "min")[:, 0]
+difficulties = {
+    "the length of the question": prompt_tokens,
+    "the vote": np.asarray(vote.entropy(chains.ids[:, :PROBES])),
+    "the verifier": 1 - greedy_score,
+}
+free = np.zeros(len(problems))
+probes = {  # what telling costs [G]
+    "the length of the question": free,
+    "the vote": rollout_flops(run.model.cfg, prompt_tokens, chains.tokens[:, :PROBES]),
+    "the verifier": methods["greedy"].flops + reading_flops(prm.cfg, prompt_tokens, greedy.num_tokens),
+    "the number of operations": free,
+}
+hard = chains.right.mean(1) < 0.5
+bins = {"the number of operations": operations - 1}
+for name, difficulty in difficulties.items():
+    edges = np.unique(np.quantile(difficulty[~on_test], (0.25, 0.5, 0.75)))
+    bins[name] = np.digitize(difficulty, edges, right=True)
+    run.results.measure(f"MFLOPs to tell the difficulty by {name}", mean_interval(probes[name][on_test] / 1e6))
+    if 1 < hard[on_test].sum() < on_test.sum() - 1:
+        told = auc(difficulty[on_test], hard[on_test])
+        run.results.measure(f"AUC of questions on which most chains fail/{name}", told)
+        print(f"{name} tells the questions on which most chains fail with an AUC of {told.value:.3f}, for "
+              f"{probes[name].mean() / unit:.1f} greedy chains' worth of FLOPs")  # fmt: skip
+
+# %% [markdown]
+# ## The compute-optimal choice
+#
+# With $q_{mb}$ the share of validation problems in bin $b$ that method $m$ solves, and $c_{mb}$ what it costs,
+# $$\max_{m(\cdot)} \; \sum_b q_{m(b)\,b} \quad \text{subject to} \quad \sum_b c_{m(b)\,b} \le B.$$
+# With a single bin it is the best *single* method at compute $B$. Both choose among the same methods, and on the same problems.
+
+# %%
+UNITS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # greedy chains' worth
+CLAIMED = (4, 8, 16)
+no_chain = np.zeros((len(problems), 1))
+read_by_policy = rollout_flops(run.model.cfg, prompt_tokens, no_chain)
+read_by_prm = reading_flops(prm.cfg, prompt_tokens, no_chain)
+
+
+class Policy(NamedTuple):
+    chosen: list[list[str]]  # for each of UNITS the method of every bin; none where no choice is cheap enough
+    right: np.ndarray  # [len(UNITS), G], NaN there
+    flops: np.ndarray  # [len(UNITS), G]
+
+
+def policy(told_by: str | None, among: list[str]) -> Policy:
+    """Chosen on the validation problems, for each budget: a method of ``among`` for every bin, or one for all."""
+    in_bin = bins[told_by] if told_by else np.zeros(len(problems), int)
+    solved, paid = (np.array([methods[name][i] for name in among], float) for i in (0, 1))  # [C, G]
+    if told_by and probes[told_by] is not free:
+        for row, name in zip(paid, among, strict=True):
+            if name != "direct":
+                row -= read_by_policy
+            if told_by == "the verifier" and "PRM" in name:
+                row -= read_by_prm
+            if told_by == "the verifier" and name == "greedy":
+                row[:] = 0
+            row += probes[told_by]
+    share = np.eye(in_bin.max() + 1)[in_bin] * ~on_test[:, None] / (~on_test).sum()  # [G, B]
+    picked = budget.compute_optimal(solved @ share, paid @ share, [unit * u for u in UNITS])
+    everywhere, possible = np.arange(len(problems)), picked.min(1) >= 0
+    return Policy(
+        [[among[i] for i in row if i >= 0] for row in picked],
+        np.array(
+            [np.where(ok, solved[row[in_bin], everywhere], np.nan) for row, ok in zip(picked, possible, strict=True)]
+        ),
+        np.array(
+            [np.where(ok, paid[row[in_bin], everywhere], np.nan) for row, ok in zip(picked, possible, strict=True)]
+        ),
+    )
+
+
+def on_average(found: Policy, k: int):
+    """Accuracy on the test problems at a budget, if there is a choice."""
+    return mean_interval(found.right[k, on_test]) if found.chosen[k] else None
+
+
+policies = {f"by {name}": policy(name, names) for name in bins}
+policies["best single method"] = policy(None, names)
+policies["best of n by the PRM"] = policy(
+    None, [name for name in names if name.startswith(("best by PRM", "greedy", "direct", "cut off"))]
+)
+for name, found in policies.items():
+    for k, u in enumerate(UNITS):
+        if found.chosen[k]:
+            run.results.measure(f"policy, {u} greedy chains' worth/{name}", on_average(found, k))
+            run.results.measure(f"policy, MFLOPs, {u}/{name}", mean_interval(found.flops[k, on_test] / 1e6))
+single, simple = policies["best single method"], policies["best of n by the PRM"]
+# Which way to tell the difficulty is best, validation says: over the budgets that all of them can keep.
+shared = [k for k in range(len(UNITS)) if all(policies[f"by {name}"].chosen[k] for name in difficulties)]
+told_by = max(difficulties, key=lambda name: policies[f"by {name}"].right[shared][:, ~on_test].mean())
+ours, by_operations = policies[f"by {told_by}"], policies["by the number of operations"]
+for u in CLAIMED:
+    k = UNITS.index(u)
+    print(f"{u:>2} chains' worth: {single.chosen[k][0]} for all, or {', '.join(ours.chosen[k])}")
+    for found, bins_of in ((ours, f"each bin told by {told_by}"), (by_operations, "each number of operations")):
+        run.claim(f"with {u} greedy chains' worth of FLOPs, a method for {bins_of} beats the best single one ({single.chosen[k][0]})",
+                  paired_difference(found.right[k, on_test], single.right[k, on_test]), at_least=0.0, excludes_zero=True)  # fmt: skip
+    run.claim(f"with {u} greedy chains' worth of FLOPs, a method for each bin told by {told_by} beats {simple.chosen[k][0]}",
+              paired_difference(ours.right[k, on_test], simple.right[k, on_test]), at_least=0.0, excludes_zero=True)  # fmt: skip
+
+most = methods[f"best by PRM@{N}"]
+as_good = [k for k in range(len(UNITS)) if ours.right[k, ~on_test].mean() >= most.right[~on_test].mean()]
+if as_good:
+    k = as_good[0]
+    run.results.measure(f"FLOPs of best-of-{N} over those of the policy that validation finds as good",
+                        mean_interval(most.flops[on_test] / ours.flops[k, on_test].mean()))  # fmt: skip
+    times = most.flops[on_test].mean() / ours.flops[k, on_test].mean()
+    run.claim(f"a method for each bin told by {told_by} is within a point of best-of-{N} by the PRM, with {times:.1f} times fewer FLOPs",
+              paired_difference(ours.right[k, on_test], most.right[on_test]), at_least=-0.01)  # fmt: skip
+series = {"a method for each bin, told by " + told_by: ours, "for each number of operations": by_operations,
+          "the best single method": single, "best of n by the PRM": simple}  # fmt: skip
+middle = UNITS.index(CLAIMED[0])
+run.figure(
+    viz.curves(
+        UNITS, {name: [on_average(found, k) for k in range(len(UNITS))] for name, found in series.items()},
+        title=f"With {CLAIMED[0]} greedy chains' worth of FLOPs: {ours.right[middle, on_test].mean():.1%} with a method for each bin,\n"
+        f"{single.right[middle, on_test].mean():.1%} with the best single one, {simple.right[middle, on_test].mean():.1%} with best-of-n",
+        xlabel=f"mean FLOPs per problem at most, in greedy chains' worth ({unit / 1e6:.0f} MFLOPs)",
+        ylabel="accuracy on test problems (95% interval)", log2=True,
+    ),
+    "compute_optimal",
+)  # fmt: skip
+
+# %% [markdown]
+# ## What it chose
+#
+# By number of operations, at one budget.
+
+# %%
+in_bin = {k: on_test & (operations == k) for k in OPERATIONS}
+compared = ["direct", "greedy", f"majority@{min(8, N)}", f"best by PRM@{min(8, N)}"]
+run.figure(
+    viz.bars(
+        [f"{k}: {by_operations.chosen[middle][k - 1]}" for k in OPERATIONS],
+        {name: [mean_interval(right[names.index(name), rows]) for rows in in_bin.values()] for name in compared}
+        | {"the choice": [mean_interval(by_operations.right[middle, rows]) for rows in in_bin.values()]},
+        title=f"One operation needs {by_operations.chosen[middle][0]}, six {by_operations.chosen[middle][-1]}",
+        xlabel=f"number of operations: the choice on validation at {CLAIMED[0]} greedy chains' worth of FLOPs (n = {on_test.sum()})",
+        ylabel="accuracy on test problems (95% interval)",
+    ),
+    "by_operations",
+)  # fmt: skip
+
+# %% [markdown]
+# ## A small model that searches, or a large one that answers?
+#
+# `tiny-l` has 14 times the weights of `tiny`, and its tokens cost 13 times as much. For the FLOPs of its one greedy chain `tiny` can take the best
+# of several. But `tiny-l` was trained on less than half as many tokens (its card says so) and its greedy chains are no better: it is a weak
+# opponent. So there is a second small model, `tiny-start` of lesson 08: the size of `tiny`, and it has seen 2,000 worked solutions and no
+# more. A real difference in ability, and 14 times less compute for a token.
+
+# %%
+tested = np.flatnonzero(on_test).tolist()
+LARGE_CHAINS = 2
+large, start = load_model("tiny-l"), load_model("tiny-start")
+few = [asked[g] for g in tested]
+sides: dict[str, dict[str, Outcome]] = {run.model.name: {}, "tiny-start": {}, "tiny-l": {}}
+sides[run.model.name] = {
+    name: Outcome(*(x[on_test] for x in methods[name])) for name in ("greedy", *(f"best by PRM@{n}" for n in SIZES))
+}
+for model, n, temperature in ((start, N, 1.0), (large, LARGE_CHAINS, TEMPERATURE)):
+    written = complete(
+        model, few, run.key, sampler=GREEDY, max_new_tokens=run.max_new_tokens, rows=run.rows, description=model.name
+    )
+    sides[model.name]["greedy"] = Outcome(
+        grade(written.texts, [golds[g] for g in tested])[:, 0].astype(float),
+        rollout_flops(model.cfg, prompt_tokens[tested], written.num_tokens),
+        written.num_tokens[:, 0],
+    )
+    several = sample(model, tested, n, temperature, {"PRM": (prm, "min")})
+    for k in (k for k in SIZES if k <= n):
+        sides[model.name][f"best by PRM@{k}"] = choose(several, tested, model.cfg, k, "best", "PRM")
+for side, outcomes in sides.items():
+    for name, outcome in outcomes.items():
+        run.results.measure(
+            f"sizes/{side}/{name}", mean_interval(outcome.right.astype(float)), tokens=outcome.tokens.mean()
+        )
+        run.results.measure(f"sizes/MFLOPs/{side}/{name}", mean_interval(outcome.flops / 1e6))
+
+# %% [markdown]
+# Matched: the most chains that cost no more than the greedy chain of `tiny-l`, reading by the PRM included. And the crossover: the
+# fewest FLOPs with which the small model is as good.
+
+# %%
+opponent = sides["tiny-l"]["greedy"]
+GROUPS = {"1-2": (1, 2), "3-4": (3, 4), "5-6": (5, 6), "1-6": OPERATIONS}
+of_group = {name: np.isin(operations[on_test], some) for name, some in GROUPS.items()}
+matched = {}
+for side in (run.model.name, "tiny-start"):
+    affordable = [name for name, o in sides[side].items() if o.flops.mean() <= opponent.flops.mean()]
+    matched[side] = max(affordable, key=lambda name, side=side: sides[side][name].flops.mean())
+    mine = sides[side][matched[side]]
+    for group, rows in of_group.items():
+        run.claim(f"{side} ({matched[side]}) beats a greedy chain of tiny-l with no more FLOPs, {group} operations",
+                  paired_difference(mine.right[rows], opponent.right[rows]), at_least=0.0, excludes_zero=True)  # fmt: skip
+        level = opponent.right[rows].mean()
+        enough = [o.flops[rows].mean() for o in sides[side].values() if o.right[rows].mean() >= level]
+        most = max(o.flops[rows].mean() for o in sides[side].values()) / 1e6
+        where = f"from {min(enough) / 1e6:.0f} MFLOPs on" if enough else f"not up to {most:.0f} MFLOPs"
+        print(
+            f"{group} operations: {side} is as good as tiny-l's greedy chain ({level:.3f}, {opponent.flops[rows].mean() / 1e6:.0f} MFLOPs) {where}"
+        )
+rows = of_group["5-6"]
+run.claim("on 5-6 operations a greedy chain of tiny-l beats tiny-start with as many FLOPs",
+          paired_difference(opponent.right[rows], sides["tiny-start"][matched["tiny-start"]].right[rows]), at_least=0.0, excludes_zero=True)  # fmt: skip
+
+at = sorted({o.flops.mean() / 1e6 for outcomes in sides.values() for o in outcomes.values()})
+curves = {}
+for side, outcomes in sides.items():
+    points = {o.flops.mean() / 1e6: mean_interval(o.right.astype(float)) for o in outcomes.values()}
+    curves[f"{side}: greedy, then best of n by the PRM"] = [points.get(x) for x in at]
+run.figure(
+    viz.curves(
+        at, curves,
+        title=f"For the {opponent.flops.mean() / 1e6:.0f} MFLOPs of a greedy chain of tiny-l ({opponent.right.mean():.0%}),\n"
+        + ", ".join(f"{side} has {sides[side][name].right.mean():.0%} ({name})" for side, name in matched.items()),
+        xlabel=f"MFLOPs per problem, verifier included (n = {len(tested)})", ylabel="accuracy (95% interval)", log2=True,
+        ticks=[64, 128, 256, 512, 1024, 2048, 4096],
+    ),
+    "small_and_large",
+)  # fmt: skip
+each = {k: operations[on_test] == k for k in OPERATIONS}
+run.figure(
+    viz.bars(
+        [str(k) for k in OPERATIONS],
+        {f"{side}, {name}": [mean_interval(sides[side][name].right[rows].astype(float)) for rows in each.values()]
+         for side, name in [*matched.items(), ("tiny-l", "greedy")]},
+        title="At equal FLOPs, six operations: " + ", ".join(
+            f"{side} {sides[side][name].right[each[6]].mean():.0%}" for side, name in [*matched.items(), ("tiny-l", "greedy")]),
+        xlabel=f"number of operations (n = {len(tested)})", ylabel="accuracy (95% interval)",
+    ),
+    "small_and_large_by_operations",
 )  # fmt: skip
 
 # %%
