@@ -583,9 +583,8 @@ run.figure(
 # ones, for a thirteenth of the FLOPs even without a search; `tiny-start` with all the FLOPs of `tiny-l` is behind everywhere, and
 # the more so the harder the question. A search does not replace what a model never learned.
 #
-# A method for each bin sends easy questions to one greedy chain and hard ones to a search. How much that is worth depends on the budget: with
-# plenty for all, one good search for everybody leaves nothing to gain, and 510 problems show no difference; where it is short,
-# there is some. A vote or a verifier tells the difficulty better than the length of a question does, but costs as much as two more
+# A method for each bin sends easy questions to one greedy chain and hard ones to a search. With
+# plenty for all, one good search for everybody leaves nothing to gain, and 510 problems show no difference. A vote or a verifier tells the difficulty better than the length of a question does, but costs as much as two more
 # chains, which is why it has to be in the accounts. The claims above say which differences were seen.
 
 # %%
