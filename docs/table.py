@@ -80,6 +80,13 @@ SHOWN = {  # lesson: measurements worth a row of their own
     ],
     "08_grpo": [],
     "09_distillation": [],
+    "10_test_time_compute": [
+        *(f"accuracy/{name}" for name in ("direct", "greedy", "majority@16", "best by ORM@16", "best by PRM@16")),
+        *(f"accuracy/PRM beam search {shape}" for shape in ("2x1", "4x1", "4x2")),
+        "accuracy/PRM DVTS 4x2",
+        "accuracy/PRM MCTS@32",
+        *(f"sizes/{side}/greedy" for side in ("tiny-start", "tiny-l")),
+    ],
 }
 
 PROGRAMS = {"gsm8k": "[GSM8K](benchmarks/gsm8k.py)", "smollm2_grpo": "[GRPO](benchmarks/smollm2_grpo.py)"}

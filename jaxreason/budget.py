@@ -204,6 +204,40 @@ def allocate(difficulty: np.ndarray, mean: float, *, least: int, most: int) -> n
     return at(low)
 
 
+def compute_optimal(right: np.ndarray, cost: np.ndarray, budgets: Sequence[float]) -> np.ndarray:
+    """For each budget the best choice of a method in every difficulty bin: int ``[len(budgets), B]``, -1 where none is affordable.
+
+    Snell et al. 2024, section 3: the strategy that is best for a question's difficulty at a given compute, found on other problems
+    than those it is used on. They give every question the same compute; here it is the mean that is given, so what easy bins
+    save, hard bins may spend. The answer is exact: the Pareto fronts of the bins are added up one by one.
+
+    Args:
+        right: ``[C, B]`` problems that each of C methods solves in each of B bins, in shares of all problems.
+        cost: ``[C, B]`` what it costs there, likewise, so that both add up to means over all problems.
+        budgets: mean cost of a problem at most.
+
+    Of equally good choices the cheapest is taken.
+
+    Raises:
+        InputError: arrays of different shapes, or what is not finite.
+    """
+    right, cost = np.asarray(right, np.float64), np.asarray(cost, np.float64)
+    if right.shape != cost.shape or right.ndim != 2 or not (np.isfinite(right).all() and np.isfinite(cost).all()):
+        raise InputError(f"right {list(right.shape)}, cost {list(cost.shape)}: expected finite numbers [C, B] both")
+    front: list[tuple[float, float, tuple[int, ...]]] = [(0.0, 0.0, ())]  # cost, right, the choices so far
+    for r, c in zip(right.T, cost.T, strict=True):
+        every = sorted(
+            ((a + c[i], b + r[i], (*chosen, i)) for a, b, chosen in front for i in range(len(r))),
+            key=lambda point: (point[0], -point[1]),
+        )
+        front = []
+        for point in every:
+            if not front or point[1] > front[-1][1] + 1e-12:
+                front.append(point)
+    chosen = [[f[2] for f in front if f[0] <= budget] for budget in budgets]
+    return np.array([row[-1] if row else (-1,) * right.shape[1] for row in chosen])
+
+
 def last_attempt(text: str, continuations: Sequence[str] = ("Wait\n",), end: str = "####") -> str:
     """What a text's answer rests on: the last piece between waits with any reasoning in it, and the answer itself.
 

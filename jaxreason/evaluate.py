@@ -235,6 +235,42 @@ def rollout_flops(cfg: Any, prompt_length: int | np.ndarray, lengths: np.ndarray
     return (prefill + decode.sum(-1))[()]
 
 
+def reading_flops(cfg: Any, prompt_length: int | np.ndarray, lengths: np.ndarray) -> float | np.ndarray:
+    """FLOPs of a verifier that reads each prompt once, and its chains from that cache; no logits, and a scalar head is free.
+
+    Args:
+        cfg: of its backbone, as for :func:`forward_flops`.
+        prompt_length: tokens, a number or ``[...]``.
+        lengths: ``[..., N]`` tokens of the chains, 0 for one that needs no reading because it was read before.
+
+    Returns:
+        ``[...]`` FLOPs for each prompt with all its chains.
+    """
+    prompt, lengths = np.asarray(prompt_length, np.float64), np.asarray(lengths, np.float64)
+    of_chains = lengths * _body_flops(cfg, prompt[..., None] + (lengths + 1) / 2)
+    return (prompt * _body_flops(cfg, (prompt + 1) / 2) + of_chains.sum(-1))[()]
+
+
+def search_flops(
+    cfg: Any, prompt_length: int | np.ndarray, tokens: np.ndarray, longest: np.ndarray, *, logits: bool = True
+) -> float | np.ndarray:
+    """FLOPs of a tree search that keeps the cache of every node: each prompt once, and each token of the tree once.
+
+    A tree counts its tokens and not their contexts, so all are charged that of the end of the longest path: an upper bound of the
+    attention term, the smaller part.
+
+    Args:
+        cfg: as for :func:`forward_flops`.
+        prompt_length: tokens, a number or ``[...]``.
+        tokens: ``[...]`` written (or read) in all.
+        longest: ``[...]`` tokens of the longest path behind the prompt.
+        logits: False for a verifier.
+    """
+    prompt, tokens = np.asarray(prompt_length, np.float64), np.asarray(tokens, np.float64)
+    of_token, head = _body_flops(cfg, prompt + longest), _logits_flops(cfg) if logits else 0
+    return (prompt * _body_flops(cfg, (prompt + 1) / 2) + head + tokens * (of_token + head))[()]
+
+
 # --- results.json -------------------------------------------------------------------------------------------
 
 

@@ -192,14 +192,14 @@ def step_scores(
     for start in tqdm(range(0, len(items), size), desc=description, unit="batch", disable=description is None):
         chosen = items[start : start + size]
         padded = chosen + chosen[:1] * (size - len(chosen))
-        prompt = pad_left([heads[g] for g, _ in padded], tokenizer.pad_token_id)
+        prompt = pad_left([heads[g] for g, _ in padded], tokenizer.pad_token_id, multiple=64)  # few shapes to compile
         longest = max(len(ids[g, row[-1]]) for g, row in chosen)
-        if longest + prompt.tokens.shape[1] > reward.cfg.max_position_embeddings + 31:
+        if longest + prompt.tokens.shape[1] > reward.cfg.max_position_embeddings + 63:
             raise InputError(
                 f"a chain of {longest} tokens does not fit into the context of {reward.name}, "
                 f"{reward.cfg.max_position_embeddings}: score shorter chains"
             )
-        tokens = np.full((len(padded) * width, -(-longest // 16) * 16), tokenizer.pad_token_id, np.int32)
+        tokens = np.full((len(padded) * width, -(-longest // 32) * 32), tokenizer.pad_token_id, np.int32)
         for i, (g, row) in enumerate(padded):
             for n, text in enumerate(row):
                 tokens[i * width + n, : len(ids[g, text])] = ids[g, text]

@@ -45,6 +45,23 @@ Propose = Callable[[list[State]], tuple[list[list[Thought]], Sequence[int]]]
 Evaluate = Callable[[list[State]], tuple[Sequence[float], Sequence[int]]]
 
 
+def remembered(function: Callable) -> Callable:
+    """The same propose or evaluate function, which is asked for a state only once: for searches that share states.
+
+    Only for functions whose answer depends on the state alone, as here. A search is still charged what it asked for.
+    """
+    known: dict[State, tuple] = {}
+
+    def ask(states: list[State]) -> tuple[list, list]:
+        new = list(dict.fromkeys(state for state in states if state not in known))
+        if new:
+            known.update(zip(new, zip(*function(new), strict=True), strict=True))
+        answers = [known[state] for state in states]
+        return [answer for answer, _ in answers], [cost for _, cost in answers]
+
+    return ask
+
+
 # ---- generators: propose(states) after their other arguments are bound by functools.partial --------------------
 
 
@@ -57,6 +74,7 @@ def sample_thoughts(
     num_samples: int,
     sampler: Sampler = Sampler(),
     max_new_tokens: int = 24,
+    least: int = 1,
 ) -> tuple[list[list[Thought]], np.ndarray]:
     """k independent thoughts of one line from each state, z ~ p(z | s) (section 3, item 2a).
 
@@ -66,12 +84,13 @@ def sample_thoughts(
     Args:
       prompt: writes the text that the next thought continues.
       num_samples, sampler, max_new_tokens: a thought that does not end (newline or end of text) in time is left out.
+      least: states that go through the model at least, some twice if need be: fewer shapes are compiled.
 
     Returns:
       thoughts for each state, repeats included, and the tokens generated for it ``[S]``.
     """
     texts = [prompt(state) for state in states]
-    texts += texts[:1] * (_bucket(len(texts)) - len(texts))  # so that few shapes are compiled
+    texts += texts[:1] * (max(least, _bucket(len(texts))) - len(texts))  # so that few shapes are compiled
     drawn = complete(
         model, texts, _text_keys(key, np.array([zlib.crc32(text.encode()) for text in texts], np.uint32)),
         sampler=sampler, max_new_tokens=max_new_tokens, num_samples=num_samples, stop_strings=("\n",),

@@ -1,6 +1,7 @@
 """Budget forcing: the compiled rule does what a plain loop over tokens does, and nothing where there is no budget."""
 
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -263,3 +264,33 @@ def test_bad_allocations_are_one_line(wrong):
     options = {"difficulty": [1.0, 0.0], "mean": 8} | wrong
     with pytest.raises(InputError, match="expected"):
         budget.allocate(**options, least=4, most=32)
+
+
+# ---- the compute-optimal choice
+
+
+def test_the_optimal_choice_by_hand():
+    right = np.array(
+        [[0.4, 0.1], [0.45, 0.3], [0.45, 0.4]]
+    )  # methods x an easy and a hard bin, of half the problems each
+    cost = np.array([[1, 1], [2, 2], [4, 4]]) / 2
+    chosen = budget.compute_optimal(right, cost, [0.9, 1.0, 1.5, 2.5, 3.0, 100.0])
+    assert chosen.tolist() == [[-1, -1], [0, 0], [0, 1], [0, 2], [1, 2], [1, 2]]
+
+
+def test_the_optimal_choice_is_that_of_trying_all():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        right, cost = rng.random((5, 3)), rng.random((5, 3))
+        every = np.array(list(itertools.product(range(5), repeat=3)))
+        values, spent = right[every, range(3)].sum(1), cost[every, range(3)].sum(1)
+        for limit, chosen in zip((0.8, 1.5), budget.compute_optimal(right, cost, (0.8, 1.5)), strict=True):
+            if (spent <= limit).any():
+                assert chosen.tolist() == every[np.where(spent <= limit, values, -1).argmax()].tolist()
+            else:
+                assert chosen.tolist() == [-1, -1, -1]
+
+
+def test_the_optimal_choice_refuses_other_shapes():
+    with pytest.raises(InputError, match=r"right \[2, 2\], cost \[2, 3\]"):
+        budget.compute_optimal(np.ones((2, 2)), np.ones((2, 3)), [1.0])

@@ -31,6 +31,7 @@ from jaxreason.thoughts import (
     propose_thoughts,
     puzzle,
     random_scores,
+    remembered,
     rollouts,
     sample_thoughts,
     value_replies,
@@ -507,3 +508,16 @@ def test_a_tree_is_printed_with_scores_order_and_the_answer_marked():
     starred = [line for line in format_tree(solved).split("\n") if line.startswith("*")]
     assert [line.split()[-1 if "[" not in line else -2] for line in starred] == ["problem", "0", "0", "0"]
     assert set(solved.expanded) | set(solved.path(solved.answer)) <= set(outline(solved, max_children=0))
+
+
+def test_a_remembered_function_is_asked_once_for_a_state():
+    asked = []
+
+    def evaluate(states):
+        asked.extend(states)
+        return np.array([float(len(s.thoughts)) for s in states]), np.array([7] * len(states))
+
+    once, states = remembered(evaluate), [State("p"), State("p", ("a",)), State("p")]
+    assert once(states) == ([0.0, 1.0, 0.0], [7, 7, 7]) and asked == states[:2]
+    assert once([State("p", ("a",)), State("q", ("a", "b"))]) == ([1.0, 2.0], [7, 7]) and len(asked) == 3
+    assert once([]) == ([], [])
