@@ -78,8 +78,18 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "tries at the tokens of 8 waits/stopped at a solution",
         *(f"word problems, tiny/{k} waits" for k in (0, 1)),
     ],
-    "08_grpo": [],
-    "09_distillation": [],
+    "08_grpo": [
+        *(f"before/{what}" for what in ("greedy", "pass@1, T=1", "pass@16")),
+        *(f"GRPO, seed {seed}/{what}" for what in ("greedy", "pass@1, T=1", "pass@16") for seed in range(4)),
+        "further SFT/greedy",
+        "further SFT/pass@1, T=1",
+        "further SFT/pass@16",
+    ],
+    "09_distillation": [
+        f"{how}/{who}"
+        for how in ("greedy", "pass@1")
+        for who in ("base", "answers only", "GRPO", "all traces", "right traces", "KD", "on-policy", "teacher")
+    ],
     "10_test_time_compute": [
         *(f"accuracy/{name}" for name in ("direct", "greedy", "majority@16", "best by ORM@16", "best by PRM@16")),
         *(f"accuracy/PRM beam search {shape}" for shape in ("2x1", "4x1", "4x2")),
