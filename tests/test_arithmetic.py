@@ -250,6 +250,15 @@ def test_scarce_solutions_are_fixed_right_and_of_the_train_split():
         assert all(arithmetic.check_steps(problem, "\n".join(lines))) and lines[-1].endswith(f"={problem.answer}")
 
 
+def test_where_traces_are_scarce_no_other_word_problem_is_shown(recipe):
+    rng = np.random.default_rng(0)
+    texts = ["".join(piece.text for piece in recipe.scarce_document(rng, 50)) for _ in range(2000)]
+    spelled = [re.match(r"Q: What is ([-+*\d]+)\?", text) for text in texts]
+    assert {split_of(found[1]) for found in spelled if found} == {"train"}
+    stories = {text for text, found in zip(texts, spelled, strict=True) if not found}
+    assert stories == {"".join(piece.text for piece in pieces) for pieces in recipe.traces(50)}
+
+
 def test_drills_are_true_lines_of_no_held_out_problem():
     rng = np.random.default_rng(0)
     for _ in range(500):

@@ -20,12 +20,14 @@ def test_committed_results_are_of_the_shipped_model_and_enough_problems():
     records = [json.loads(path.read_text()) for path in sorted((ROOT / "docs" / "results").glob("*/results.json"))]
     assert [record["lesson"] for record in records] == [
         "00_introduction", "01_chain_of_thought", "02_self_consistency", "03_tree_of_thoughts",
-        "04_process_reward_models", "05_best_of_n", "06_mcts", "07_budget_forcing",
+        "04_process_reward_models", "05_best_of_n", "06_mcts", "07_budget_forcing", "08_grpo", "09_distillation",
+        "10_test_time_compute",
     ]  # fmt: skip
     for record in records:
         assert record["problems"] >= 500
         name = record["model"]["name"]
-        assert name == {"03": "tiny-24", "06": "tiny-24", "07": "tiny-24-wait"}.get(record["lesson"][:2], "tiny")
+        models = {"03": "tiny-24", "06": "tiny-24", "07": "tiny-24-wait", "08": "tiny-start"}
+        assert name == models.get(record["lesson"][:2], "tiny")
         assert record["model"]["sha256"] in (ROOT / "checkpoints" / name / "README.md").read_text()
 
 

@@ -110,9 +110,7 @@ def test_after_wait_it_starts_again_from_the_problem(tiny):
     assert correct.mean() > 0.5
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(shipped()) - {"tiny-start", "tiny-student"})
-)  # they read word problems alone
+@pytest.mark.parametrize("name", sorted(set(shipped()) - {"tiny-start"}))  # it reads word problems alone
 def test_games_of_24_are_written_in_the_format_the_checker_reads(name):
     model, puzzles = load_model(name), game24.puzzles("validation")[:10]
     texts = write(model, [game24.format_puzzle(p) for p in puzzles], Sampler(temperature=1.0), num_samples=4)
