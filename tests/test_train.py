@@ -6,13 +6,16 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import random_params
+from conftest import ROOT, random_params
 
 from jaxreason import sft
 from jaxreason.checkpoint import Checkpoints
@@ -143,6 +146,38 @@ def test_a_crash_goes_on_from_the_last_checkpoint(tmp_path, uninterrupted):
         run(tmp_path, crashing)
     assert steps_on_disk(tmp_path) == [4]
     assert_same_bits(jax.device_get(run(tmp_path)), uninterrupted[0])
+
+
+KILLED_STEPS = 300
+
+
+def slow_batch_fn(step):
+    time.sleep(0.01)
+    return batch_fn(step)
+
+
+def test_killed_at_ten_random_moments_it_reaches_the_same_bits(tmp_path):
+    """SIGKILL, which no program can catch, some of them in the middle of writing a checkpoint."""
+    directory, rng, saved = tmp_path / "killed", np.random.default_rng(0), 0
+    program = "import sys, test_train as t; t.run(sys.argv[1], t.slow_batch_fn, t.KILLED_STEPS)"
+    for _ in range(10):
+        with subprocess.Popen(
+            [sys.executable, "-c", program, str(directory)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        ) as process:  # fmt: skip
+            while process.poll() is None and not any(int(path.name) > saved for path in checkpoints_in(directory)):
+                time.sleep(0.005)
+            time.sleep(rng.uniform(0, 0.2))
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+        saved = max(int(path.name) for path in checkpoints_in(directory))
+    assert saved < KILLED_STEPS
+    assert_same_bits(run(directory, num_steps=KILLED_STEPS), run(tmp_path / "whole", num_steps=KILLED_STEPS))
+
+
+def checkpoints_in(directory):
+    """The folders of whole checkpoints, which bear the number of their step."""
+    return [path for path in directory.glob("*") if path.name.isdecimal()]
 
 
 def test_a_finished_run_is_not_repeated(uninterrupted):
