@@ -467,7 +467,7 @@ in_bin = {k: on_test & (operations == k) for k in OPERATIONS}
 compared = ["direct", "greedy", f"majority@{min(8, N)}", f"best by PRM@{min(8, N)}"]
 run.figure(
     viz.bars(
-        [f"{k}: {by_operations.chosen[middle][k - 1]}" for k in OPERATIONS],
+        [f"{k}:\n" + by_operations.chosen[middle][k - 1].replace("PRM ", "PRM\n") for k in OPERATIONS],
         {name: [share(right[names.index(name), rows]) for rows in in_bin.values()] for name in compared}
         | {"the choice": [share(by_operations.right[middle, rows]) for rows in in_bin.values()]},
         title=f"At {SHOWN_AT} greedy chains' worth of FLOPs validation chooses for\none operation {by_operations.chosen[middle][0]}, for six {by_operations.chosen[middle][-1]}",
@@ -580,8 +580,9 @@ run.figure(
 # %% [markdown]
 # Where a small model can already do a thing now and then, search makes it reliable, for less than the large model costs. Where it cannot, more
 # chains find little, and the FLOPs are better spent on the larger model. Here `tiny` is level with `tiny-l` on easy questions and ahead on hard
-# ones, for a thirteenth of the FLOPs even without a search; `tiny-start` with all the FLOPs of `tiny-l` is behind everywhere, and
-# the more so the harder the question. A search does not replace what a model never learned.
+# ones, for a thirteenth of the FLOPs even without a search. `tiny-start` crosses over on one and two operations only: there best-of-n by
+# the PRM is level with `tiny-l` for a little over half of its FLOPs. On three operations and more it is behind with as many FLOPs, and the
+# more so the harder the question. A search does not replace what a model never learned.
 #
 # A method for each bin sends easy questions to one greedy chain and hard ones to a search. With
 # plenty for all, one good search for everybody leaves nothing to gain, and 510 problems show no difference. A vote or a verifier tells the difficulty better than the length of a question does, but costs as much as two more
