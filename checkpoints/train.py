@@ -4,11 +4,14 @@ One mixture teaches one set of weights every behaviour of the course, so that th
 nothing but the Game of 24, and `tiny-start` has seen few chains of thought. Runs are deterministic, save every 200 steps, and go on where they stopped.
 """
 
+import contextlib
 import functools
 import itertools
 import json
+import multiprocessing
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,6 +19,7 @@ import jax
 import numpy as np
 import optax
 import tyro
+from transformers import PreTrainedTokenizerBase
 
 from jaxreason import prompts, sft, train
 from jaxreason.evaluate import Interval, accuracy, auc, mean_interval
@@ -97,8 +101,17 @@ RECIPES = {
     "tiny-start": Recipe(
         96, 256, 3, 2, num_steps=1500, learning_rate=1e-2, rows=8, muon=True, microbatches=4, traces=2000
     ),
-    "tiny-l": Recipe(
-        288, 768, 5, 6, num_steps=2600, learning_rate=1.5e-3, rows=16, muon=False, microbatches=8, stored_as="float16"
+    "tiny-l": Recipe(  # 20 tokens a parameter
+        288,
+        768,
+        5,
+        6,
+        num_steps=12_000,
+        learning_rate=1.5e-3,
+        rows=32,
+        muon=False,
+        microbatches=16,
+        stored_as="float16",
     ),
 }
 
@@ -218,6 +231,12 @@ def words() -> list[str]:
     return sorted({*found, *arithmetic.NAMES, *arithmetic.ITEMS, "He", "She", "he", "she"})
 
 
+@functools.cache
+def make_tokenizer() -> PreTrainedTokenizerBase:
+    """Of all models shipped."""
+    return build_tokenizer(words())
+
+
 def documents(tokenizer, draw: Callable[[], list[Piece]]) -> Iterator[sft.Document]:
     """Endless tokenised documents, each closed by the end-of-text token."""
     while True:
@@ -231,20 +250,43 @@ def documents(tokenizer, draw: Callable[[], list[Piece]]) -> Iterator[sft.Docume
             yield sft.Document(np.concatenate(tokens).astype(np.int32), weights)
 
 
-def train_model(name: str, seed: int, work: Path) -> tuple[train.TrainState, decoder.DecoderConfig]:
+def draw_batch(name: str, seed: int, step: int) -> sft.Batch:
+    """The batch of a step, whoever draws it."""
+    recipe, tokenizer = RECIPES[name], make_tokenizer()
+    draw = functools.partial(recipe.document(), np.random.default_rng([seed, step]))
+    return sft.pack(documents(tokenizer, draw), recipe.rows, recipe.row_length, tokenizer.pad_token_id)
+
+
+@contextlib.contextmanager
+def drawn_ahead(draw: Callable[[int], sft.Batch], workers: int) -> Iterator[Callable[[int], sft.Batch]]:
+    """``draw`` of the steps to come, in so many processes: one makes batches slower than a GPU uses them up."""
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        drawn: dict[int, Future] = {}
+
+        def batch_fn(step: int) -> sft.Batch:
+            for ahead in range(step, step + 4 * workers):
+                if ahead not in drawn:
+                    drawn[ahead] = pool.submit(draw, ahead)
+            return drawn.pop(step).result()
+
+        try:
+            yield batch_fn
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def train_model(name: str, seed: int, work: Path, workers: int = 0) -> tuple[train.TrainState, decoder.DecoderConfig]:
     """Trains, or goes on where an earlier run stopped."""
-    recipe, tokenizer = RECIPES[name], build_tokenizer(words())
-    cfg = recipe.config(len(tokenizer))
-
-    def batch_fn(step: int) -> sft.Batch:
-        rng = np.random.default_rng([seed, step])
-        draw = functools.partial(recipe.document(), rng)
-        return sft.pack(documents(tokenizer, draw), recipe.rows, recipe.row_length, tokenizer.pad_token_id)
-
+    recipe = RECIPES[name]
+    cfg = recipe.config(len(make_tokenizer()))
     tx = recipe.optimizer()
     state = train.init_state(decoder.init(jax.random.key(seed), cfg), tx)
-    update = train.make_update(functools.partial(sft.sft_loss, cfg=cfg), tx, recipe.microbatches)
-    return train.fit(state, update, batch_fn, recipe.num_steps, work, description=name), cfg
+    # Parts that stay in a CPU's cache; a GPU is fastest with all at once.
+    microbatches = recipe.microbatches if jax.default_backend() == "cpu" else 1
+    update = train.make_update(functools.partial(sft.sft_loss, cfg=cfg), tx, microbatches)
+    draw = functools.partial(draw_batch, name, seed)
+    with drawn_ahead(draw, workers) if workers else contextlib.nullcontext(draw) as batch_fn:
+        return train.fit(state, update, batch_fn, recipe.num_steps, work, description=name), cfg
 
 
 def measure(model: LanguageModel, n: int = 500, chains: int = 32) -> dict[str, Interval]:
@@ -358,13 +400,16 @@ def card(name: str, seed: int, model: LanguageModel, results: dict[str, Interval
         )
         reads = "small arithmetic word problems, of which it was shown few (lesson 08 starts from it)"
     rows = result_rows(results)
+    machine = "one core of a two-core CPU, shared with other work"
+    if jax.default_backend() != "cpu":
+        machine = f"one {jax.devices()[0].device_kind}, shared with other trainings"
     return f"""# {name}
 
 A Llama-style decoder with {model.num_params:,} parameters, trained from scratch for this course by
 
     python checkpoints/train.py {name} --seed {seed}
 
-in {seconds / 60:.0f} minutes of wall time on one core of a two-core CPU, shared with other work. It reads {reads}, and
+in {seconds / 60:.0f} minutes of wall time on {machine}. It reads {reads}, and
 nothing else. A model that is always right could not show what voting or search add.
 
 | recipe | |
@@ -395,6 +440,7 @@ def main(
     name: tyro.conf.Positional[Literal["tiny", "tiny-24", "tiny-start", "tiny-l"]],
     seed: int = 0,
     out: Path | None = None,
+    workers: int = 0,
 ) -> None:
     """Train a shipped model, write it with its card, and compare it with the card that is there.
 
@@ -402,12 +448,13 @@ def main(
       name: which recipe.
       seed: of the initialisation and the data.
       out: model directory; by default checkpoints/NAME for seed 0, and outputs/train/NAME-SEED/model for others.
+      workers: processes that draw batches ahead; worth it beside a GPU.
     """
     work = Path("outputs/train") / f"{name}-{seed}"
     shipped = Path(__file__).parent / name
     out = out or (shipped if seed == 0 else work / "model")
-    state, cfg = train_model(name, seed, work)
-    save_model(out, state.params, cfg, build_tokenizer(words()), dtype=RECIPES[name].stored_as)
+    state, cfg = train_model(name, seed, work, workers)
+    save_model(out, state.params, cfg, make_tokenizer(), dtype=RECIPES[name].stored_as)
     model = load_model(str(out))._replace(name=name)
     kind = RECIPES[name]
     results = (measure_puzzles if kind.puzzles_only else measure_scarce if kind.traces else measure)(model)

@@ -120,6 +120,8 @@ def make_device_step(
     epochs: int = 1,
     minibatches: int = 1,
     microbatches: int = 1,
+    rollout_parts: int = 1,
+    widths: Sequence[int] = (),
     keep: int | None = None,
 ) -> Step:
     """``step(state, (problems, key)) -> (state, metrics)``: one rollout of N chains of each problem, and its updates.
@@ -129,24 +131,40 @@ def make_device_step(
       tx, epochs, minibatches, microbatches: a rollout is learned from ``epochs`` times, each time in ``minibatches`` updates of
         different problems, each the mean over ``microbatches`` one after the other. From the second update on, ratios leave 1.
       stop, max_new_tokens, num_samples: of the chains.
+      rollout_parts: problems are sorted by length and written to in so many parts, one after the other: short problems have short
+        chains, and a part ends with its longest. The chains are the same.
+      widths: ascending; a microbatch, of problems whose chains are of similar length, is cut to the first of them, or to
+        ``max_new_tokens``, that holds its longest. Gradients are the same, and padding costs no more than that.
       reward_fn: such as :func:`exact_match`.
       learn_fn: ``(params, prompt, rollout, rewards [B, N]) -> (batch, metrics)``, the batch with B leading in every leaf.
       loss_fn: ``(params, batch) -> (loss, metrics)``.
       keep: dynamic sampling (DAPO, section 3.2): of the problems given, learn from so many only, those with different rewards first.
     """
-    update = make_step(loss_fn, tx, microbatches)
+    update = make_step(loss_fn, tx, microbatches, grad_fn=_cut_grad(loss_fn, (*widths, max_new_tokens)))
+
+    def write(params: Params, key: jax.Array, prompt: Prompt) -> Rollout:
+        keys = jax.random.split(key, (len(prompt.tokens), num_samples))
+        write_part = functools.partial(
+            generate, stop=stop, cfg=cfg, sampler=Sampler(), max_new_tokens=max_new_tokens, num_samples=num_samples
+        )
+        parts = jax.tree.map(lambda x: x.reshape(rollout_parts, -1, *x.shape[1:]), (keys, prompt))
+        written = jax.lax.map(lambda part: write_part(params, part[0], part[1]), parts)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), written)
 
     def step(state: TrainState, given: tuple[Problems, jax.Array]):
         problems, key = given
-        rollout = generate(
-            policy(state.params), key, problems.prompt, stop,
-            cfg=cfg, sampler=Sampler(), max_new_tokens=max_new_tokens, num_samples=num_samples,
-        )  # fmt: skip
+        if rollout_parts > 1:
+            by_length = jnp.argsort(problems.prompt.mask.sum(-1), stable=True)
+            problems = jax.tree.map(lambda x: x[by_length], problems)
+        rollout = write(policy(state.params), key, problems.prompt)
         prompt, rewards = problems.prompt, reward_fn(rollout, problems.answer)
         metrics = {"solved": rewards.mean()}
         if keep is not None:
             chosen = jnp.argsort(~informative(rewards), stable=True)[:keep]
             prompt, rollout, rewards = jax.tree.map(lambda x: x[chosen], (prompt, rollout, rewards))
+        if widths and minibatches == 1:  # which problems share an update must not depend on their lengths
+            by_length = jnp.argsort(rollout.mask.any(1).sum(-1))
+            prompt, rollout, rewards = jax.tree.map(lambda x: x[by_length], (prompt, rollout, rewards))
         batch, of_rollout = learn_fn(state.params, prompt, rollout, rewards)
         parts = jax.tree.map(lambda x: x.reshape(minibatches, -1, *x.shape[1:]), batch)
         learned, of_updates = jax.lax.scan(lambda s, _: jax.lax.scan(update, s, parts), state, None, epochs)
@@ -154,6 +172,23 @@ def make_device_step(
         return learned._replace(step=state.step + 1), metrics
 
     return step
+
+
+def _cut_grad(loss_fn: Callable, widths: Sequence[int]) -> Callable:
+    """The gradient of ``loss_fn(params, batch)``, of a batch cut to the first of ``widths`` that holds its longest chain."""
+    grad_fn = jax.grad(loss_fn, has_aux=True)
+
+    def cut(batch: Any, width: int) -> Any:  # what is [B, N, T] is of chains
+        return jax.tree.map(lambda x: x[..., :width] if x.ndim == 3 else x, batch)
+
+    # The branches are gradients, not losses: of a loss with branches, the backward pass would keep what all of them need.
+    branches = [lambda params, batch, width=width: grad_fn(params, cut(batch, width)) for width in widths]
+
+    def cut_grad_fn(params: Any, batch: Any):
+        longest = batch.mask.any((0, 1)).sum()
+        return jax.lax.switch((longest > jnp.array(widths[:-1])).sum(), branches, params, batch)
+
+    return cut_grad_fn if len(widths) > 1 else grad_fn
 
 
 def make_grpo_step(

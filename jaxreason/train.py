@@ -64,7 +64,11 @@ def muon(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
 
 
 def make_step(
-    loss_fn: Callable, tx: optax.GradientTransformation, num_microbatches: int = 1, mesh: Mesh | None = None
+    loss_fn: Callable,
+    tx: optax.GradientTransformation,
+    num_microbatches: int = 1,
+    mesh: Mesh | None = None,
+    grad_fn: Callable | None = None,
 ) -> Callable:
     """``step(state, batch) -> (state, metrics)``, to be jitted, alone or inside of something larger.
 
@@ -74,8 +78,9 @@ def make_step(
       num_microbatches: M; the rows of the batch are split into M equal parts, one after the other, and gradients and metrics
         are the means over the parts. It bounds memory, and keeps the activations of small models in a CPU's cache.
       mesh: where state and batch lie, if not on one device.
+      grad_fn: a faster ``jax.grad(loss_fn, has_aux=True)``, if there is one.
     """
-    grad_fn = jax.grad(loss_fn, has_aux=True)
+    grad_fn = grad_fn or jax.grad(loss_fn, has_aux=True)
 
     def mean_grads(params, batch):
         if num_microbatches == 1:
