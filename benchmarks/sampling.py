@@ -19,14 +19,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
 from jaxreason import lesson
 from jaxreason.evaluate import rollout_flops
+from jaxreason.mesh import divide_cpu, make_mesh, shard_batch, shard_params
 from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel, load_model, save_model
 from jaxreason.rollout import Stop, generate
-from jaxreason.sampling import Sampler
+from jaxreason.sampling import Sampler, sample
 from jaxreason.tokens import Prompt, build_tokenizer
 
 PROMPT_TOKENS, NEW_TOKENS, REPEATS = 59, 64, 3
@@ -40,6 +42,7 @@ class Case(NamedTuple):
     prompts: int
     chains: int  # of each prompt
     bound: float
+    divided: bool = False  # the CPU into two devices, half of the prompts on each
 
 
 CASES = (
@@ -47,6 +50,7 @@ CASES = (
     Case("SmolLM2-135M", 8, 1, 2.0),
     Case("SmolLM2-135M", 1, 32, 3.0),
     Case("random 0.87M", 256, 1, 3.0),
+    Case("random 0.87M", 256, 1, 3.0, divided=True),
 )
 
 
@@ -61,10 +65,13 @@ def median_seconds(run: Callable[[], object]) -> tuple[float, float]:
     return median, seconds[0] - median
 
 
-def ours(model: LanguageModel, tokens: np.ndarray, chains: int, steps: int = NEW_TOKENS) -> Callable[[], object]:
+def ours(
+    model: LanguageModel, tokens: np.ndarray, chains: int, steps: int = NEW_TOKENS, mesh: Mesh | None = None
+) -> Callable[[], object]:
     """``steps`` new tokens for every chain: nothing ends one early."""
     never = Stop(np.tile(np.arange(2, dtype=np.int32), (model.cfg.vocab_size + 1, 1)))
-    prompt = Prompt(tokens, np.ones_like(tokens, dtype=bool))
+    model = model._replace(params=shard_params(model.params, mesh))
+    prompt = shard_batch(Prompt(tokens, np.ones_like(tokens, dtype=bool)), mesh)
     options = {"cfg": model.cfg, "sampler": SAMPLER, "max_new_tokens": steps, "num_samples": chains}
     layers = decoder.unstack(model.params)["layers"]
     return lambda: jax.block_until_ready(
@@ -151,36 +158,87 @@ def models() -> dict[str, tuple[LanguageModel, object]]:
     return {"SmolLM2-135M": large, "random 0.87M": small}
 
 
+def profile(model: LanguageModel, rows: int, repeats: int = 30) -> str:
+    """Milliseconds of the parts of one decoding step, each compiled alone, as a Markdown table: what there is to gain where."""
+    cfg, params = model.cfg, decoder.unstack(model.params)
+    width, slots = cfg.num_key_value_heads * cfg.head_dim, PROMPT_TOKENS + NEW_TOKENS
+    x, q = jnp.ones((rows, cfg.hidden_size)), jnp.ones((rows * cfg.num_key_value_heads, 1, cfg.head_dim))
+    keys = jax.random.split(jax.random.key(0), rows)
+    cache = [jnp.ones((rows * cfg.num_key_value_heads, cfg.head_dim, slots)) for _ in range(2 * cfg.num_hidden_layers)]
+    head = jnp.ones((cfg.hidden_size, cfg.vocab_size))
+
+    def products(layers, x, head):
+        for layer in layers:
+            a, m = layer["attention"], layer["mlp"]
+            mixed = x @ a["q"]["kernel"] + x @ a["k"]["kernel"] + x @ a["v"]["kernel"]
+            x = x + mixed[:, :width] @ a["o"]["kernel"]
+            x = x + (x @ m["gate"]["kernel"] * (x @ m["up"]["kernel"])) @ m["down"]["kernel"]
+        return x @ head
+
+    def attention(q, cache):
+        for k, v in zip(cache[::2], cache[1::2], strict=True):
+            q = q + jax.nn.softmax(q @ k, axis=-1) @ v.swapaxes(1, 2)
+        return q
+
+    def draw(keys, logits):
+        return jax.vmap(lambda key, row: sample(key, row, SAMPLER))(keys, logits)
+
+    flops = 2 * rows * (model.num_params - (0 if cfg.tie_word_embeddings else cfg.vocab_size * cfg.hidden_size))
+    parts = {
+        "matrix products of the layers and the head": (products, (params["layers"], x, head)),
+        f"attention over {slots} slots": (attention, (q, cache)),
+        "drawing the tokens": (draw, (keys, jax.random.normal(keys[0], (rows, cfg.vocab_size)))),
+    }
+    lines = []
+    for name, (part, arguments) in parts.items():
+        compiled, times = jax.jit(part), []
+        for _ in range(1 + repeats):
+            began = time.perf_counter()
+            jax.block_until_ready(compiled(*arguments))
+            times.append(time.perf_counter() - began)
+        seconds = statistics.median(times[1:])
+        note = f", {flops / seconds / 1e9:.0f} GFLOP/s" if part is products else ""
+        lines.append(f"| {name} | {1e3 * seconds:.2f}{note} |")
+    return "| part of a step | ms |\n| --- | ---: |\n" + "\n".join(lines) + "\n"
+
+
 def compare() -> str:
     """The comparison as a Markdown table."""
     import torch
     import transformers
 
+    two = divide_cpu(2)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     pairs, rng, hardware = models(), np.random.default_rng(0), machine()
     rows = []
     for case in tqdm(CASES, desc="sampling against transformers"):
         mine, other = pairs[case.model]
         tokens = rng.integers(10, mine.cfg.vocab_size, (case.prompts, PROMPT_TOKENS)).astype(np.int32)
-        seconds, compilation = median_seconds(ours(mine, tokens, case.chains))
-        prefill, _ = median_seconds(ours(mine, tokens, case.chains, 1))  # and one token
+        mesh = make_mesh(two) if case.divided and two else None
+        seconds, compilation = median_seconds(ours(mine, tokens, case.chains, mesh=mesh))
+        prefill, _ = median_seconds(ours(mine, tokens, case.chains, 1, mesh))  # and one token
         other_seconds, _ = median_seconds(theirs(other, tokens, case.chains))
         total = case.prompts * case.chains * NEW_TOKENS
         rows.append(
-            f"| {case.model} ({mine.num_params:,}) | {case.prompts} x {case.chains} | {total / seconds:,.0f} | "
+            f"| {case.model} ({mine.num_params:,}) | {case.prompts} x {case.chains} | {2 if mesh else 1} | {total / seconds:,.0f} | "
             f"{total / other_seconds:,.0f} | {other_seconds / seconds:.2f} | {case.bound} | "
             f"{total / limit(mine, case, hardware):,.0f} | {1e3 * prefill:,.0f} | "
             f"{1e3 * (seconds - prefill) / (NEW_TOKENS - 1):.1f} | {compilation:.1f} |"
         )
+    small = next(case for case in CASES if case.model != "SmolLM2-135M")
+    parts = profile(pairs[small.model][0], small.prompts * small.chains)
     return (
         f"{lesson.device()}, {len(os.sched_getaffinity(0))} of them used; transformers {transformers.__version__}, torch "
         f"{torch.__version__}. Float32, prompts of {PROMPT_TOKENS} tokens, {NEW_TOKENS} new ones, temperature "
         f"{SAMPLER.temperature}, top-p {SAMPLER.top_p}; medians of {REPEATS} runs. *Limit*: the prefill at {hardware.flops / 1e9:.0f} "
         f"GFLOP/s, a 2048 x 2048 product's, then each step the slower of its products at that speed and of reading weights and cache "
         f"once at {hardware.bandwidth / 1e9:.1f} GB/s, a large matrix-vector product's; nothing else.\n\n"
-        "| model (parameters) | prompts x chains | jaxreason, tokens/s | transformers, tokens/s | ratio | bound | limit, tokens/s "
+        "Devices: into how many JAX divides the cores; with two, each decodes half of the prompts.\n\n"
+        "| model (parameters) | prompts x chains | devices | jaxreason, tokens/s | transformers, tokens/s | ratio | bound | limit, tokens/s "
         "| prefill, ms | step, ms | compilation, s |\n"
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n\n"
+        f"Where a step of {small.prompts * small.chains} rows of the small model goes, each part compiled alone, on one device:\n\n"
+        + parts
     )
 
 

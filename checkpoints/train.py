@@ -10,7 +10,7 @@ import itertools
 import json
 import multiprocessing
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -19,6 +19,7 @@ import jax
 import numpy as np
 import optax
 import tyro
+from scipy import stats
 from transformers import PreTrainedTokenizerBase
 
 from jaxreason import prompts, sft, train
@@ -366,6 +367,43 @@ def result_rows(results: dict[str, Interval]) -> str:
     return "\n".join(f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |" for key, i in results.items())
 
 
+def new_seed(values: Sequence[float]) -> Interval:
+    """Where the value of one more seed is expected, with 95%, by Student's t: the spread between seeds is not one seed's interval."""
+    n, mean = len(values), float(np.mean(values))
+    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) * np.sqrt(1 + 1 / n))
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def of_seeds(shipped: Path) -> dict[str, list[float]]:
+    """measurement -> its value with the shipped model's seed and with the others that were tried, if any."""
+    path = shipped / "seeds.json"
+    if not path.exists():
+        return {}
+    first = json.loads((shipped / "results.json").read_text())
+    return {key: [first[key][0], *others] for key, others in json.loads(path.read_text()).items()}
+
+
+def seeds_section(shipped: Path) -> str:
+    """Of a card: how much of the table is the seed."""
+    seeds = of_seeds(shipped)
+    if not seeds:
+        return ""
+    rows = "\n".join(
+        f"| {key} | {', '.join(f'{v:.3f}' for v in values)} | {max(0, i.low):.3f} - {min(1, i.high):.3f} |"
+        for key, values, i in ((key, values, new_seed(values)) for key, values in seeds.items())
+    )
+    count = len(next(iter(seeds.values())))
+    return f"""
+Seeds 0 to {count - 1} of the same recipe differ by more than the intervals above, which are about the problems. One more seed is expected
+in the last column (95%, Student's t). Each of the {count} lies in the interval that the others give, and `train.py` compares with it. All but
+seed 0 were trained on a GPU, where the same seed gives other bits.
+
+| measurement | seeds 0 to {count - 1} | a new seed |
+| --- | --- | --- |
+{rows}
+"""
+
+
 def training_seconds(work: Path) -> float:
     """What all runs that trained in a folder took together, by their metrics."""
     rows = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
@@ -400,6 +438,9 @@ def card(name: str, seed: int, model: LanguageModel, results: dict[str, Interval
         )
         reads = "small arithmetic word problems, of which it was shown few (lesson 08 starts from it)"
     rows = result_rows(results)
+    purpose = "A model that is always right could not show what voting or search add."
+    if name == "tiny-l":
+        purpose = "It is the large model that search with a small one is compared with."
     machine = "one core of a two-core CPU, shared with other work"
     if jax.default_backend() != "cpu":
         machine = f"one {jax.devices()[0].device_kind}, shared with other trainings"
@@ -410,7 +451,7 @@ A Llama-style decoder with {model.num_params:,} parameters, trained from scratch
     python checkpoints/train.py {name} --seed {seed}
 
 in {seconds / 60:.0f} minutes of wall time on {machine}. It reads {reads}, and
-nothing else. A model that is always right could not show what voting or search add.
+nothing else. {purpose}
 
 | recipe | |
 | --- | --- |
@@ -427,7 +468,7 @@ is named; arithmetic problems of 2 to 6 operations unless the row says otherwise
 | measurement | value | 95% interval | n |
 | --- | --- | --- | --- |
 {rows}
-
+{seeds_section(Path(__file__).parent / name)}
 Data format, one document:
 
 ```
@@ -461,8 +502,10 @@ def main(
 
     reference = shipped / "results.json"
     if reference.exists():
+        intervals = {key: row[1:3] for key, row in json.loads(reference.read_text()).items()}
+        intervals |= {key: new_seed(values)[1:3] for key, values in of_seeds(shipped).items()}
         print(f"{'measurement':<28}{'here':>8}  card's interval")
-        for key, low, high in ((key, *row[1:3]) for key, row in json.loads(reference.read_text()).items()):
+        for key, (low, high) in intervals.items():
             inside = "" if low <= results[key].value <= high else "  outside"
             print(f"{key:<28}{results[key].value:>8.3f}  [{low:.3f}, {high:.3f}]{inside}")
     seconds = training_seconds(work)

@@ -33,7 +33,10 @@ class Objective:
       advantages: "standardised" (r - mean) / std (Shao et al. 2024, section 4.1.2; the variance is a mean over N, where TRL's is over
         N - 1: a constant factor); "centred" r - mean (Dr. GRPO, Liu et al. 2025, section 3.2: a division by std favours problems that
         are too easy or too hard); "leave_one_out" r - mean of the others
-        (RLOO, Ahmadian et al. 2024, section 2.2; Kool et al. 2019), which is N / (N - 1) of "centred".
+        (RLOO, Ahmadian et al. 2024, section 2.2; Kool et al. 2019), which is N / (N - 1) of "centred"; "least_variance" (r - b) / std,
+        b the mean weighted by the squared norm of a chain's gradient, the baseline of least variance (Greensmith et al. 2004,
+        section 4; Hao et al. 2025, OPO, equation 5, who take the length for it). Chains that hesitate have large gradients, and are
+        wrong more often than others: b lies below the mean.
       ratio: of a "token", or of the "sequence", the geometric mean over its tokens (GSPO, Zheng et al. 2025, equation 7).
       average: over tokens, w: "sequence" 1 / (N |o_i|) (GRPO, equation 3), in which a token of a long chain counts less; "token"
         1 / sum |o_i| (DAPO, Yu et al. 2025, equation 8); "constant" 1 / (N T), T the most tokens a chain may have (Dr. GRPO).
@@ -48,7 +51,7 @@ class Objective:
       InputError: a value is outside its range.
     """
 
-    advantages: Literal["standardised", "centred", "leave_one_out"] = "standardised"
+    advantages: Literal["standardised", "centred", "leave_one_out", "least_variance"] = "standardised"
     ratio: Literal["token", "sequence"] = "token"
     average: Literal["sequence", "token", "constant"] = "sequence"
     clip_low: float = 0.2
@@ -59,8 +62,8 @@ class Objective:
 
     def __post_init__(self):
         for name, known in {
-            "advantages": ("standardised", "centred", "leave_one_out"), "ratio": ("token", "sequence"),
-            "average": ("sequence", "token", "constant"), "kl": ("k3", "k1"),
+            "advantages": ("standardised", "centred", "leave_one_out", "least_variance"),
+            "ratio": ("token", "sequence"), "average": ("sequence", "token", "constant"), "kl": ("k3", "k1"),
         }.items():  # fmt: skip
             if getattr(self, name) not in known:
                 raise InputError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(known)}")
@@ -92,18 +95,32 @@ class Batch(NamedTuple):
     weights: jax.Array  # [B, N, T] float32, w times B, so that parts of the batch average to the whole
 
 
-def group_advantages(rewards: jax.Array, *, kind: str = "standardised") -> jax.Array:
+def group_advantages(
+    rewards: jax.Array, *, kind: str = "standardised", squared_norms: jax.Array | None = None
+) -> jax.Array:
     """How much better a completion is than the others of its prompt: rewards ``[G, N]`` -> ``[G, N]``.
 
-    The kinds are those of :class:`Objective`. Where all N rewards are equal all advantages are 0: nothing is learned there.
+    The kinds are those of :class:`Objective`; "least_variance" needs :func:`squared_norms`. Where all N rewards are equal all
+    advantages are 0: nothing is learned there.
     """
     chex.assert_rank(rewards, 2)
-    centred = rewards - rewards.mean(-1, keepdims=True)
-    if kind == "standardised":
+    weights = jnp.ones_like(rewards) if kind != "least_variance" else squared_norms
+    chex.assert_equal_shape([rewards, weights])
+    centred = rewards - (weights * rewards).sum(-1, keepdims=True) / weights.sum(-1, keepdims=True)
+    if kind in ("standardised", "least_variance"):
         return centred / (rewards.std(-1, keepdims=True) + 1e-4)
     if kind == "leave_one_out":
         return centred * (rewards.shape[-1] / max(rewards.shape[-1] - 1, 1))
     return centred
+
+
+def squared_norms(logprobs: jax.Array, mask: jax.Array) -> jax.Array:
+    """About the squared norm of the gradient of a chain's log p by its logits, ``[..., T]`` -> ``[...]``.
+
+    Of one token it is (1 - p)^2 and the squares of the other probabilities, here left out. What the layers below make of it is
+    taken to be the same factor for all chains.
+    """
+    return (jnp.square(-jnp.expm1(logprobs)) * mask).sum(-1) + 1e-3
 
 
 def informative(rewards: jax.Array) -> jax.Array:
@@ -145,7 +162,8 @@ def make_batch(
     worth = rewards + overlong_penalty(lengths, limit or mask.shape[-1], objective.overlong)
     if objective.kl == "k1" and objective.kl_coef:
         worth -= objective.kl_coef * ((rollout.logprobs - reference) * mask).sum(-1)
-    advantages = group_advantages(worth, kind=objective.advantages)
+    norms = squared_norms(rollout.logprobs, mask)
+    advantages = group_advantages(worth, kind=objective.advantages, squared_norms=norms)
     metrics = {
         "reward": rewards.mean(),
         "zero_variance": 1 - informative(rewards).mean(),

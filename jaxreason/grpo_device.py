@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, PartitionSpec
 from transformers import PreTrainedTokenizerBase
 
 from jaxreason.errors import InputError
@@ -121,7 +122,7 @@ def make_device_step(
     minibatches: int = 1,
     microbatches: int = 1,
     rollout_parts: int = 1,
-    widths: Sequence[int] = (),
+    widths: Sequence[tuple[int, int]] = (),
     keep: int | None = None,
 ) -> Step:
     """``step(state, (problems, key)) -> (state, metrics)``: one rollout of N chains of each problem, and its updates.
@@ -133,14 +134,14 @@ def make_device_step(
       stop, max_new_tokens, num_samples: of the chains.
       rollout_parts: problems are sorted by length and written to in so many parts, one after the other: short problems have short
         chains, and a part ends with its longest. The chains are the same.
-      widths: ascending; a microbatch, of problems whose chains are of similar length, is cut to the first of them, or to
-        ``max_new_tokens``, that holds its longest. Gradients are the same, and padding costs no more than that.
+      widths: of prompts and chains, ascending; a microbatch, of problems whose chains are of similar length, is cut to the first
+        pair that holds its longest ones, if there is one. Gradients are the same, and there is less padding.
       reward_fn: such as :func:`exact_match`.
       learn_fn: ``(params, prompt, rollout, rewards [B, N]) -> (batch, metrics)``, the batch with B leading in every leaf.
       loss_fn: ``(params, batch) -> (loss, metrics)``.
       keep: dynamic sampling (DAPO, section 3.2): of the problems given, learn from so many only, those with different rewards first.
     """
-    update = make_step(loss_fn, tx, microbatches, grad_fn=_cut_grad(loss_fn, (*widths, max_new_tokens)))
+    update = make_step(loss_fn, tx, microbatches, grad_fn=_cut_grad(loss_fn, widths))
 
     def write(params: Params, key: jax.Array, prompt: Prompt) -> Rollout:
         keys = jax.random.split(key, (len(prompt.tokens), num_samples))
@@ -174,21 +175,23 @@ def make_device_step(
     return step
 
 
-def _cut_grad(loss_fn: Callable, widths: Sequence[int]) -> Callable:
-    """The gradient of ``loss_fn(params, batch)``, of a batch cut to the first of ``widths`` that holds its longest chain."""
+def _cut_grad(loss_fn: Callable, widths: Sequence[tuple[int, int]]) -> Callable:
+    """The gradient of ``loss_fn(params, batch)``, of a batch cut to the first of ``widths`` that holds its longest prompt and chain."""
     grad_fn = jax.grad(loss_fn, has_aux=True)
 
-    def cut(batch: Any, width: int) -> Any:  # what is [B, N, T] is of chains
-        return jax.tree.map(lambda x: x[..., :width] if x.ndim == 3 else x, batch)
+    def cut(batch: Any, of_prompts: int, of_chains: int) -> Any:  # prompts are padded on the left, chains on the right
+        batch = batch._replace(prompt=jax.tree.map(lambda x: x[:, -of_prompts:], batch.prompt))
+        return jax.tree.map(lambda x: x[..., :of_chains] if x.ndim == 3 else x, batch)
 
     # The branches are gradients, not losses: of a loss with branches, the backward pass would keep what all of them need.
-    branches = [lambda params, batch, width=width: grad_fn(params, cut(batch, width)) for width in widths]
+    branches = [lambda params, batch, pair=pair: grad_fn(params, cut(batch, *pair)) for pair in widths]
 
     def cut_grad_fn(params: Any, batch: Any):
-        longest = batch.mask.any((0, 1)).sum()
-        return jax.lax.switch((longest > jnp.array(widths[:-1])).sum(), branches, params, batch)
+        longest = jnp.stack([batch.prompt.mask.any(0).sum(), batch.mask.any((0, 1)).sum()])
+        too_short = (longest > jnp.array(widths)).any(-1).sum()
+        return jax.lax.switch(too_short, [*branches, grad_fn], params, batch)
 
-    return cut_grad_fn if len(widths) > 1 else grad_fn
+    return cut_grad_fn if widths else grad_fn
 
 
 def make_grpo_step(
@@ -216,6 +219,27 @@ def make_grpo_step(
 
     loss_fn = functools.partial(grpo_loss, cfg=cfg, objective=objective, chunk=chunk)
     return make_device_step(cfg=cfg, learn_fn=learn_fn, loss_fn=loss_fn, **options)
+
+
+def data_parallel(step: Step, mesh: Mesh) -> Step:
+    """``step`` on all devices along the "data" axis of a mesh, each with its part of the problems; to be jitted.
+
+    The optimiser has to begin with :func:`mean_over_devices`. A step's token weights and ``keep`` are those of a device's part.
+    """
+    everywhere, cut = PartitionSpec(), PartitionSpec("data")
+
+    def of_device(state: TrainState, given: tuple[Problems, jax.Array]):
+        problems, key = given
+        state, metrics = step(state, (problems, jax.random.fold_in(key, jax.lax.axis_index("data"))))
+        return state, jax.lax.pmean(metrics, "data")
+
+    in_specs, out_specs = (everywhere, (cut, everywhere)), (everywhere, everywhere)
+    return jax.shard_map(of_device, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+
+
+def mean_over_devices() -> optax.GradientTransformation:
+    """Gradients of all devices along "data", inside :func:`data_parallel`."""
+    return optax.stateless(lambda grads, _: jax.lax.pmean(grads, "data"))
 
 
 def run_steps(step: Callable, state: TrainState, problems: Problems, key: jax.Array, *, num_steps: int, size: int):

@@ -136,6 +136,22 @@ def make_mesh(spec: str) -> Mesh:
     return jax.make_mesh(shape, tuple(names), (AxisType.Auto,) * len(names), devices=devices[:needed])
 
 
+def divide_cpu(num_devices: int) -> str | None:
+    """Divides the CPU into devices, and returns the text of a mesh over them, such as ``data=2``; before JAX is asked for a device.
+
+    Small models keep one core busy, since their matrices are too small to be cut; rows are cut among devices instead.
+
+    Returns None where it does not apply: on accelerators, with fewer cores, where JAX has started with other devices, or where
+    the number is chosen already, by ``XLA_FLAGS`` or by several hosts.
+    """
+    chosen = "device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_COORDINATOR_ADDRESS" in os.environ
+    if num_devices == 1 or (os.cpu_count() or 1) < num_devices or chosen:
+        return None
+    with contextlib.suppress(RuntimeError):  # of JAX, that its devices are made; some other number of them, perhaps
+        jax.config.update("jax_num_cpu_devices", num_devices)
+    return f"data={num_devices}" if jax.default_backend() == "cpu" and jax.device_count() == num_devices else None
+
+
 def mesh_of(tree: Any) -> Mesh | None:
     """The mesh that the arrays of a tree lie on; None on a single device, of numpy, and while JAX traces."""
     for leaf in jax.tree.leaves(tree):
@@ -224,7 +240,11 @@ def constrain_rows(x: jax.Array) -> jax.Array:
     Else XLA may cut them by features along "fsdp", as the weights are, and hold all rows on every device.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    return x if mesh.empty or not set(ROWS) & set(mesh.axis_names) else jax.lax.with_sharding_constraint(x, _rows(mesh))
+    if (
+        mesh.empty or mesh.manual_axes or not set(ROWS) & set(mesh.axis_names)
+    ):  # inside shard_map rows are a device's own
+        return x
+    return jax.lax.with_sharding_constraint(x, _rows(mesh))
 
 
 def _rows(mesh: Mesh | AbstractMesh, axis: int = 0) -> PartitionSpec:

@@ -144,7 +144,9 @@ def fit_early_stopping(
             if is_first():
                 save_file(kept, best)
         if is_first():
-            record.write_text(json.dumps(losses))
+            written = record.with_suffix(".new")  # a kill leaves the old file or the new one, and no half
+            written.write_text(json.dumps(losses))
+            written.replace(record)
     wait_for_all("held_out")
     found = load_file(best)
     params = jax.tree.unflatten(structure, [jnp.asarray(found[str(i)]) for i in range(len(leaves))])

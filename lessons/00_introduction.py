@@ -36,7 +36,7 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import load_examples, load_problems
 from jaxreason.verify import answer_ids, gold_ids, grade, read_answers
 
-run = lesson.start("00_introduction", problems=500, task="arithmetic:2-6", chains=16)
+run = lesson.start("00_introduction", problems=500, task="arithmetic:2-6", chains=16, cpu_devices=2)
 
 # %% [markdown]
 # ## One problem, every method

@@ -38,7 +38,7 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import load_examples, load_problems
 from jaxreason.verify import extract_answer, grade, read_answers
 
-run = lesson.start("01_chain_of_thought", problems=600, task="arithmetic:1-6", chains=32)
+run = lesson.start("01_chain_of_thought", problems=600, task="arithmetic:1-6", chains=32, cpu_devices=2)
 problems = load_problems(run.task, "test", run.problems, seed=run.options.seed)
 questions, golds = [p.question for p in problems], [p.gold for p in problems]
 

@@ -35,7 +35,7 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import load_problems
 from jaxreason.verify import answer_ids, gold_ids, grade, read_answers
 
-run = lesson.start("02_self_consistency", problems=500, task="arithmetic:2-6", chains=64)
+run = lesson.start("02_self_consistency", problems=500, task="arithmetic:2-6", chains=64, cpu_devices=2)
 N, TEMPERATURE = run.chains, 0.7
 if N < 4 or N & (N - 1):
     raise InputError(f"--chains is {N}: expected 4, 8, 16, ..., since they are halved again and again")

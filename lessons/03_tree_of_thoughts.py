@@ -38,7 +38,7 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic, game24
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
-run = lesson.start("03_tree_of_thoughts", problems=500, model="tiny-24")
+run = lesson.start("03_tree_of_thoughts", problems=500, model="tiny-24", cpu_devices=2)
 
 # %% [markdown]
 # ## The puzzles
@@ -321,7 +321,7 @@ run.figure(
 # - *oracle*: lines that are no step towards the answer are dropped: an upper bound for every step checker.
 
 # %%
-words = load_model("tiny") if run.model.name == "tiny-24" else run.model  # tiny-24 has read nothing but puzzles
+words = load_model("tiny", mesh=run.mesh) if run.model.name == "tiny-24" else run.model  # tiny-24 has read nothing but puzzles
 problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
 golds = [p.answer for p in problems]
 NUM_CHAINS = 16

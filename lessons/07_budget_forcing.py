@@ -39,7 +39,7 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic, game24
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
-run = lesson.start("07_budget_forcing", problems=500, model="tiny-24-wait")
+run = lesson.start("07_budget_forcing", problems=500, model="tiny-24-wait", cpu_devices=2)
 WAITS, CHAINS = (0, 1, 2, 4, 8), 1
 TRY, READING = 64, 14  # tokens that an attempt, and reading the puzzle once more, take at most
 END, WAIT = "####", f"{prompts.WAIT}\n"
@@ -133,7 +133,7 @@ run.claim("eight waits take at most the tokens of nine tries", mean_interval(tok
 
 # %%
 N = 12
-untaught = load_model("tiny-24")  # with the longer context of the other, it is the same program
+untaught = load_model("tiny-24", mesh=run.mesh)  # with the longer context of the other, it is the same program
 untaught = untaught._replace(
     cfg=dataclasses.replace(untaught.cfg, max_position_embeddings=run.model.cfg.max_position_embeddings)
 )
@@ -237,7 +237,7 @@ for name, share in by_string.items():
 
 # %%
 sizes = ("tiny",) if run.options.quick else ("tiny", "tiny-l")
-words = {name: load_model(name) for name in sizes} if run.as_measured else {run.model.name: run.model}
+words = {name: load_model(name, mesh=run.mesh) for name in sizes} if run.as_measured else {run.model.name: run.model}
 plain = next(iter(words.values()))
 ends = [prompts.END_OF_THOUGHT] if prompts.thinks(run.tokenizer) else [END]
 answer = f"\n{prompts.END_OF_THOUGHT}\n{prompts.THE_ANSWER_IS}" if prompts.thinks(run.tokenizer) else f"\n{END} "

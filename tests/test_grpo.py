@@ -28,6 +28,7 @@ from jaxreason.grpo import (
     make_batch,
     overlong_penalty,
     policy_loss,
+    squared_norms,
     token_weights,
 )
 from jaxreason.grpo_device import (
@@ -80,6 +81,26 @@ def test_advantages_by_hand():
     )
 
 
+def test_the_baseline_of_least_variance_by_hand():
+    """Weights 3 and 1: b = (3 * 0 + 1 * 1) / 4; and no other b has as small a second moment of (r - b) g."""
+    advantages = group_advantages(jnp.array([[0.0, 1.0]]), kind="least_variance", squared_norms=jnp.array([[3.0, 1.0]]))
+    np.testing.assert_allclose(advantages, [[-0.25 / 0.5, 0.75 / 0.5]], rtol=1e-3)
+    rng = np.random.default_rng(0)
+    rewards, norms = rng.random((1, 50)) < 0.4, rng.random((1, 50))
+    centred = group_advantages(
+        jnp.asarray(rewards, jnp.float32), kind="least_variance", squared_norms=jnp.asarray(norms)
+    )
+    b = float(rewards[0, 0] - centred[0, 0] * (rewards.std() + 1e-4))
+    moment = [(norms * (rewards - b - shift) ** 2).sum() for shift in (-0.02, 0.0, 0.02)]
+    assert moment[1] < moment[0] and moment[1] < moment[2]
+
+
+def test_a_sure_token_adds_nothing_to_the_norm_and_padding_neither():
+    logprobs = jnp.log(jnp.array([[1.0, 0.5, 0.25], [1.0, 1.0, 0.25]]))
+    mask = jnp.array([[True, True, False], [True, True, True]])
+    np.testing.assert_allclose(squared_norms(logprobs, mask), [0.25 + 1e-3, 0.75**2 + 1e-3], rtol=1e-5)
+
+
 def test_leave_one_out_subtracts_the_mean_of_the_others():
     rng = np.random.default_rng(0)
     rewards = rng.normal(size=(5, 6)).astype(np.float32)
@@ -89,8 +110,11 @@ def test_leave_one_out_subtracts_the_mean_of_the_others():
 
 def test_a_group_of_equal_rewards_teaches_nothing():
     for value in (0.0, 1.0, 0.3):
-        for kind in ("standardised", "centred", "leave_one_out"):
-            np.testing.assert_allclose(group_advantages(jnp.full((2, 8), value), kind=kind), 0.0, atol=1e-3)
+        for kind in ("standardised", "centred", "leave_one_out", "least_variance"):
+            advantages = group_advantages(
+                jnp.full((2, 8), value), kind=kind, squared_norms=jnp.arange(1.0, 17).reshape(2, 8)
+            )
+            np.testing.assert_allclose(advantages, 0.0, atol=1e-3)
     assert informative(jnp.array([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])).tolist() == [True, False, False]
 
 
@@ -322,7 +346,8 @@ def test_a_substring_reward_pays_for_17_where_7_is_right(tokenizer):
 # ---- probes: what the answer is, is known ----------------------------------------------------------------------
 
 PROBES = VARIANTS | {
-    "GSPO": Objective(ratio="sequence", clip_low=0.2, clip_high=0.3)
+    "least variance": Objective(advantages="least_variance"),
+    "GSPO": Objective(ratio="sequence", clip_low=0.2, clip_high=0.3),
 }  # at its own clip hundreds of small steps
 
 
@@ -470,6 +495,31 @@ def test_dynamic_sampling_keeps_the_groups_that_differ(small, problems):
     _, metrics = jax.jit(step)(init_state(small.params, tx), (problems, jax.random.key(0)))
     assert metrics["zero_variance"] == 0 and metrics["reward"] == 0.5
     assert metrics["solved"] == pytest.approx((6 + 2 * 0.5) / 8)
+
+
+def test_parts_and_widths_change_what_a_step_costs_and_nothing_else(tokenizer):
+    """Prompts of 1 to 8 tokens, chains of up to 6: short ones are cut to narrower arrays."""
+    cfg = DecoderConfig(len(tokenizer), 16, 16, 2, 2, 2, 8, 64)
+    params, tx = decoder.init(jax.random.key(0), cfg), optax.sgd(1.0)
+    given = encode_problems(tokenizer, ["Tom has " + "apples " * n for n in (1, 6, 2, 5, 0, 3, 6, 0)], ["1"] * 8)
+
+    def reward(rollout, answer):  # by the chain's first token and length, so that groups differ
+        return (rollout.tokens[..., 0] % 3 + rollout.mask.sum(-1) % 2).astype(jnp.float32)
+
+    def run(**options):
+        stop = compile_stop(tokenizer, ["a", "e", "3"])
+        common = dict(cfg=cfg, stop=stop, reward_fn=reward, num_samples=4, max_new_tokens=6, microbatches=4)
+        step = make_grpo_step(tx=tx, objective=DAPO, **common, **options)
+        return jax.jit(step)(init_state(params, tx), (sorted_problems, jax.random.key(3)))
+
+    by_length = np.argsort(given.prompt.mask.sum(-1), kind="stable")
+    sorted_problems = jax.tree.map(lambda x: x[by_length], given)  # in parts they are sorted; here already
+    state, metrics = run()
+    quick, quick_metrics = run(rollout_parts=4, widths=((3, 2), (5, 4)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), quick.params, state.params)
+    for name, value in metrics.items():
+        assert quick_metrics[name] == pytest.approx(float(value), abs=1e-4), name
+    assert metrics["grad_norm"] > 0.01
 
 
 def test_the_best_state_by_validation_is_kept_and_resumed(tmp_path):

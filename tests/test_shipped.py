@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import runpy
 from pathlib import Path
 
 import jax
@@ -62,6 +63,24 @@ def test_a_reward_model_belongs_to_its_card_and_to_its_policy(path):
     assert reward.sha256 in card and policy.sha256 in card
     for key, (value, low, high, n) in json.loads((path.parent / "results.json").read_text()).items():
         assert f"| {key} | {value:.3f} | {low:.3f} - {high:.3f} | {n} |" in card
+
+
+def test_every_seed_lands_where_the_others_expect_it():
+    train = runpy.run_path(str(CHECKPOINTS / "train.py"))
+    seeds = train["of_seeds"](CHECKPOINTS / "tiny")
+    assert len(seeds) >= 8 and all(len(values) == 4 for values in seeds.values())
+    for values in seeds.values():
+        for i, value in enumerate(values):
+            interval = train["new_seed"](values[:i] + values[i + 1 :])
+            assert interval.low <= value <= interval.high
+    assert train["seeds_section"](CHECKPOINTS / "tiny") in (CHECKPOINTS / "tiny" / "README.md").read_text()
+
+
+def test_the_interval_of_a_new_seed_by_hand():
+    """t(2, 97.5%) = 4.3027: 1 +- 4.3027 * 1 * sqrt(4/3) of the values 0, 1, 2."""
+    interval = runpy.run_path(str(CHECKPOINTS / "train.py"))["new_seed"]([0.0, 1.0, 2.0])
+    assert interval.value == 1 and interval.n == 3
+    np.testing.assert_allclose([interval.low, interval.high], [1 - 4.968, 1 + 4.968], atol=1e-3)
 
 
 def test_tiny_is_14_times_smaller_than_tiny_l(tiny):

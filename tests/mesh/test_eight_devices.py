@@ -10,10 +10,23 @@ import optax
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxreason import InputError, Sampler, complete, lesson, load_model, make_mesh, rollout, step_scores
+from jaxreason import (
+    InputError,
+    Sampler,
+    complete,
+    grpo,
+    grpo_device,
+    lesson,
+    load_model,
+    make_mesh,
+    rollout,
+    step_scores,
+)
 from jaxreason import reward_model as rm
 from jaxreason.checkpoint import Checkpoints
 from jaxreason.mesh import describe, gather, mesh_of, shard_batch, shard_params, sharding
+from jaxreason.models import decoder
+from jaxreason.models.decoder import DecoderConfig
 from jaxreason.sft import Document, pack, sft_loss
 from jaxreason.train import fit, init_state, make_update
 
@@ -190,3 +203,30 @@ def test_a_lesson_takes_a_mesh(monkeypatch, tmp_path):
     run = lesson.start("00_introduction")
     assert run.results.header["settings"]["mesh"] == "data=4,model=2"
     assert describe(mesh_of(run.model.params)) == "data=4,model=2"
+
+
+def test_a_grpo_step_on_eight_devices_is_the_mean_of_eight_steps(tokenizer):
+    """Plain gradient descent: what all devices learn together is the mean of what each learns from its part."""
+    cfg = DecoderConfig(len(tokenizer), 16, 16, 1, 2, 2, 8, 64)
+    params, mesh = decoder.init(jax.random.key(0), cfg), make_mesh("data=8")
+    problems = grpo_device.encode_problems(tokenizer, ["Tom has", "Wait has"] * 8, ["5", "7"] * 8)
+    options = dict(
+        cfg=cfg, stop=rollout.compile_stop(tokenizer), num_samples=8, max_new_tokens=3, objective=grpo.Objective(),
+        reward_fn=lambda rollout, answer: (rollout.tokens[..., 0] % 2).astype(jnp.float32),
+    )  # fmt: skip
+    tx, key = optax.sgd(1.0), jax.random.key(5)
+    of_all = optax.chain(grpo_device.mean_over_devices(), tx)
+    step = jax.jit(grpo_device.data_parallel(grpo_device.make_grpo_step(tx=of_all, **options), mesh))
+    state, metrics = step(init_state(shard_params(params, mesh), of_all), (problems, key))
+
+    alone = jax.jit(grpo_device.make_grpo_step(tx=tx, **options))
+    parts = [
+        alone(
+            init_state(params, tx),
+            (jax.tree.map(lambda x, i=i: x[2 * i : 2 * i + 2], problems), jax.random.fold_in(key, i)),
+        )
+        for i in range(8)
+    ]
+    assert_close(state.params, jax.tree.map(lambda *x: jnp.mean(jnp.stack(x), 0), *(part.params for part, _ in parts)))
+    assert float(metrics["solved"]) == pytest.approx(np.mean([float(m["solved"]) for _, m in parts]))
+    assert len({float(m["solved"]) for _, m in parts}) > 1
