@@ -179,15 +179,25 @@ def _cut_grad(loss_fn: Callable, widths: Sequence[tuple[int, int]]) -> Callable:
     """The gradient of ``loss_fn(params, batch)``, of a batch cut to the first of ``widths`` that holds its longest prompt and chain."""
     grad_fn = jax.grad(loss_fn, has_aux=True)
 
+    def is_prompt(x: Any) -> bool:
+        return isinstance(x, Prompt)
+
     def cut(batch: Any, of_prompts: int, of_chains: int) -> Any:  # prompts are padded on the left, chains on the right
-        batch = batch._replace(prompt=jax.tree.map(lambda x: x[:, -of_prompts:], batch.prompt))
-        return jax.tree.map(lambda x: x[..., :of_chains] if x.ndim == 3 else x, batch)
+        def cut_leaf(x):
+            if is_prompt(x):
+                return Prompt(x.tokens[:, -of_prompts:], x.mask[:, -of_prompts:])
+            return x[..., :of_chains] if x.ndim == 3 else x
+
+        return jax.tree.map(cut_leaf, batch, is_leaf=is_prompt)
 
     # The branches are gradients, not losses: of a loss with branches, the backward pass would keep what all of them need.
     branches = [lambda params, batch, pair=pair: grad_fn(params, cut(batch, *pair)) for pair in widths]
 
     def cut_grad_fn(params: Any, batch: Any):
-        longest = jnp.stack([batch.prompt.mask.any(0).sum(), batch.mask.any((0, 1)).sum()])
+        leaves = jax.tree.leaves(batch, is_leaf=is_prompt)
+        prompt = next(x for x in leaves if is_prompt(x))
+        mask = next(x for x in leaves if not is_prompt(x) and x.dtype == bool)  # of the chains
+        longest = jnp.stack([prompt.mask.any(0).sum(), mask.any((0, 1)).sum()])
         too_short = (longest > jnp.array(widths)).any(-1).sum()
         return jax.lax.switch(too_short, [*branches, grad_fn], params, batch)
 

@@ -453,7 +453,7 @@ def test_training_resumes_to_the_same_bits(loop, problems, tmp_path):
 
 def test_ppo_learns_it_too_and_its_critic_the_value(small, problems):
     tx = optax.adam(2e-2)
-    step = make_ppo_step(tx=tx, **device_options(small))
+    step = make_ppo_step(tx=tx, **device_options(small, widths=((2, 1),)))
     run = jax.jit(functools.partial(run_steps, step, num_steps=80, size=8))
     _, metrics = run(init_state(init_critic(small.params), tx), problems, jax.random.key(0))
     assert metrics["reward"][-10:].mean() > 0.6
