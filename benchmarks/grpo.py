@@ -129,6 +129,7 @@ def theirs(model, tokenizer, case: Case) -> tuple[float, float]:
             self.ends.append(time.perf_counter())
 
     clock, lengths = Clock(), []
+    model.is_quantized = False  # of a GGUF file: it was, before it was loaded
 
     def reward_fn(completions: list[str], completion_ids: list[list[int]], **kwargs) -> list[float]:
         lengths.extend(map(len, completion_ids))

@@ -158,11 +158,12 @@ def models() -> dict[str, tuple[LanguageModel, object]]:
     return {"SmolLM2-135M": large, "random 0.87M": small}
 
 
-def profile(model: LanguageModel, rows: int, repeats: int = 30) -> str:
-    """Milliseconds of the parts of one decoding step, each compiled alone, as a Markdown table: what there is to gain where."""
-    cfg, params = model.cfg, decoder.unstack(model.params)
-    width, slots = cfg.num_key_value_heads * cfg.head_dim, PROMPT_TOKENS + NEW_TOKENS
-    x, q = jnp.ones((rows, cfg.hidden_size)), jnp.ones((rows * cfg.num_key_value_heads, 1, cfg.head_dim))
+def profile(model: LanguageModel, case: Case, repeats: int = 30) -> str:
+    """Milliseconds of the parts of one decoding step, each compiled alone, as rows of a table: what there is to gain where."""
+    cfg, params, rows = model.cfg, decoder.unstack(model.params), case.prompts * case.chains
+    slots = NEW_TOKENS + (PROMPT_TOKENS if case.chains == 1 else 0)  # a prompt that chains share is read once
+    groups = cfg.num_attention_heads // cfg.num_key_value_heads
+    x, q = jnp.ones((rows, cfg.hidden_size)), jnp.ones((rows * cfg.num_key_value_heads, groups, cfg.head_dim))
     keys = jax.random.split(jax.random.key(0), rows)
     cache = [jnp.ones((rows * cfg.num_key_value_heads, cfg.head_dim, slots)) for _ in range(2 * cfg.num_hidden_layers)]
     head = jnp.ones((cfg.hidden_size, cfg.vocab_size))
@@ -170,8 +171,8 @@ def profile(model: LanguageModel, rows: int, repeats: int = 30) -> str:
     def products(layers, x, head):
         for layer in layers:
             a, m = layer["attention"], layer["mlp"]
-            mixed = x @ a["q"]["kernel"] + x @ a["k"]["kernel"] + x @ a["v"]["kernel"]
-            x = x + mixed[:, :width] @ a["o"]["kernel"]
+            q, k, v = (x @ a[name]["kernel"] for name in "qkv")
+            x = x + (q + k.sum() + v.sum()) @ a["o"]["kernel"]
             x = x + (x @ m["gate"]["kernel"] * (x @ m["up"]["kernel"])) @ m["down"]["kernel"]
         return x @ head
 
@@ -184,6 +185,7 @@ def profile(model: LanguageModel, rows: int, repeats: int = 30) -> str:
         return jax.vmap(lambda key, row: sample(key, row, SAMPLER))(keys, logits)
 
     flops = 2 * rows * (model.num_params - (0 if cfg.tie_word_embeddings else cfg.vocab_size * cfg.hidden_size))
+    read = sum(x.nbytes for x in cache)
     parts = {
         "matrix products of the layers and the head": (products, (params["layers"], x, head)),
         f"attention over {slots} slots": (attention, (q, cache)),
@@ -197,9 +199,9 @@ def profile(model: LanguageModel, rows: int, repeats: int = 30) -> str:
             jax.block_until_ready(compiled(*arguments))
             times.append(time.perf_counter() - began)
         seconds = statistics.median(times[1:])
-        note = f", {flops / seconds / 1e9:.0f} GFLOP/s" if part is products else ""
-        lines.append(f"| {name} | {1e3 * seconds:.2f}{note} |")
-    return "| part of a step | ms |\n| --- | ---: |\n" + "\n".join(lines) + "\n"
+        speeds = {products: f"{flops / seconds / 1e9:.0f} GFLOP/s", attention: f"{read / seconds / 1e9:.1f} GB/s"}
+        lines.append(f"| {case.model}, {rows} rows | {name} | {1e3 * seconds:.1f} | {speeds.get(part, '')} |")
+    return "\n".join(lines)
 
 
 def compare() -> str:
@@ -225,8 +227,8 @@ def compare() -> str:
             f"{total / limit(mine, case, hardware):,.0f} | {1e3 * prefill:,.0f} | "
             f"{1e3 * (seconds - prefill) / (NEW_TOKENS - 1):.1f} | {compilation:.1f} |"
         )
-    small = next(case for case in CASES if case.model != "SmolLM2-135M")
-    parts = profile(pairs[small.model][0], small.prompts * small.chains)
+    profiled = [case for case in CASES if case.prompts * case.chains >= 32 and not case.divided]
+    parts = "\n".join(profile(pairs[case.model][0], case) for case in profiled)
     return (
         f"{lesson.device()}, {len(os.sched_getaffinity(0))} of them used; transformers {transformers.__version__}, torch "
         f"{torch.__version__}. Float32, prompts of {PROMPT_TOKENS} tokens, {NEW_TOKENS} new ones, temperature "
@@ -237,8 +239,8 @@ def compare() -> str:
         "| model (parameters) | prompts x chains | devices | jaxreason, tokens/s | transformers, tokens/s | ratio | bound | limit, tokens/s "
         "| prefill, ms | step, ms | compilation, s |\n"
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n\n"
-        f"Where a step of {small.prompts * small.chains} rows of the small model goes, each part compiled alone, on one device:\n\n"
-        + parts
+        "Where a step goes: its parts, each compiled alone, on one device; of the cache only the slots that chains do not share.\n\n"
+        "| model and rows | part of a step | ms | speed |\n| --- | --- | ---: | ---: |\n" + parts + "\n"
     )
 
 

@@ -321,7 +321,9 @@ run.figure(
 # - *oracle*: lines that are no step towards the answer are dropped: an upper bound for every step checker.
 
 # %%
-words = load_model("tiny", mesh=run.mesh) if run.model.name == "tiny-24" else run.model  # tiny-24 has read nothing but puzzles
+words = (
+    load_model("tiny", mesh=run.mesh) if run.model.name == "tiny-24" else run.model
+)  # tiny-24 has read nothing but puzzles
 problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
 golds = [p.answer for p in problems]
 NUM_CHAINS = 16
