@@ -231,7 +231,8 @@ for name, share in by_string.items():
 # ## Word problems: the honest null
 #
 # `tiny` has read `Wait` too: part of its training were chains, right and wrong, then `Wait`, then a right one. So it knows what to
-# do, and does it: it solves the problem once more. But it cannot see whether the first time was wrong. `tiny-l` is 14 times larger.
+# do, and does it: it solves the problem once more. But it cannot see whether the first time was wrong. `tiny-l` is 14 times larger, and
+# right so often that a wait has nothing to mend and something to break.
 # Training had one wait in a text. More of them lead to positions that the models never saw, which is a second reason to fail, so the
 # claim is about one.
 

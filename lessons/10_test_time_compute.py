@@ -481,9 +481,7 @@ run.figure(
 # ## A small model that searches, or a large one that answers?
 #
 # `tiny-l` has 14 times the weights of `tiny`, and its tokens cost 13 times as much. For the FLOPs of its one greedy chain `tiny` can take the best
-# of several. But `tiny-l` was trained on less than half as many tokens (its card says so), and its greedy chains are no better than
-# those of `tiny`: a weak opponent, and no evidence about sizes. So there is a second small model, `tiny-start` of lesson 08: the size of
-# `tiny`, shown 2,000 worked solutions and no more. There the large model is the more able one, as in the paper.
+# of several. The second small model, `tiny-start` of lesson 08, has the size of `tiny` and was shown 2,000 worked solutions and no more.
 
 # %%
 tested = np.flatnonzero(on_test).tolist()
@@ -579,10 +577,11 @@ run.figure(
 
 # %% [markdown]
 # Where a small model can already do a thing now and then, search makes it reliable, for less than the large model costs. Where it cannot, more
-# chains find little, and the FLOPs are better spent on the larger model. Here `tiny` is level with `tiny-l` on easy questions and ahead on hard
-# ones, for a thirteenth of the FLOPs even without a search. `tiny-start` crosses over on one and two operations only: there best-of-n by
-# the PRM is level with `tiny-l` for a little over half of its FLOPs. On three operations and more it is behind with as many FLOPs, and the
-# more so the harder the question. A search does not replace what a model never learned.
+# chains find little, and the FLOPs are better spent on the larger model. `tiny` needs no search to be level with `tiny-l` on one and two
+# operations, for a fourteenth of the FLOPs. With the FLOPs of the large model's one chain, search leaves it half a point behind on three and
+# four operations (an interval that reaches 0) and 4 points on five and six: there the crossover is, and the larger model is the better
+# buy. `tiny-start`, which knows less, is 2 points behind on the easy ones, 14 in the middle, and 58 on the hard ones. A search does not replace
+# what a model never learned.
 #
 # A method for each bin sends easy questions to one greedy chain and hard ones to a search. With
 # plenty for all, one good search for everybody leaves nothing to gain, and 510 problems show no difference. A vote or a verifier tells the difficulty better than the length of a question does, but costs as much as two more
