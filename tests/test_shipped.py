@@ -83,6 +83,12 @@ def test_the_interval_of_a_new_seed_by_hand():
     np.testing.assert_allclose([interval.low, interval.high], [1 - 4.968, 1 + 4.968], atol=1e-3)
 
 
+def test_batches_drawn_ahead_by_processes_are_those_of_their_steps():
+    drawn_ahead = runpy.run_path(str(CHECKPOINTS / "train.py"))["drawn_ahead"]
+    with drawn_ahead(hex, 2) as batch_fn:
+        assert [batch_fn(step) for step in range(7, 27)] == [hex(step) for step in range(7, 27)]
+
+
 def test_tiny_is_14_times_smaller_than_tiny_l(tiny):
     assert 300_000 < tiny.num_params < 400_000
     assert 12 < load_model("tiny-l").num_params / tiny.num_params < 16
