@@ -144,6 +144,10 @@ def make_device_step(
     update = make_step(loss_fn, tx, microbatches, grad_fn=_cut_grad(loss_fn, widths))
 
     def write(params: Params, key: jax.Array, prompt: Prompt) -> Rollout:
+        if len(prompt.tokens) % rollout_parts:
+            raise InputError(
+                f"rollout_parts is {rollout_parts}: expected a divisor of {len(prompt.tokens)}, the problems of a step"
+            )
         keys = jax.random.split(key, (len(prompt.tokens), num_samples))
         write_part = functools.partial(
             generate, stop=stop, cfg=cfg, sampler=Sampler(), max_new_tokens=max_new_tokens, num_samples=num_samples

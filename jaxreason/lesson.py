@@ -170,8 +170,8 @@ def start(
     Args:
       name: of the lesson and its folder.
       problems, task, chains, model, seeds: defaults of the options; without a task, chains or seeds the lesson has no such option.
-      cpu_devices: into how many devices a CPU is divided, and ``--mesh`` then is ``data=`` as many. The small matrices of small models
-        keep one core busy; two devices decode about 1.4 times as many tokens on two cores.
+      cpu_devices: into how many devices a CPU is divided for a shipped model, and ``--mesh`` then is ``data=`` as many. The small
+        matrices of small models keep one core busy; two devices decode about 1.4 times as many tokens on two cores.
 
     Bad input ends the program with one line and exit status 2; in a notebook, where there is no command line, it raises.
 
@@ -180,7 +180,8 @@ def start(
     """
     defaults = Options(model=model, problems=problems, task=task, chains=chains, seeds=seeds)
     options = read_options(name, defaults)
-    options = dataclasses.replace(options, mesh=options.mesh or divide_cpu(cpu_devices))
+    if options.mesh is None and options.model in shipped():  # a large model has large matrices, and is there once
+        options = dataclasses.replace(options, mesh=divide_cpu(cpu_devices))
     if in_notebook():
         return _start(name, options, defaults)
     plt.switch_backend("agg")
