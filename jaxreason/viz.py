@@ -38,12 +38,13 @@ def bars(
             color=COLORS[index % len(COLORS)], error_kw={"elinewidth": 1.2, "capsize": 2, "ecolor": "#222222"},
         )  # fmt: skip
     fitting = min(18, max(8, 90 // len(groups)))  # characters under a group
-    axes.set_xticks(np.arange(len(groups)), [textwrap.fill(group, fitting) for group in groups])
+    axes.set_xticks(
+        np.arange(len(groups)),
+        ["\n".join(textwrap.fill(line, fitting) for line in group.split("\n")) for group in groups],
+    )
     axes.set_ylim(0, 1.02)
     if len(series) > 1:
-        axes.legend(
-            frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=min(4, len(series))
-        )
+        figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=min(4, len(series)))
     return figure
 
 
