@@ -375,7 +375,10 @@ def new_seed(values: Sequence[float]) -> Interval:
 
 
 def of_seeds(shipped: Path) -> dict[str, list[float]]:
-    """measurement -> its value with the shipped model's seed and with the others that were tried, if any."""
+    """measurement -> its value with the shipped model's seed and with the others that were tried, if any.
+
+    ``seeds.json`` has the values in the results.json of ``train.py NAME --seed 1`` and so on, in that order.
+    """
     path = shipped / "seeds.json"
     if not path.exists():
         return {}
