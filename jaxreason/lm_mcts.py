@@ -14,17 +14,20 @@ Only the nodes that need a value or lines go through the model, a few of them at
 tokens, and a problem that is finished costs next to nothing. A node keeps tokens, never a cache.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 from tqdm.auto import tqdm
 
 from jaxreason import mcts
 from jaxreason import tree_of_thoughts as tot
 from jaxreason.errors import InputError
+from jaxreason.mesh import gather, mesh_of, num_row_parts, row_sharding, shard_batch
 from jaxreason.models.hf import LanguageModel
 from jaxreason.rollout import compile_stop, decode, generate
 from jaxreason.sampling import Sampler
@@ -157,8 +160,9 @@ def search(
 ) -> mcts.SearchResult:
     """The trees of B prompts, on the host; ``rule``, ``c`` and ``q_range`` as in :func:`jaxreason.mcts.search`.
 
-    Prompt b draws from ``fold_in(key, b)``, or from ``key[b]`` given keys ``[B]``, whatever the batches. The root is fresh too: the first simulation writes its
-    lines. The first n simulations of a search are the search of n simulations.
+    Prompt b draws from ``fold_in(key, b)``, or from ``key[b]`` given keys ``[B]``, whatever the batches. The root is fresh too: the
+    first simulation writes its lines. The first n simulations of a search are the search of n simulations. On a mesh every device
+    searches for its part of the prompts, with weights of its own.
 
     Raises:
       InputError: no prompt, one that is empty or longer than the searcher's width, or a number of simulations below 1.
@@ -168,20 +172,35 @@ def search(
     model, weights = searcher.model, Weights(searcher.model.params, value_params)
     encoded = encode_prompts(model.tokenizer, list(prompts), searcher.width)
     keys = key if key.ndim else jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(encoded)))
+    mesh = mesh_of(model.params)
     size = -(-len(encoded) // -(-len(encoded) // batch_size))  # batches of equal size: one compiled program
+    size = -(-size // num_row_parts(mesh)) * num_row_parts(mesh)
+    run = _compiled(mesh, searcher.expand_fn, num_simulations, rule, c, q_range)
     parts = []
     with tqdm(total=len(encoded), desc=description, unit="problem", disable=description is None) as bar:
         for start in range(0, len(encoded), size):
             chosen = np.arange(start, start + size) % len(encoded)  # the last batch may take some of the first again
             root = _root(searcher, weights, keys[chosen], [encoded[i] for i in chosen])
-            result = mcts.search(
-                weights, keys[chosen], root,
-                expand_fn=searcher.expand_fn, num_simulations=num_simulations, rule=rule, c=c, q_range=q_range,
-            )  # fmt: skip
+            result = run(weights, *shard_batch((keys[chosen], root), mesh))
             real = min(size, len(encoded) - start)
-            parts.append(jax.tree.map(lambda x, n=real: x[:n], jax.device_get(result)))
+            parts.append(jax.tree.map(lambda x, n=real: x[:n], gather(result)))
             bar.update(real)
     return jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
+
+
+@functools.lru_cache
+def _compiled(
+    mesh: Mesh | None, expand_fn: mcts.ExpandFn, num_simulations: int, rule: str, c: float, q_range
+) -> Callable:
+    """``(weights, keys, root) -> result``, on all devices of the mesh at a time, which have nothing to tell each other."""
+    run = functools.partial(
+        mcts.search, expand_fn=expand_fn, num_simulations=num_simulations, rule=rule, c=c, q_range=q_range
+    )
+    if mesh is None:
+        return run
+    rows = row_sharding(mesh).spec
+    cut = jax.shard_map(run, mesh=mesh, in_specs=(PartitionSpec(), rows, rows), out_specs=rows, check_vma=False)
+    return jax.jit(cut)
 
 
 def _root(searcher: Searcher, weights: Weights, keys: jax.Array, encoded: Sequence[np.ndarray]) -> mcts.Node:
@@ -198,7 +217,7 @@ def _root(searcher: Searcher, weights: Weights, keys: jax.Array, encoded: Sequen
         jnp.zeros((batch, KNOWN), jnp.uint32), zero, zero > 0, zero, jnp.zeros(rollout.shape, jnp.int32), none, none,
     )  # fmt: skip
     prior = jnp.concatenate([zero[:, None], jnp.full(shape, -jnp.inf)], 1)  # all it can do is write
-    return mcts.Node(thought, prior, zero)
+    return mcts.Node(thought, prior, zero, zero, zero + 1.0)
 
 
 def _hash(identity: jax.Array) -> jax.Array:

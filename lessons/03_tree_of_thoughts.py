@@ -104,16 +104,17 @@ run.claim(
 # one batch. Repeats are paid for but kept once.
 #
 # The evaluator asks the model `Value: 4 8 12` and reads the probabilities of `sure`, `likely` and `impossible` off the logits,
-# in one forward pass for all states. Where words are sampled they have to be read exactly: the original course looks for
+# in one forward pass for all states. Both are remembered: what a state is asked depends on the state alone, so searches that
+# meet there share the answer, and each is charged for it. Where words are sampled they have to be read exactly: the original course looks for
 # "likely" anywhere in the reply, and so gives 0.7 to "unlikely".
 
 # %%
 SAMPLES, TEMPERATURE, BEAM, THRESHOLD, WIDE = 16, 1.0, 5, 0.1, 8  # chosen on the validation split
-propose = functools.partial(
+propose = th.remembered(functools.partial(
     th.propose_thoughts, run.model, run.key, prompt=th.moves_prompt, num_samples=SAMPLES, num_thoughts=SAMPLES,
     sampler=Sampler(TEMPERATURE),
-)  # fmt: skip
-value = functools.partial(th.value_words, run.model, prompt=th.moves_value_prompt)
+))  # fmt: skip
+value = th.remembered(functools.partial(th.value_words, run.model, prompt=th.moves_value_prompt))
 
 root = th.puzzle(puzzles[0])
 (proposals,), _ = propose([root])
@@ -140,7 +141,7 @@ tries = functools.partial(
 auc_of, tried = {}, {}
 for size in (3, 2):
     held_out = sorted({*game24.substates("test", size), *game24.substates("paper_test", size)})
-    scores, costs = value([th.State(s) for s in held_out])
+    scores, costs = map(np.array, value([th.State(s) for s in held_out]))
     can = np.array([game24.solvable(s) for s in held_out])
     trained = np.array([game24.in_training(s) for s in held_out])
     unseen = np.array([game24.substate_split(s) == "unseen" for s in held_out])
@@ -343,9 +344,9 @@ def vote_within(tokens: np.ndarray) -> np.ndarray:
     return np.asarray(vote.majority(answers, affordable)) == gold
 
 
-lines = functools.partial(
+lines = th.remembered(functools.partial(
     th.propose_thoughts, words, run.key, prompt=th.lines_prompt, num_samples=4, num_thoughts=4, sampler=Sampler(0.7)
-)
+))  # fmt: skip
 word_evaluators = {
     "random": th.random_scores,
     "likelihood": th.likelihood,

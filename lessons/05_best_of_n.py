@@ -222,10 +222,10 @@ run.figure(
 # %%
 few = problems[: 12 if run.options.quick else min(200, run.problems)]
 roots = [th.State(p) for p in few]
-lines = functools.partial(
+lines = th.remembered(functools.partial(  # both searches share what they ask of a state
     th.sample_thoughts, run.model, run.key, prompt=th.lines_prompt, num_samples=4, sampler=Sampler(TEMPERATURE)
-)
-judge = functools.partial(reward_values, prm, prompt=th.lines_prompt)
+))  # fmt: skip
+judge = th.remembered(functools.partial(reward_values, prm, prompt=th.lines_prompt))
 trees = {
     "PRM beam search": tot.bfs(roots, lines, judge, tot.LINES, beam=4, max_depth=8, description="beam search"),
     "PRM DVTS": tot.dvts(roots, lines, judge, tot.LINES, subtrees=4, max_depth=8, description="DVTS"),

@@ -24,9 +24,14 @@
 # The alternative without a teacher is **GRPO** (lesson 08): the student writes, and its answer is checked. All get the same number of FLOPs,
 # which are counted, and all are measured on the same held-out problems. (The notebook this lesson follows did not mask the prompt, summed its
 # KL over the text, filtered the traces after training on them, and never measured its student.)
+#
+# By default every way is tried once. `--seeds 4` is the lesson as it is reported: four students of each, which see other examples in
+# another order.
 
 # %%
+import dataclasses
 import functools
+import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -53,8 +58,9 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic
 from jaxreason.verify import grade
 
-run = lesson.start("09_distillation", problems=500, chains=4)
+run = lesson.start("09_distillation", problems=500, chains=4, seeds=1)
 teacher, student = run.model, load_model("tiny-start")
+SEEDS = [run.options.seed + i for i in range(run.seeds)]
 vocab_size = distill.shared_vocabulary(student, teacher)  # refuses a teacher whose token 17 is another token
 tokenizer, cfg = student.tokenizer, student.cfg
 print(f"teacher {teacher.name}: {teacher.num_params:,} parameters, student {student.name}: {student.num_params:,}")
@@ -137,31 +143,41 @@ asks = encode_problems(tokenizer, pool_texts, [f" {gold}" for gold in pool_golds
 
 
 def texts(name: str, scored: bool = False):
-    """What a step learns from: a packed batch of examples, and what that will cost; scored by the teacher, or not."""
-    batch_fn = distill.batches(documents[name], ROWS, LENGTH, tokenizer.pad_token_id, seed=run.options.seed)
+    """What a step of a seed learns from: a packed batch of examples, and what that will cost; scored by the teacher, or not."""
 
-    def draw(params, step):
-        batch = batch_fn(step)
-        context = (batch.positions + 1)[batch.segment_ids > 0]
-        return batch, training_flops(cfg, context) + scored * forward_flops(teacher.cfg, context).sum()
+    def of_seed(seed: int):
+        batch_fn = distill.batches(documents[name], ROWS, LENGTH, tokenizer.pad_token_id, seed=seed)
 
-    return draw
+        def draw(params, step):
+            batch = batch_fn(step)
+            context = (batch.positions + 1)[batch.segment_ids > 0]
+            return batch, training_flops(cfg, context) + scored * forward_flops(teacher.cfg, context).sum()
+
+        return draw
+
+    return of_seed
 
 
 def own_chains(judge, groups: int, chains: int, scored: bool = False):
     """The student's chains for the next problems, and what they and learning from them cost; ``judge`` makes them a batch."""
 
-    def draw(params, step):
-        some = take(asks, step, groups)
-        rollout = generate(
-            params, jax.random.fold_in(run.key, step), some.prompt, stop, cfg=cfg, sampler=Sampler(),
-            max_new_tokens=MAX_TOKENS, num_samples=chains,
-        )  # fmt: skip
-        sizes = some.prompt.mask.sum(-1), np.asarray(rollout.mask.sum(-1))
-        flops = 4 * rollout_flops(cfg, *sizes).sum()  # drawn once, learned from at three times the cost
-        return judge(some, rollout), flops + scored * rollout_flops(teacher.cfg, *sizes).sum()
+    def of_seed(seed: int):
+        order = np.random.default_rng(seed).permutation(len(asks.answer))
+        shuffled = jax.tree.map(lambda x: x[order], asks)
 
-    return draw
+        def draw(params, step):
+            some = take(shuffled, step, groups)
+            rollout = generate(
+                params, jax.random.fold_in(jax.random.key(seed), step), some.prompt, stop, cfg=cfg, sampler=Sampler(),
+                max_new_tokens=MAX_TOKENS, num_samples=chains,
+            )  # fmt: skip
+            sizes = some.prompt.mask.sum(-1), np.asarray(rollout.mask.sum(-1))
+            flops = 4 * rollout_flops(cfg, *sizes).sum()  # drawn once, learned from at three times the cost
+            return judge(some, rollout), flops + scored * rollout_flops(teacher.cfg, *sizes).sum()
+
+        return draw
+
+    return of_seed
 
 
 def rewarded(some, rollout):
@@ -175,7 +191,7 @@ def as_written(some, rollout):
 optimizer = optax.inject_hyperparams(
     lambda learning_rate: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(learning_rate, b2=0.95))
 )(learning_rate=0.0)
-OBJECTIVE = grpo.DAPO  # as in lesson 08
+OBJECTIVE = dataclasses.replace(grpo.DAPO, advantages="least_variance")  # as in lesson 08
 taught = {"cfg": cfg, "teacher_params": teacher.params, "teacher_cfg": teacher.cfg, "vocab_size": vocab_size}
 fine_tuning, matching, reverse, reinforcing = (
     train.make_update(loss_fn, optimizer, parts)
@@ -186,7 +202,7 @@ fine_tuning, matching, reverse, reinforcing = (
         (4, functools.partial(grpo.grpo_loss, cfg=cfg, objective=OBJECTIVE)),
     )
 )
-METHODS = {  # what a step learns from, the update, and the peak learning rate, chosen for a weaker student, not for this one
+METHODS = {  # what a step of a seed learns from, the update, and the peak learning rate, chosen for a weaker student, not for this one
     "answers only": (texts("answers only"), fine_tuning, 1e-3),
     "GRPO": (own_chains(rewarded, groups=16, chains=8), reinforcing, 2e-4),
     "all traces": (texts("all traces"), fine_tuning, 5e-4),
@@ -201,10 +217,10 @@ METHODS = {  # what a step learns from, the update, and the peak learning rate, 
 
 
 # %%
-def learn(name: str) -> tuple[dict[float, dict], float]:
+def learn(name: str, seed: int) -> tuple[dict[float, dict], float]:
     """The student after each quarter of the budget: FLOPs spent -> parameters; and the seconds it took."""
-    draw, update, peak = METHODS[name]
-    began = time.perf_counter()
+    of_seed, update, peak = METHODS[name]
+    draw, began = of_seed(seed), time.perf_counter()
     state = train.init_state(jax.tree.map(jnp.copy, student.params), optimizer)  # a copy: updates consume their state
     after, spent, step = {0.0: student.params}, 0.0, 0
     while len(after) < 5:
@@ -219,46 +235,72 @@ def learn(name: str) -> tuple[dict[float, dict], float]:
     return after, time.perf_counter() - began
 
 
+students = list(itertools.product(METHODS, SEEDS))
 with (
     tqdm(
-        total=len(METHODS) * BUDGET / 1e9,
+        total=len(students) * BUDGET / 1e9,
         desc="students",
         unit="GFLOP",
         bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}",
     ) as bar,
-    ThreadPoolExecutor(2) as pool,  # two students at a time: such small matrices keep one core busy each
+    ThreadPoolExecutor(2) as two,  # students at a time: such small matrices keep one core busy each
 ):
-    learned = dict(zip(METHODS, pool.map(learn, METHODS), strict=True))
+    learned = dict(zip(students, two.map(lambda student: learn(*student), students), strict=True))
 
 # %% [markdown]
 # ## Held out
 #
-# *Greedy* is one chain at temperature 0, *one chain* the mean of several at temperature 1. Who learned answers only is asked for the answer
-# alone; the base is measured both ways.
+# *Greedy* is one chain at temperature 0, *one chain* the mean of several at temperature 1, and of several seeds where there are some.
+# Who learned answers only is asked for the answer alone; the base is measured both ways.
 
 # %%
-finals = {name: student._replace(params=list(after.values())[-1]) for name, (after, _) in learned.items()}
-spent = {name: list(after)[-1] for name, (after, _) in learned.items()}
-greedy, single = {}, {}
-with tqdm(total=len(finals) + 3, desc="held out", unit="model") as bar:
-    for name, model in {"base, at once": student, "base": student, **finals, "teacher": teacher}.items():
+finals = {
+    name: [student._replace(params=list(learned[name, seed][0].values())[-1]) for seed in SEEDS] for name in METHODS
+}
+greedy, single, tokens = {}, {}, {}  # [S, G] of S seeds
+everyone = {"base, at once": [student], "base": [student], **finals, "teacher": [teacher]}
+with tqdm(total=sum(map(len, everyone.values())), desc="held out", unit="model") as bar:
+    for name, models in everyone.items():
         how = "direct" if name in ("base, at once", "answers only") else "cot"
-        correct, tokens = measure(model, how)
-        sampled_correct, sampled_tokens = measure(model, how, Sampler(1.0), run.chains)
-        greedy[name], single[name] = correct[:, 0], sampled_correct.mean(1)
-        run.results.measure(f"greedy/{name}", accuracy(greedy[name]), tokens=tokens)
-        run.results.measure(f"pass@1/{name}", mean_interval(single[name]), tokens=sampled_tokens)
-        bar.update()
+        rows = []
+        for model in models:
+            correct, length = measure(model, how)
+            sampled_correct, sampled_length = measure(model, how, Sampler(1.0), run.chains)
+            rows.append((correct[:, 0], sampled_correct.mean(1), length, sampled_length))
+            bar.update()
+        greedy[name], single[name], *tokens[name] = (np.array(x) for x in zip(*rows, strict=True))
+
+
+def share(right: np.ndarray) -> Interval:
+    """Of problems ``[S, G]``: Wilson's interval of one greedy chain each, else the bootstrap of the means of seeds and chains."""
+    mean = right.mean(0)
+    return accuracy(mean) if np.isin(mean, (0, 1)).all() else mean_interval(mean)
+
+
+def over_seeds(x: np.ndarray) -> Interval:
+    """Mean, lowest and highest of ``[S]``."""
+    return Interval(float(x.mean()), float(x.min()), float(x.max()), len(x))
+
+
 for name, correct in greedy.items():
-    print(f"{name:<14} greedy {correct.mean():.3f}, one chain {single[name].mean():.3f}"
-          + (f"; learned for {spent[name] / 1e9:.0f} GFLOPs, {learned[name][1]:.0f} s" if name in spent else ""))  # fmt: skip
-for name in finals:
-    run.results.measure(f"training GFLOPs/{name}", Interval(*[spent[name] / 1e9] * 3, 1))
+    run.results.measure(f"greedy/{name}", share(correct), tokens=tokens[name][0].mean())
+    run.results.measure(f"pass@1/{name}", share(single[name]), tokens=tokens[name][1].mean())
+    if len(correct) > 1:
+        run.results.measure(f"pass@1, lowest and highest seed/{name}", over_seeds(single[name].mean(1)))
+    print(f"{name:<14} greedy {correct.mean():.3f}, one chain {single[name].mean():.3f}")
+for name in METHODS:
+    spent, seconds = (np.array([of(learned[name, seed]) for seed in SEEDS])
+                      for of in (lambda run: max(run[0]) / 1e9, lambda run: run[1]))  # fmt: skip
+    run.results.measure(f"training GFLOPs/{name}", over_seeds(spent))
+    print(f"{name:<14} learned for {spent.mean():.0f} GFLOPs, {seconds.mean():.0f} s")
 run.results.measure("training GFLOPs/teacher's generation, apart", Interval(*[generation / 1e9] * 3, 1))
 
 
 def claim(text: str, better: str, worse: str) -> None:
-    run.claim(text, paired_difference(single[better], single[worse]), at_least=0.0, excludes_zero=True)
+    run.claim(text, paired_difference(single[better].mean(0), single[worse].mean(0)), at_least=0.0, excludes_zero=True)
+    if len(SEEDS) > 1:
+        of_seeds = single[better].mean(1) - single[worse].mean(1)
+        run.results.measure(f"difference, lowest and highest seed/{better} - {worse}", over_seeds(of_seeds))
 
 
 claim("answers alone teach to answer at once", "answers only", "base, at once")
@@ -274,7 +316,7 @@ claim("on-policy distillation beats KD on the teacher's texts at equal FLOPs", "
 
 # %%
 best = max(finals, key=lambda name: single[name].mean())
-gain = paired_difference(single[best], single["base"])
+gain = paired_difference(single[best].mean(0), single["base"].mean(0))
 found = (
     f"takes the student furthest: {gain.value:+.0%}"
     if gain.low > 0
@@ -283,9 +325,10 @@ found = (
 run.figure(
     viz.bars(
         list(greedy),
-        {"greedy": [accuracy(c) for c in greedy.values()], "one chain, T = 1": [mean_interval(c) for c in single.values()]},
+        {"greedy": [share(c) for c in greedy.values()], "one chain, T = 1": [share(c) for c in single.values()]},
         title=f"With {BUDGET / 1e9:.0f} GFLOPs each, {best} {found} (one chain)",
-        xlabel="what the student learned from", ylabel="accuracy on held-out problems (95% interval)",
+        xlabel=f"what the student learned from ({len(SEEDS)} students each)",
+        ylabel="accuracy on held-out problems (95% interval)",
     ),
     "methods",
 )  # fmt: skip
@@ -306,16 +349,13 @@ run.figure(
 
 # %%
 by_quarter = {}
-for name, (after, _) in tqdm(learned.items(), desc="on the way", unit="method"):
-    first, *middle, _ = after.values()
-    way = [student._replace(params=params) for params in (first, *middle)]
-    how = "direct" if name == "answers only" else "cot"
-    correct = [
-        greedy["base, at once" if how == "direct" else "base"],
-        *(measure(m, how)[0][:, 0] for m in way[1:]),
-        greedy[name],
-    ]
-    by_quarter[name] = [accuracy(c) for c in correct]
+for name in tqdm(METHODS, desc="on the way", unit="method"):
+    how, rows = "direct" if name == "answers only" else "cot", []
+    for seed, end in zip(SEEDS, greedy[name], strict=True):
+        _, *middle, _ = learned[name, seed][0].values()
+        on_the_way = [measure(student._replace(params=params), how)[0][:, 0] for params in middle]
+        rows.append([greedy["base, at once" if how == "direct" else "base"][0], *on_the_way, end])
+    by_quarter[name] = [share(quarter) for quarter in np.array(rows).swapaxes(0, 1)]
 run.figure(
     viz.curves(
         np.linspace(0, BUDGET / 1e9, 5), by_quarter,

@@ -17,12 +17,17 @@ from jaxreason import (
     grpo,
     grpo_device,
     lesson,
+    lm_mcts,
     load_model,
     make_mesh,
+    prompts,
     rollout,
     step_scores,
+    texts,
 )
 from jaxreason import reward_model as rm
+from jaxreason import thoughts as th
+from jaxreason import tree_of_thoughts as tot
 from jaxreason.checkpoint import Checkpoints
 from jaxreason.mesh import describe, gather, mesh_of, shard_batch, shard_params, sharding
 from jaxreason.models import decoder
@@ -161,6 +166,28 @@ def test_rewards_are_those_of_one_device(tiny, tmp_path):
         == 8
     )
     assert mesh_of(rm.from_policy(policy, "orm").params["head"]) == mesh_of(policy.params)
+
+
+def test_searches_are_those_of_one_device(tiny):
+    """11 prompts, which no mesh divides."""
+    roots, asked = [th.State(question) for question in QUESTIONS], [prompts.zero_shot_cot(q) for q in QUESTIONS]
+    task = texts.reasoning_lines([tiny.tokenizer.eos_token_id])
+
+    def search(model):
+        searcher = lm_mcts.searcher(model, task, texts.likelihood, at_once=2, width=96)
+        return lm_mcts.search(searcher, jax.random.key(0), asked, num_simulations=6), searcher
+
+    (one, of_one), (many, of_many) = (
+        search(tiny),
+        search(tiny._replace(params=shard_params(tiny.params, make_mesh("data=2,fsdp=2,model=2")))),
+    )
+    np.testing.assert_array_equal(one.parents, many.parents)
+    np.testing.assert_allclose(one.values, many.values, atol=1e-5)
+    lines = [
+        [[node.state.thoughts for node in tree.nodes] for tree in lm_mcts.to_trees(found, searcher, roots, tot.LINES)]
+        for found, searcher in ((one, of_one), (many, of_many))
+    ]
+    assert lines[0] == lines[1] and len({str(tree) for tree in lines[0]}) > 1
 
 
 def test_a_checkpoint_of_eight_is_restored_on_four_and_on_one(tmp_path):
