@@ -8,6 +8,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from jaxreason.errors import InputError
+from jaxreason.mesh import gather, mesh_of, num_row_parts, shard_batch
 from jaxreason.models.decoder import DecoderConfig, Params, fork, hidden_states, output_head
 from jaxreason.models.hf import LanguageModel
 from jaxreason.tokens import Prompt, encode_prompts, pad_left
@@ -109,18 +110,14 @@ def choice_logprobs(model: LanguageModel, prompts: list[str], words: list[str], 
         raise InputError(
             f"words {words}: two begin with the same token of {model.name}; choose words that differ there"
         )
-    encoded = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings)
-    return np.concatenate(
-        [
-            _next_logprobs(
-                model.params,
-                pad_left(encoded[i : i + batch_size], model.tokenizer.pad_token_id),
-                jnp.array(first),
-                cfg=model.cfg,
-            )
-            for i in range(0, len(encoded), batch_size)
-        ]
-    )
+    encoded, mesh = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings), mesh_of(model.params)
+    found = []
+    for i in range(0, len(encoded), batch_size):
+        real = encoded[i : i + batch_size]
+        rows = real + real[:1] * (-len(real) % num_row_parts(mesh))  # each device reads as many as the others
+        prompt = shard_batch(pad_left(rows, model.tokenizer.pad_token_id), mesh)
+        found.append(gather(_next_logprobs(model.params, prompt, jnp.array(first), cfg=model.cfg))[: len(real)])
+    return np.concatenate(found)
 
 
 @functools.partial(jax.jit, static_argnames="cfg")

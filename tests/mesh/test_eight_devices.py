@@ -29,6 +29,7 @@ from jaxreason import reward_model as rm
 from jaxreason import thoughts as th
 from jaxreason import tree_of_thoughts as tot
 from jaxreason.checkpoint import Checkpoints
+from jaxreason.logprobs import choice_logprobs
 from jaxreason.mesh import describe, gather, mesh_of, shard_batch, shard_params, sharding
 from jaxreason.models import decoder
 from jaxreason.models.decoder import DecoderConfig
@@ -148,6 +149,14 @@ def test_chains_are_those_of_one_device(monkeypatch, model):
     assert one.texts == many.texts and one.num_tokens.std() > 1
     np.testing.assert_array_equal(one.num_tokens, many.num_tokens)
     np.testing.assert_allclose(one.logprobs, many.logprobs, rtol=1e-4, atol=1e-4)
+
+
+def test_next_words_are_those_of_one_device(model):
+    spread = model._replace(params=shard_params(model.params, make_mesh("data=4,model=2")))
+    asked = [f"Tom has {n * 'a'} apples" for n in range(11)]
+    one, many = (choice_logprobs(m, asked, ["a", "b"], batch_size=6) for m in (model, spread))
+    assert one.shape == (11, 2) and one.std(0).min() > 1e-3
+    np.testing.assert_allclose(one, many, atol=1e-5)
 
 
 def test_rewards_are_those_of_one_device(tiny, tmp_path):
