@@ -75,7 +75,7 @@ def searcher(
     sampler: Sampler = Sampler(),
     max_line: int = 24,
     width: int = 80,
-    at_once: int = 32,
+    at_once: int | None = None,
 ) -> Searcher:
     """Builds the ``expand_fn`` of a search.
 
@@ -86,11 +86,13 @@ def searcher(
       sampler: of the lines.
       max_line: tokens of a line at most; a longer one is dropped.
       width: P, tokens of a text at most; of a longer one the beginning is forgotten.
-      at_once: nodes that go through the model together.
+      at_once: nodes that go through the model together; if unset 16 on a CPU, where a row more is as much more time, else 128.
 
     Raises:
       InputError: a size below 1, or widen not above 0.
     """
+    if at_once is None:
+        at_once = 16 if jax.default_backend() == "cpu" else 128
     if not widen > 0:
         raise InputError(f"widen is {widen}: expected a positive number")
     for name, size in (("num_lines", num_lines), ("max_line", max_line), ("width", width), ("at_once", at_once)):
@@ -155,7 +157,7 @@ def search(
     rule: str = "puct",
     c: float = 1.25,
     q_range: tuple[float, float] | None = (0.0, 1.0),
-    batch_size: int = 64,
+    batch_size: int = 256,
     description: str | None = None,
 ) -> mcts.SearchResult:
     """The trees of B prompts, on the host; ``rule``, ``c`` and ``q_range`` as in :func:`jaxreason.mcts.search`.

@@ -21,6 +21,7 @@
 
 # %%
 import functools
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -35,7 +36,7 @@ from jaxreason.sampling import Sampler
 from jaxreason.tasks import arithmetic
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
-run = lesson.start("05_best_of_n", problems=500, chains=64, cpu_devices=2)
+run = lesson.start("05_best_of_n", problems=400, chains=64, cpu_devices=2)
 N, TEMPERATURE, OPERATIONS = (min(16, run.chains) if run.options.quick else run.chains), 1.0, (4, 5, 6)
 if N < 4 or N & (N - 1):
     raise InputError(f"--chains is {N}: expected 4, 8, 16, ..., since they are halved again and again")
@@ -55,11 +56,18 @@ texts, golds = [prompts.zero_shot_cot(p.question) for p in problems], [p.answer 
 
 
 # %%
-def sample(some: list[str], key: jax.Array, n: int):
-    """n chains of each prompt: correct, answer ids and the id of the right one, scores by verifier, tokens."""
+class Chains(NamedTuple):
+    """n chains of each of G prompts, and what the verifiers say of them."""
+
+    texts: list[list[str]]  # [G][n]
+    correct: np.ndarray  # [G, n] bool
+    tokens: np.ndarray  # [G, n]
+    scores: dict[str, np.ndarray]  # [G, n] each
+
+
+def sample(some: list[str], key: jax.Array, n: int) -> Chains:
     chains = run.complete(some, key, sampler=Sampler(TEMPERATURE), num_samples=n, description=f"{n} chains")
     correct = grade(chains.texts, golds[: len(some)])
-    ids = answer_ids([[extract_answer(text) for text in row] for row in chains.texts])
     checked = [
         [np.mean([arithmetic.is_true(line) for line in text.strip().split("\n")]) + ("####" in text) for text in row]
         for row in chains.texts
@@ -71,10 +79,17 @@ def sample(some: list[str], key: jax.Array, n: int):
         "ORM": aggregate(step_scores(orm, some, chains.texts, description="ORM"), "last"),
         "PRM": aggregate(step_scores(prm, some, chains.texts, description="PRM"), "min"),
     }
-    return correct, ids, gold_ids(ids, correct), scores, chains.num_tokens
+    return Chains(chains.texts, correct, chains.num_tokens, scores)
 
 
-first = correct, ids, gold, scores, tokens = sample(texts, run.key, N)
+def answers(chains: Chains) -> tuple[np.ndarray, np.ndarray]:
+    """[G, n] the ids of the answers, equal ones alike, and [G] that of the right one."""
+    ids = answer_ids([[extract_answer(text) for text in row] for row in chains.texts])
+    return ids, gold_ids(ids, chains.correct)
+
+
+first = sample(texts, run.key, N)
+(ids, gold), correct, tokens, scores = answers(first), first.correct, first.tokens, first.scores
 one = correct.mean(1)  # [G], chance that one chain is right
 run.results.measure("accuracy/pass@1", mean_interval(one), tokens=tokens.mean())
 for name, score in scores.items():
@@ -179,11 +194,18 @@ run.figure(
 # ## More chains, more chances to be fooled
 #
 # Best-of-N picks the *maximum* of a noisy score. As N grows it is picked more and more for its noise: Goodhart's law. The gold reward is
-# known here, so over-optimisation (Gao et al. 2023) is measured and not guessed: accuracy against N up to 256, on the first problems.
+# known here, so over-optimisation (Gao et al. 2023) is measured and not guessed: accuracy against N up to 256, on the first problems,
+# which get more chains for it.
 
 # %%
-SOME, MANY = (min(12, run.problems), 64) if run.options.quick else (min(120, run.problems), 256)
-correct, ids, gold, scores, many_tokens = sample(texts[:SOME], jax.random.fold_in(run.key, 1), MANY)
+SOME, MANY = min(12 if run.options.quick else 80, run.problems), 4 * N
+more = sample(texts[:SOME], jax.random.fold_in(run.key, 1), MANY - N)
+many = Chains(
+    [a + b for a, b in zip(first.texts, more.texts, strict=False)],
+    *(np.concatenate([a[:SOME], b], 1) for a, b in ((first.correct, more.correct), (first.tokens, more.tokens))),
+    {name: np.concatenate([score[:SOME], more.scores[name]], 1) for name, score in first.scores.items()},
+)
+(ids, gold), correct, scores, many_tokens = answers(many), many.correct, many.scores, many.tokens
 LARGE = [2**k for k in range(MANY.bit_length())]
 names = ["PRM", "ORM", "log-probability", "heuristic"]
 large = {name: {n: best_of(name, n) for n in LARGE} for name in names}
@@ -220,7 +242,7 @@ run.figure(
 # scores best. They are compared with best-of-n and majority at the tokens each of them generated; the PRM reads each once.
 
 # %%
-few = problems[: 12 if run.options.quick else min(200, run.problems)]
+few = problems[: 12 if run.options.quick else min(100, run.problems)]
 roots = [th.State(p) for p in few]
 lines = th.remembered(functools.partial(  # both searches share what they ask of a state
     th.sample_thoughts, run.model, run.key, prompt=th.lines_prompt, num_samples=4, sampler=Sampler(TEMPERATURE)
@@ -230,8 +252,8 @@ trees = {
     "PRM beam search": tot.bfs(roots, lines, judge, tot.LINES, beam=4, max_depth=8, description="beam search"),
     "PRM DVTS": tot.dvts(roots, lines, judge, tot.LINES, subtrees=4, max_depth=8, description="DVTS"),
 }
-correct, ids, gold, tokens = (first[i][: len(few)] for i in (0, 1, 2, 4))
-scores = {name: score[: len(few)] for name, score in first[3].items()}
+correct, ids, gold, tokens = (x[: len(few)] for x in (first.correct, *answers(first), first.tokens))
+scores = {name: score[: len(few)] for name, score in first.scores.items()}
 cumulative = tokens.cumsum(1)
 bars: dict[str, list[Interval]] = {}
 budgets = []

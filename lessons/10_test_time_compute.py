@@ -255,10 +255,9 @@ searcher = lm_mcts.searcher(
     num_lines=2,
     widen=0.3,
     width=192,
-    at_once=128,
 )
 found = lm_mcts.search(
-    searcher, jax.random.fold_in(run.key, 3), asked, num_simulations=SIMULATIONS[-1], c=1.0, value_params=prm.params, batch_size=256,
+    searcher, jax.random.fold_in(run.key, 3), asked, num_simulations=SIMULATIONS[-1], c=1.0, value_params=prm.params,
     description="MCTS",
 )  # fmt: skip
 for n in SIMULATIONS:
