@@ -1,5 +1,7 @@
 """``python -m benchmarks``: runs every benchmark on this machine and writes docs/benchmarks.md; needs the ``bench`` extra.
 
+How long lessons take is in their results, and is measured on its own (``benchmarks.course``), since it takes longer than all of these.
+
 Compilation is measured on its own: the first call on a shape compiles, the second does not.
 """
 
@@ -11,7 +13,6 @@ import time
 from pathlib import Path
 
 import jax
-from tqdm.auto import tqdm
 
 from benchmarks import grpo, mcts, memory, sampling
 from jaxreason import prompts
@@ -48,19 +49,6 @@ def many_chains(num_problems: int = 500, num_chains: int = 32) -> list[tuple[str
     ]
 
 
-def course() -> list[tuple[str, float, str]]:
-    """Every lesson with its defaults, each as a process, imports and compilation included; results go to ``outputs/``."""
-    rows = []
-    for number in tqdm(sorted(path.name[:2] for path in (ROOT / "lessons").glob("[0-9]*.py")), desc="lessons"):
-        began = time.perf_counter()
-        command = [sys.executable, "-m", "jaxreason.cli", "lesson", number]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"lesson {number} ended with status {done.returncode}:\n{done.stderr[-2000:]}")
-        rows.append((f"lesson {number}, defaults", time.perf_counter() - began, "whole process"))
-    return [*rows, ("the course: all of these", sum(seconds for _, seconds, _ in rows), "bound: 1800")]
-
-
 def first_result() -> list[tuple[str, float, str]]:
     """Seconds from starting lesson 00 in a new process to its first row of results."""
     began = time.perf_counter()
@@ -85,7 +73,6 @@ SECTIONS = {
     "GRPO, against TRL": grpo.compare,
     "Memory": memory.compare,
     "Search, against mctx": mcts.compare,
-    "The course": lambda: table(course()),
 }
 
 

@@ -29,7 +29,7 @@
 # Where does it pay? Not where worked solutions are plentiful: there, learning from them is faster. `tiny-start` has seen 2,000 of them,
 # again and again, and no more are to be had; questions with known answers, however, are free.
 #
-# By default one policy is trained, for about six minutes on two cores. `--seeds 4` is the lesson as it is reported, and takes several
+# By default one policy is trained, for about five minutes on two cores. `--seeds 4` is the lesson as it is reported, and takes several
 # times as long: four policies, the control (more supervised training for the same time), and what goes wrong without this or that.
 
 # %%
