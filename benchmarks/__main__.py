@@ -1,90 +1,43 @@
 """``python -m benchmarks``: runs every benchmark on this machine and writes docs/benchmarks.md; needs the ``bench`` extra.
 
-How long lessons take is in their results, and is measured on its own (``benchmarks.course``), since it takes longer than all of these.
+Each is a program of its own, ``python -m benchmarks.sampling`` for instance, and runs in a process of its own, so that none is slowed by
+what another left behind. How long lessons take is in their results; ``benchmarks.course`` measures it, and takes longer than all of these.
 
 Compilation is measured on its own: the first call on a shape compiles, the second does not.
 """
 
+import importlib
 import os
 import platform
-import subprocess
-import sys
-import time
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
-
-import jax
-
-from benchmarks import grpo, mcts, memory, sampling
-from jaxreason import prompts
-from jaxreason.mesh import divide_cpu, make_mesh
-from jaxreason.models.hf import load_model
-from jaxreason.rollout import complete
-from jaxreason.sampling import Sampler
-from jaxreason.tasks import arithmetic
 
 ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "docs" / "benchmarks.md"
-
-
-def many_chains(num_problems: int = 500, num_chains: int = 32) -> list[tuple[str, float, str]]:
-    """Wall time of chains from the tiny model, text in and text out, as in lesson 02; the first run includes compilation."""
-    two = divide_cpu(2)
-    model = load_model("tiny", mesh=two and make_mesh(two))
-    texts = [prompts.zero_shot_cot(p.question) for p in arithmetic.problems("validation", num_problems)]
-
-    def run() -> tuple[float, int]:
-        began = time.perf_counter()
-        written = complete(
-            model, texts, jax.random.key(0), sampler=Sampler(0.7), max_new_tokens=96, num_samples=num_chains
-        )
-        return time.perf_counter() - began, int(written.num_tokens.sum())
-
-    first, _ = run()
-    times, tokens = zip(*(run() for _ in range(3)), strict=True)
-    median = sorted(times)[1]
-    what = f"{num_problems} problems x {num_chains} chains, `tiny`"
-    return [
-        (what, median, f"{tokens[0] / median:,.0f} tokens/s, median of 3"),
-        (f"{what}: compilation", first - median, "first run minus median"),
-    ]
-
-
-def first_result() -> list[tuple[str, float, str]]:
-    """Seconds from starting lesson 00 in a new process to its first row of results."""
-    began = time.perf_counter()
-    command = [sys.executable, "-u", "-m", "jaxreason.cli", "lesson", "00"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        for line in process.stdout:
-            if line.startswith("direct answer"):
-                break
-        seconds = time.perf_counter() - began
-        process.kill()
-    return [("lesson 00: first result from a cold start", seconds, "imports and compilation included")]
-
-
-def table(rows: list[tuple[str, float, str]]) -> str:
-    rows = "\n".join(f"| {what} | {seconds:.1f} | {note} |" for what, seconds, note in rows)
-    return f"| what | seconds | note |\n| --- | ---: | --- |\n{rows}\n"
-
-
 SECTIONS = {
-    "Chains, and a first result": lambda: table([*many_chains(), *first_result()]),
-    "Sampling, against transformers": sampling.compare,
-    "GRPO, against TRL": grpo.compare,
-    "Memory": memory.compare,
-    "Search, against mctx": mcts.compare,
+    "chains": "Chains, and a first result",
+    "sampling": "Sampling, against transformers",
+    "grpo": "GRPO, against TRL",
+    "memory": "Memory",
+    "mcts": "Search, against mctx",
 }
+
+
+def compare(name: str) -> str:
+    return importlib.import_module(f"benchmarks.{name}").compare()
 
 
 def main() -> None:
     report = (
         "# Benchmarks\n\nWritten by one run of `python -m benchmarks`.\n\n"
-        f"{os.cpu_count()} cores of {platform.machine()}, Python {platform.python_version()}, jax {jax.__version__}.\n"
+        f"{os.cpu_count()} cores of {platform.machine()}, Python {platform.python_version()}, jax {version('jax')}.\n"
     )
-    for title, measure in SECTIONS.items():
-        report += f"\n## {title}\n\n{measure().rstrip()}\n"
-        REPORT.parent.mkdir(exist_ok=True)
-        REPORT.write_text(report)  # what was measured is kept, should a later part fail
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        for name, title in SECTIONS.items():
+            report += f"\n## {title}\n\n{pool.submit(compare, name).result().strip()}\n"
+            REPORT.write_text(report)  # what was measured is kept, should a later part fail
     print(report)
 
 
