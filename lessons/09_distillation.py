@@ -289,8 +289,8 @@ for name, correct in greedy.items():
         run.results.measure(f"pass@1, lowest and highest seed/{name}", over_seeds(single[name].mean(1)))
     print(f"{name:<14} greedy {correct.mean():.3f}, one chain {single[name].mean():.3f}")
 for name in METHODS:
-    spent, seconds = (np.array([of(learned[name, seed]) for seed in SEEDS])
-                      for of in (lambda run: max(run[0]) / 1e9, lambda run: run[1]))  # fmt: skip
+    spent = np.array([max(learned[name, seed][0]) / 1e9 for seed in SEEDS])
+    seconds = np.array([learned[name, seed][1] for seed in SEEDS])
     run.results.measure(f"training GFLOPs/{name}", over_seeds(spent))
     print(f"{name:<14} learned for {spent.mean():.0f} GFLOPs, {seconds.mean():.0f} s")
 run.results.measure("training GFLOPs/teacher's generation, apart", Interval(*[generation / 1e9] * 3, 1))
