@@ -25,8 +25,7 @@
 # which are counted, and all are measured on the same held-out problems. (The notebook this lesson follows did not mask the prompt, summed its
 # KL over the text, filtered the traces after training on them, and never measured its student.)
 #
-# By default every way is tried once. `--seeds 4` is the lesson as it is reported: four students of each, which see other examples in
-# another order.
+# By default every way is tried once; `--seeds 4` trains four students of each, which see other examples in another order.
 
 # %%
 import dataclasses
@@ -334,11 +333,11 @@ run.figure(
 )  # fmt: skip
 
 # %% [markdown]
-# One run with 500 problems (seed 0, one training seed each; 1.5 TFLOPs, a seventh of what lesson 08 spends on a policy) found another
+# One run with 500 problems (seed 0, one training seed each; 1.5 TFLOPs, less than a tenth of what lesson 08 spends on a policy) found another
 # order than the one that is usually told, in one chain at temperature 1:
 #
 # - Answers alone are worth nothing here: five operations do not fit into one forward pass (lesson 01), however many answers are shown.
-# - GRPO and on-policy distillation (+6 points each) are ahead of the right traces (+3), and KD on the teacher's texts gains nothing. The
+# - GRPO and on-policy distillation (+7 points each) are ahead of the right traces (+3), and KD on the teacher's texts gains nothing. The
 #   two that win learn from what the student itself writes. All traces, wrong ones among them, make it worse: filtering is worth 7 points.
 # - The student was annealed on its own 2,000 solutions, and every method first costs it some of that (the figure below) before it gains: in
 #   a longer run the order may change, since good traces say more per token than one bit per chain.
