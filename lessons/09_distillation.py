@@ -317,16 +317,16 @@ claim("on-policy distillation beats KD on the teacher's texts at equal FLOPs", "
 best = max(finals, key=lambda name: single[name].mean())
 gain = paired_difference(single[best].mean(0), single["base"].mean(0))
 found = (
-    f"takes the student furthest: {gain.value:+.0%}"
+    f"takes the student furthest, {100 * gain.value:+.0f} points"
     if gain.low > 0
-    else f"is best, and not above the base: {gain.value:+.1%}"
+    else f"is best, and not above the base, {100 * gain.value:+.1f} points"
 )
 run.figure(
     viz.bars(
         list(greedy),
         {"greedy": [share(c) for c in greedy.values()], "one chain, T = 1": [share(c) for c in single.values()]},
-        title=f"With {BUDGET / 1e9:.0f} GFLOPs each, {best} {found} (one chain)",
-        xlabel=f"what the student learned from ({len(SEEDS)} students each)",
+        title=f"With {BUDGET / 1e9:.0f} GFLOPs each,\n{best} {found} in one chain at T = 1",
+        xlabel=f"what the student learned from (students of each: {len(SEEDS)})",
         ylabel="accuracy on held-out problems (95% interval)",
     ),
     "methods",
