@@ -104,9 +104,10 @@ run.claim(
 # one batch. Repeats are paid for but kept once.
 #
 # The evaluator asks the model `Value: 4 8 12` and reads the probabilities of `sure`, `likely` and `impossible` off the logits,
-# in one forward pass for all states. Both are remembered: what a state is asked depends on the state alone, so searches that
-# meet there share the answer, and each is charged for it. Where words are sampled they have to be read exactly: the original course looks for
+# in one forward pass for all states. Where words are sampled they have to be read exactly: the original course looks for
 # "likely" anywhere in the reply, and so gives 0.7 to "unlikely".
+#
+# Both are remembered: an answer depends on the state alone, so searches that meet there share it, and each is charged for it.
 
 # %%
 SAMPLES, TEMPERATURE, BEAM, THRESHOLD, WIDE = 16, 1.0, 5, 0.1, 8  # chosen on the validation split

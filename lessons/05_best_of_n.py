@@ -89,7 +89,8 @@ def answers(chains: Chains) -> tuple[np.ndarray, np.ndarray]:
 
 
 first = sample(texts, run.key, N)
-(ids, gold), correct, tokens, scores = answers(first), first.correct, first.tokens, first.scores
+first_answers = answers(first)
+(ids, gold), correct, tokens, scores = first_answers, first.correct, first.tokens, first.scores
 one = correct.mean(1)  # [G], chance that one chain is right
 run.results.measure("accuracy/pass@1", mean_interval(one), tokens=tokens.mean())
 for name, score in scores.items():
@@ -252,7 +253,7 @@ trees = {
     "PRM beam search": tot.bfs(roots, lines, judge, tot.LINES, beam=4, max_depth=8, description="beam search"),
     "PRM DVTS": tot.dvts(roots, lines, judge, tot.LINES, subtrees=4, max_depth=8, description="DVTS"),
 }
-correct, ids, gold, tokens = (x[: len(few)] for x in (first.correct, *answers(first), first.tokens))
+correct, ids, gold, tokens = (x[: len(few)] for x in (first.correct, *first_answers, first.tokens))
 scores = {name: score[: len(few)] for name, score in first.scores.items()}
 cumulative = tokens.cumsum(1)
 bars: dict[str, list[Interval]] = {}
