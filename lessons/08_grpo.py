@@ -429,7 +429,7 @@ if ALL:
               at_least=0.0, excludes_zero=True)  # fmt: skip
 
 # %% [markdown]
-# One thing changed at a time, one run each: the std left in the advantages or out, a learning rate five times as high without and with
+# One run each: centred advantages (the group's mean for a baseline, and no division by the std), a learning rate five times as high without and with
 # the KL term, and PPO, whose critic has to learn first what the mean of a group says for nothing.
 
 # %%
