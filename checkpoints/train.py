@@ -291,7 +291,7 @@ def train_model(name: str, seed: int, work: Path, workers: int = 0) -> tuple[tra
 
 
 def measure(model: LanguageModel, n: int = 500, chains: int = 32) -> dict[str, Interval]:
-    """Held-out results on the test split: the n problems of the lessons (2-6 operations), 300 of one, 232 puzzles of 24."""
+    """Held-out results on the test split: the n problems of the lessons (2-6 operations), and 300 of one."""
     results: dict[str, Interval] = {}
 
     def run(name: str, texts: list[str], golds: list[int], sampler: Sampler, num_samples: int = 1) -> np.ndarray:
@@ -321,7 +321,7 @@ def measure(model: LanguageModel, n: int = 500, chains: int = 32) -> dict[str, I
     examples = [(p.question, prompts.cot_answer(arithmetic.solve(p), p.answer)) for p in shown]
     run("few-shot cot", [prompts.few_shot(p.question, examples) for p in problems], golds, GREEDY)
     run("cot, T=0.7", cot, golds, Sampler(temperature=0.7), chains)
-    return results | measure_puzzles(model)
+    return results
 
 
 def measure_scarce(model: LanguageModel, n: int = 500, chains: int = 16) -> dict[str, Interval]:
@@ -341,9 +341,9 @@ def measure_scarce(model: LanguageModel, n: int = 500, chains: int = 16) -> dict
 
 
 def measure_puzzles(model: LanguageModel) -> dict[str, Interval]:
-    """The Game of 24 on its 232 held-out puzzles: 16 chains each, and the value on the states that lie under them."""
+    """The Game of 24 on its 406 held-out puzzles: 16 chains each, and the value on the states that lie under them."""
     results: dict[str, Interval] = {}
-    puzzles = [*game24.puzzles("test"), *game24.PAPER_TEST]
+    puzzles = game24.held_out(406)
     written = complete(
         model, [game24.format_puzzle(p) for p in puzzles], jax.random.key(0), sampler=Sampler(temperature=1.0),
         max_new_tokens=64, num_samples=16, description="game of 24",
@@ -352,7 +352,7 @@ def measure_puzzles(model: LanguageModel) -> dict[str, Interval]:
     results["game24, T=1/pass@1"] = mean_interval(solved.mean(1))
     results["game24, T=1/pass@16"] = accuracy(solved.any(1))
     for size in (3, 2):
-        states = sorted({*game24.substates("test", size), *game24.substates("paper_test", size)})
+        states = game24.substates(puzzles, size)
         scores, _ = value_words(model, [State(s) for s in states], prompt=moves_value_prompt)
         can = np.array([game24.solvable(s) for s in states])
         seen = np.array([game24.in_training(s) for s in states])

@@ -1,14 +1,32 @@
-"""The README's tables of results, from the committed runs of the lessons: ``python docs/table.py`` rewrites them in place.
+"""The tables of results, from the committed runs of the lessons: ``python docs/table.py`` rewrites them in place.
 
-The runs themselves: ``jaxreason lesson NN --out docs/results``; those of a real model are in docs/results_smollm2, by the commands
-in the README.
+The README has a few lines of each lesson, and docs/results and docs/results_smollm2 all of them. The runs themselves are made by the
+commands that these documents name.
 """
 
 import json
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-START, END = "<!-- {} -->\n", "<!-- end of {} -->\n"
+START, END = "<!-- results -->\n", "<!-- end of results -->\n"
+HEADLINES = {  # lesson: parts of the claims that the README shows
+    "00_introduction": ["a chain of thought beats"],
+    "01_chain_of_thought": ["CoT beats direct by", "at one operation CoT buys"],
+    "02_self_consistency": ["beats one sampled chain", "beats the greedy chain"],
+    "03_tree_of_thoughts": ["BFS solves", "BFS, beam 5 beats chains", "tries rank unseen"],
+    "04_process_reward_models": ["PRM from Monte Carlo", "the PRM finds the first error"],
+    "05_best_of_n": ["best-of-64", "PRM beam search"],
+    "06_mcts": [
+        "beats any of 64 chains with",
+        "beats BFS, 8 lines, beam 1",
+        "all of them written",
+        "by the PRM beats best-of-N",
+    ],
+    "07_budget_forcing": ["eight waits solve", "does not help tiny:"],
+    "08_grpo": ["GRPO gains", "GRPO beats further SFT"],
+    "09_distillation": ["GRPO beats its base", "beat GRPO at equal", "beats GRPO, on chains"],
+    "10_test_time_compute": ["tiny (best by PRM@16)"],
+}
 SHOWN = {  # lesson: measurements worth a row of their own
     "00_introduction": [],
     "01_chain_of_thought": ["accuracy/direct", "accuracy/cot", "accuracy/few_shot_direct", "accuracy/few_shot_cot"],
@@ -99,7 +117,7 @@ SHOWN = {  # lesson: measurements worth a row of their own
     ],
 }
 
-PROGRAMS = {"gsm8k": "[GSM8K](benchmarks/gsm8k.py)", "smollm2_grpo": "[GRPO](benchmarks/smollm2_grpo.py)"}
+PROGRAMS = {"gsm8k": "[GSM8K]({1}benchmarks/gsm8k.py)", "smollm2_grpo": "[GRPO]({1}benchmarks/smollm2_grpo.py)"}
 SHOWN_REAL = {
     "smollm2_grpo": ["before/greedy", "after GRPO/greedy", "after GRPO, in transformers/greedy"],
     "gsm8k": ["accuracy", "answered", "finished"],
@@ -114,41 +132,47 @@ SHOWN_REAL = {
 }
 
 
-def table(folder: str, shown: dict[str, list[str]]) -> str:
-    rows = [
-        "| lesson | measurement or claim | value | 95% interval | n | tokens |",
-        "| --- | --- | ---: | :---: | ---: | ---: |",
-    ]
+def cells(entry: dict) -> str:
+    return f"{entry['value']:.3f} | {entry['low']:.3f} to {entry['high']:.3f}"
+
+
+def table(folder: str, shown: dict[str, list[str]] | None, root: str) -> str:
+    """Of all runs in a folder, the measurements that are shown and the claims; of None, the headlines. Links begin with ``root``."""
+    rows = ["| lesson | claim | value | 95% interval |", "| --- | --- | ---: | :---: |"]
+    if shown is not None:
+        rows = [
+            "| lesson | measurement or claim | value | 95% interval | n | tokens |",
+            "| --- | --- | ---: | :---: | ---: | ---: |",
+        ]
     for path in sorted((ROOT / "docs" / folder).glob("*/results.json")):
         record = json.loads(path.read_text())
-        number = record["lesson"][:2]
-        link = PROGRAMS.get(record["lesson"], f"[{number}](lessons/{record['lesson']}.py)")
+        lesson = record["lesson"]
+        link = PROGRAMS.get(lesson, "[{}]({}lessons/{}.py)").format(lesson[:2], root, lesson)
         for m in record["measurements"]:
-            if m["name"] in shown[record["lesson"]]:
-                interval = f"{m['low']:.3f} to {m['high']:.3f}"
+            if shown is not None and m["name"] in shown[lesson]:
                 tokens = "" if m["tokens"] is None else f"{m['tokens']:.0f}"
-                rows.append(f"| {link} | {m['name']} | {m['value']:.3f} | {interval} | {m['n']} | {tokens} |")
-        for c in record["claims"]:
-            verdict = "" if c["holds"] else " **(not seen)**"
-            rows.append(
-                f"| {link} | {c['claim']}{verdict} | {c['value']:.3f} | {c['low']:.3f} to {c['high']:.3f} | | |"
-            )
+                rows.append(f"| {link} | {m['name']} | {cells(m)} | {m['n']} | {tokens} |")
+        for claim in record["claims"]:
+            if shown is not None or any(part in claim["claim"] for part in HEADLINES[lesson]):
+                verdict = "" if claim["holds"] else " **(not seen)**"
+                rows.append(f"| {link} | {claim['claim']}{verdict} | {cells(claim)} |{'' if shown is None else ' | |'}")
     return "\n".join(rows) + "\n"
 
 
-def insert(readme: str) -> str:
-    """The README's text with the tables put between their markers; a table without runs is left out."""
-    for name, folder, shown in (
-        ("results", "results", SHOWN),
-        ("results of SmolLM2", "results_smollm2", SHOWN_REAL),
-    ):
-        head, rest = readme.split(START.format(name))
-        end = END.format(name)
-        found = f"\n{table(folder, shown)}\n" if (ROOT / "docs" / folder).is_dir() else ""
-        readme = head + START.format(name) + found + end + rest.split(end)[1]
-    return readme
+DOCUMENTS = {  # document: its table
+    "README.md": ("results", None, ""),
+    "docs/results/README.md": ("results", SHOWN, "../../"),
+    "docs/results_smollm2/README.md": ("results_smollm2", SHOWN_REAL, "../../"),
+}
+
+
+def insert(text: str, document: str) -> str:
+    """The text of a document with its table put between the markers."""
+    head, rest = text.split(START)
+    return f"{head}{START}\n{table(*DOCUMENTS[document])}\n{END}{rest.split(END)[1]}"
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(insert(path.read_text()))
+    for document in DOCUMENTS:
+        path = ROOT / document
+        path.write_text(insert(path.read_text(), document))

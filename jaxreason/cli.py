@@ -11,7 +11,7 @@ import tyro
 
 from jaxreason import prompts
 from jaxreason.errors import InputError
-from jaxreason.lesson import chain_length, clean_exit
+from jaxreason.lesson import chain_length, clean_exit, keep_compiled
 from jaxreason.models.hf import default_dtype, load_model
 from jaxreason.rollout import complete
 from jaxreason.sampling import GREEDY, Sampler
@@ -45,6 +45,7 @@ def solve(
         raise InputError("question is empty: expected a problem in words")
     if max_new_tokens is not None and max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {max_new_tokens}: expected at least 1")
+    keep_compiled()
     language_model = load_model(model, default_dtype(model) if dtype == "auto" else dtype)
     ask = prompts.direct if method == "direct" else prompts.zero_shot_cot
     prompt = ask(question, language_model.tokenizer)

@@ -133,6 +133,16 @@ class Lesson:
         print(f"\n{self.results.table()}\n\nwritten to {path.parent}{os.sep}")
 
 
+def keep_compiled() -> None:
+    """Keeps compiled programs in ``~/.cache/jaxreason``, at most 1 GiB: most of a short lesson is compilation, and the next run, or
+    another lesson with the same program, is spared it. ``JAX_COMPILATION_CACHE_DIR`` names another folder, and
+    ``JAX_ENABLE_COMPILATION_CACHE=false`` keeps none."""
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxreason"))
+        jax.config.update("jax_compilation_cache_max_size", 2**30)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
 def in_notebook() -> bool:
     """Whether this runs inside a Jupyter kernel, where there is no command line."""
     return "ipykernel" in sys.modules
@@ -178,6 +188,7 @@ def start(
     Raises:
       InputError: in a notebook only.
     """
+    keep_compiled()
     defaults = Options(model=model, problems=problems, task=task, chains=chains, seeds=seeds)
     options = read_options(name, defaults)
     if options.mesh is None and options.model in shipped():  # a large model has large matrices, and is there once

@@ -36,7 +36,7 @@ from jaxreason.sampling import Sampler
 from jaxreason.tasks import arithmetic
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
-run = lesson.start("05_best_of_n", problems=500, chains=64, cpu_devices=2)
+run = lesson.start("05_best_of_n", problems=250, chains=64, cpu_devices=2)
 N, TEMPERATURE, OPERATIONS = (min(16, run.chains) if run.options.quick else run.chains), 1.0, (4, 5, 6)
 if N < 4 or N & (N - 1):
     raise InputError(f"--chains is {N}: expected 4, 8, 16, ..., since they are halved again and again")
@@ -199,7 +199,7 @@ run.figure(
 # which get more chains for it.
 
 # %%
-SOME, MANY = min(12 if run.options.quick else 80, run.problems), 4 * N
+SOME, MANY = max(12, run.problems // 5), 4 * N
 more = sample(texts[:SOME], jax.random.fold_in(run.key, 1), MANY - N)
 many = Chains(
     [a + b for a, b in zip(first.texts, more.texts, strict=False)],
@@ -243,7 +243,7 @@ run.figure(
 # scores best. They are compared with best-of-n and majority at the tokens each of them generated; the PRM reads each once.
 
 # %%
-few = problems[: 12 if run.options.quick else min(100, run.problems)]
+few = problems[: max(12, run.problems // 4)]
 roots = [th.State(p) for p in few]
 lines = th.remembered(functools.partial(  # both searches share what they ask of a state
     th.sample_thoughts, run.model, run.key, prompt=th.lines_prompt, num_samples=4, sampler=Sampler(TEMPERATURE)

@@ -48,7 +48,7 @@ from jaxreason.tasks import arithmetic, game24, game24_tokens
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
 MODEL = "tiny-24"
-run = lesson.start("06_mcts", problems=500, model=MODEL, cpu_devices=2)
+run = lesson.start("06_mcts", problems=200, model=MODEL, cpu_devices=2)
 
 # %% [markdown]
 # ## A tree small enough to read
@@ -164,9 +164,8 @@ run.figure(
 # %%
 LINES, WIDEN, C, SIMULATIONS = 2, 0.3, 1.0, 24 if run.options.quick else 96  # chosen on the validation split
 SIZES = [n for n in (6, 12, 24, 48, 96) if n <= SIMULATIONS]
-paper = list(game24.PAPER_TEST[: run.problems])
-puzzles = [*paper, *game24.puzzles("test")[: run.problems]]
-of_paper = np.arange(len(puzzles)) < len(paper)
+puzzles = game24.held_out(run.problems)
+of_paper = np.array([game24.split_of(p) == "paper_test" for p in puzzles])
 roots = [th.puzzle(p) for p in puzzles]
 puzzle_prompts = [th.moves_prompt(root) for root in roots]
 abc = game24_tokens.alphabet(run.model.tokenizer)
@@ -195,9 +194,11 @@ def tokens_of(trees: list[tot.Tree]) -> np.ndarray:
 
 
 def record(name: str, solved: np.ndarray, tokens: np.ndarray) -> None:
-    """The share solved of all puzzles, and of the paper's."""
+    """The share solved of all puzzles, of the paper's and of the others."""
     run.results.measure(f"solved/{name}", accuracy(solved), tokens=tokens.mean())
-    run.results.measure(f"solved/{name}/paper", accuracy(solved[of_paper]), tokens=tokens[of_paper].mean())
+    for part, rows in (("paper", of_paper), ("others", ~of_paper)):
+        if rows.any():
+            run.results.measure(f"solved/{name}/{part}", accuracy(solved[rows]), tokens=tokens[rows].mean())
 
 
 by_size: dict[str, list[list[tot.Tree]]] = {}
@@ -362,7 +363,7 @@ run.figure(
 
 # %%
 reader = load_model("tiny", mesh=run.mesh) if run.model.name == MODEL else run.model
-problems = arithmetic.problems("test", min(run.problems, 200), seed=run.options.seed, operations=(4, 5, 6))
+problems = arithmetic.problems("test", run.problems, seed=run.options.seed, operations=(4, 5, 6))
 golds, asked = [p.answer for p in problems], [prompts.zero_shot_cot(p.question) for p in problems]
 word_roots = [th.State(p) for p in problems]
 N = 8 if run.options.quick else 32

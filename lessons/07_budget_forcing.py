@@ -55,9 +55,8 @@ END, WAIT = "####", f"{prompts.WAIT}\n"
 # First one puzzle, with no, two and eight waits. It is the same chain up to the place where the shorter one ends: the same key draws it.
 
 # %%
-paper = list(game24.PAPER_TEST[: run.problems])
-puzzles = [*paper, *game24.puzzles("test")[: run.problems]]
-of_paper = np.arange(len(puzzles)) < len(paper)
+puzzles = game24.held_out(run.problems)
+of_paper = np.array([game24.split_of(p) == "paper_test" for p in puzzles])
 texts = [game24.format_puzzle(p) for p in puzzles]
 print(f"{len(puzzles)} held-out puzzles, {of_paper.sum()} of them from the paper (Yao et al. 2023)")
 

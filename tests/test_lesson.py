@@ -1,6 +1,7 @@
 """Lessons on other models and tasks than their own: a random chat model, a file of problems, and the options for them."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -148,3 +149,19 @@ def test_the_dtype_follows_the_device(device, dtype):
 def test_shipped_models_compute_in_float32_everywhere(chat_model):
     assert default_dtype("tiny") == "float32"
     assert default_dtype(str(chat_model)) in ("float32", "bfloat16")
+
+
+def test_a_second_run_finds_the_compiled_programs_of_the_first(tmp_path):
+    ask = [sys.executable, "-m", "jaxreason.cli", "solve", "Ann has 7 apples. She finds 5. How many apples are left?"]
+    home = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")} | {"HOME": str(tmp_path)}
+
+    def run(**environment: str) -> str:
+        return subprocess.run(ask, capture_output=True, text=True, check=True, env=home | environment).stdout
+
+    def programs() -> set[str]:
+        return {path.name for path in (tmp_path / ".cache" / "jaxreason").glob("*-cache")}
+
+    assert run(JAX_ENABLE_COMPILATION_CACHE="false") and not programs()
+    first, kept = run(), programs()
+    assert any("generate" in name for name in kept)
+    assert run() == first and programs() == kept

@@ -289,14 +289,18 @@ def puzzles(split: str) -> list[tuple[int, ...]]:
     return list(PAPER_TEST) if split == "paper_test" else [p for p in _multisets(split) if solvable(p)]
 
 
-@cache
-def substates(split: str, size: int) -> list[tuple[int, ...]]:
-    """The different states of two or three numbers that moves reach from the solvable puzzles of a split, in order.
+def held_out(n: int) -> list[tuple[int, ...]]:
+    """The 100 test puzzles of the paper, then those of the test split (306): the first n of them."""
+    return [*PAPER_TEST, *puzzles("test")][:n]
 
-    With `substate_split` and `in_training`, what a value is measured on. InputError as for `puzzles`.
+
+def substates(roots: Iterable[tuple[int, ...]], size: int) -> list[tuple[int, ...]]:
+    """The different states of two or three numbers that moves reach from the puzzles, in order.
+
+    With `substate_split` and `in_training`, what a value is measured on.
     """
-    states = set(puzzles(split))
-    for _ in range(4 - size):
+    states = set(roots)
+    while len(next(iter(states), ())) > size:
         states = {move.left for state in states for move in moves(state)}
     return sorted(states)
 
