@@ -45,7 +45,7 @@ run = lesson.start("03_tree_of_thoughts", problems=250, model="tiny-24", cpu_dev
 #
 # The 100 test puzzles of the paper (ranks 901-1000 by human solving time), and the test split of the other solvable ones (306), all
 # of them held out. Moves are in whole numbers, so that every state is a few integers. By default 150 of the others are played, and 250
-# word problems; `--problems 500`, with which the numbers in the README were made, plays all of them.
+# word problems; `--problems 500`, with which the committed results were made, plays all of them.
 
 # %%
 puzzles = game24.held_out(run.problems)

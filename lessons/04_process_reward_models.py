@@ -35,7 +35,7 @@ from jaxreason.tokens import token_bytes
 from jaxreason.verify import grade
 from jaxreason.vote import best_of_n
 
-run = lesson.start("04_process_reward_models", problems=500, chains=4)
+run = lesson.start("04_process_reward_models", problems=250, chains=4)
 N = run.chains
 prm = load_reward_model(f"{run.model.name}-prm", run.model)
 orm = load_reward_model(f"{run.model.name}-orm", run.model)

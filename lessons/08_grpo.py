@@ -53,7 +53,7 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic
 from jaxreason.verify import grade
 
-run = lesson.start("08_grpo", problems=500, model="tiny-start", chains=16, seeds=1, cpu_devices=2)
+run = lesson.start("08_grpo", problems=250, model="tiny-start", chains=16, seeds=1, cpu_devices=2)
 quick = run.options.quick
 CHAINS, MAX_TOKENS = run.chains, 64
 STEPS, EVERY = (4, 2) if quick else (200, 25)

@@ -57,7 +57,7 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic
 from jaxreason.verify import grade
 
-run = lesson.start("09_distillation", problems=500, chains=4, seeds=1)
+run = lesson.start("09_distillation", problems=250, chains=4, seeds=1)
 teacher, student = run.model, load_model("tiny-start")
 SEEDS = [run.options.seed + i for i in range(run.seeds)]
 vocab_size = distill.shared_vocabulary(student, teacher)  # refuses a teacher whose token 17 is another token

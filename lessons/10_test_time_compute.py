@@ -48,7 +48,7 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
-run = lesson.start("10_test_time_compute", problems=510, chains=16, cpu_devices=2)
+run = lesson.start("10_test_time_compute", problems=252, chains=16, cpu_devices=2)
 QUICK, N, TEMPERATURE, OPERATIONS = run.options.quick, run.chains, 0.7, (1, 2, 3, 4, 5, 6)
 if N < 4 or N & (N - 1):
     raise lesson.InputError(f"--chains is {N}: expected 4, 8, 16, ..., since they are halved again and again")
