@@ -22,8 +22,9 @@ import optax
 from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
-from benchmarks.sampling import models
+from benchmarks import sampling
 from jaxreason import lesson
+from jaxreason.evaluate import training_flops
 from jaxreason.grpo import Objective
 from jaxreason.grpo_device import batches, data_parallel, encode_problems, make_grpo_step, mean_over_devices
 from jaxreason.grpo_text import make_text_update, text_batches
@@ -115,6 +116,15 @@ def _stepped(model: LanguageModel, tx, update: Callable, batch_fn: Callable) -> 
     return timed(run)
 
 
+def limit(model: LanguageModel, case: Case, prompt: float, machine: sampling.Machine) -> float:
+    """Seconds that a step takes at least, if every chain is read behind its prompt: drawing, then a forward and a backward pass."""
+    cfg, prompt = model.cfg, round(prompt)
+    drawing = sampling.limit(model, case.prompts, case.chains, prompt, case.new_tokens, machine)
+    logits = 3 * prompt * 2 * cfg.hidden_size * cfg.vocab_size  # those of the prompt are not needed
+    learning = training_flops(cfg, np.arange(1, prompt + case.new_tokens + 1)) - logits
+    return drawing + case.prompts * case.chains * learning / machine.flops
+
+
 def theirs(model, tokenizer, case: Case) -> tuple[float, float]:
     """TRL's trainer: the median between the ends of its steps, and the mean tokens of the chains."""
     from datasets import Dataset
@@ -158,7 +168,7 @@ def compare() -> str:
 
     two, cores = divide_cpu(2), len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
-    pairs, rows = models(), []
+    pairs, rows, hardware = sampling.models(), [], sampling.machine()
     for case in tqdm(CASES, desc="GRPO against TRL"):
         mine, other = pairs[case.model]
         loops = {"texts": (ours, case.bound), "on device": (ours_on_device, case.bound_on_device)}
@@ -169,18 +179,21 @@ def compare() -> str:
         }  # before TRL, which changes its model
         seconds, length = theirs(other, mine.tokenizer, case)
         prompt = np.mean([len(ids) for ids in mine.tokenizer(questions()).input_ids])
+        least = limit(mine, case, prompt, hardware)
         for name, ((median, compilation, tokens), bound) in measured.items():
             rows.append(
                 f"| {case.model} ({mine.num_params:,}) | {case.prompts} x {case.chains} x {case.new_tokens} | {prompt:.0f} | {name} "
-                f"| {median:.2f} | {seconds:.2f} | {seconds / median:.2f} | {bound} | {compilation:.1f} | {tokens:.0f}, {length:.0f} |"
+                f"| {median:.2f} | {seconds:.2f} | {seconds / median:.2f} | {bound} | {least:.2f}, {seconds / least:.1f} | {compilation:.1f} | {tokens:.0f}, {length:.0f} |"
             )
     return (
         f"{lesson.device()}, {cores} of them used; trl {trl.__version__}, transformers {transformers.__version__}, torch "
         f"{torch.__version__}. Float32, temperature 1, one update of all weights a step by Adam, no reference; rewards that a "
-        f"checksum of the text tosses. Medians of {REPEATS} steps.\n\n"
-        "| model (parameters) | prompts x chains x tokens | prompt, tokens | our loop | jaxreason, s a step | TRL, s a step | ratio | bound "
+        f"checksum of the text tosses. Medians of {REPEATS} steps. *Limit*: the least that a step can take, its products at {hardware.flops / 1e9:.0f} GFLOP/s, and "
+        f"weights and cache read at {hardware.bandwidth / 1e9:.1f} GB/s while chains are drawn, as for sampling; no ratio can be higher than "
+        f"what that gives.\n\n"
+        "| model (parameters) | prompts x chains x tokens | prompt, tokens | our loop | jaxreason, s a step | TRL, s a step | ratio | bound | limit, s and ratio "
         "| compilation, s | mean length, ours and TRL's |\n"
-        "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
+        "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
     )
 
 
