@@ -165,3 +165,4 @@ def test_a_second_run_finds_the_compiled_programs_of_the_first(tmp_path):
     first, kept = run(), programs()
     assert any("generate" in name for name in kept)
     assert run() == first and programs() == kept
+    assert run(HOME="/dev/null") == first  # a home that nothing can be written to
