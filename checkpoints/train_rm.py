@@ -1,4 +1,5 @@
-"""Trains the reward models that ship with this repository: ``python checkpoints/train_rm.py tiny-prm`` and ``tiny-orm``.
+"""Trains the reward models that ship with this repository: ``python checkpoints/train_rm.py tiny-prm`` and ``tiny-orm``, and the same
+from 600 labelled chains in place of 6,000, ``tiny-prm-600`` and ``tiny-orm-600``.
 
 Both learn from the same chains, sampled from the shipped policy on training problems. The PRM's labels are Monte Carlo estimates
 from rollouts of the policy, the ORM's the outcome; the exact step checker is asked only to measure. Both start from the same base,
@@ -31,7 +32,8 @@ from jaxreason.tasks import arithmetic
 from jaxreason.verify import grade
 
 POLICY = "tiny"
-SHARDS, SHARD_PROBLEMS, CHAINS, ROLLOUTS = 30, 100, 2, 4  # a shard is what is lost when labelling is interrupted
+SHARDS = {"tiny-prm": 30, "tiny-orm": 30, "tiny-prm-600": 3, "tiny-orm-600": 3}
+SHARD_PROBLEMS, CHAINS, ROLLOUTS = 100, 2, 4  # a shard is what is lost when labelling is interrupted
 CHAIN_TEMPERATURE, ROLLOUT_TEMPERATURE = 1.0, 0.7
 NEW_LAYERS, BASE_STEPS, BASE_LEARNING_RATE = 2, 5000, 7e-3
 BASE_DEPTHS = np.array([0, 2, 2, 3, 3, 3]) / 13  # share of 1..6 operations
@@ -96,6 +98,10 @@ def make_labels(
     return made, total
 
 
+def kind_of(name: str) -> Literal["prm", "orm"]:
+    return "prm" if "-prm" in name else "orm"
+
+
 def held_out_shards(shards) -> int:
     """A tenth, at least one."""
     return -(-len(shards) // 10)
@@ -105,7 +111,7 @@ def train_model(
     name: str, base: LanguageModel, shards, seed: int, steps: int, work: Path
 ) -> tuple[reward_model.RewardModel, list]:
     """The reward model at its lowest held-out loss."""
-    reward = reward_model.from_policy(base, "prm" if name.endswith("prm") else "orm")
+    reward = reward_model.from_policy(base, kind_of(name))
     pad_id, held_out = base.tokenizer.pad_token_id, held_out_shards(shards)
     known, unseen = (
         reward_model.examples(base.tokenizer, [chain for shard in part for chain in shard], reward.kind)
@@ -186,7 +192,7 @@ def card(
     rows = result_rows(results)
     target = (
         f"hard Monte Carlo labels: 1 if any of {ROLLOUTS} rollouts from behind the step (temperature {ROLLOUT_TEMPERATURE}) is right"
-        if name.endswith("prm")
+        if kind_of(name) == "prm"
         else "the outcome of the chain, at its last step"
     )
     return f"""# {name}
@@ -219,27 +225,25 @@ below 1/2 is the first wrong one. The interval of a quantity with several chains
 
 
 def main(
-    name: tyro.conf.Positional[Literal["tiny-prm", "tiny-orm", "labels"]],
+    name: tyro.conf.Positional[Literal["tiny-prm", "tiny-orm", "tiny-prm-600", "tiny-orm-600"]],
     seed: int = 0,
-    shards: int = SHARDS,
+    shards: int | None = None,
     steps: int = MAX_STEPS,
     out: Path | None = None,
 ) -> None:
     """Label steps, train a shipped reward model, write it with its card.
 
     Args:
-      name: which one; "labels" only makes the labels that both share.
+      name: which one. Labels are kept, and those that have been made are not made again for another.
       seed: of the problems, the chains and the batches.
-      shards: of 100 problems each, 2 chains of a problem.
+      shards: of 100 problems each, 2 chains of a problem; by default what the name says.
       steps: at most, of training.
       out: directory; by default checkpoints/NAME for seed 0, and outputs/train/NAME-SEED-.../model for others.
     """
-    policy = load_model(POLICY)
+    policy, shards = load_model(POLICY), shards or SHARDS[name]
     root, version = Path("outputs/train"), f"{seed}-{policy.sha256[:8]}"
     labelled, cost = make_labels(policy, seed, shards, root / f"{POLICY}-labels-{version}")
     print(", ".join(f"{key} {value:.0f}" for key, value in cost.items()))
-    if name == "labels":
-        return
     base = train_base(policy, seed, BASE_STEPS, root / f"{POLICY}-verifier-base-{version}")
     began, work = time.perf_counter(), root / f"{name}-{version}-{shards}-{steps}"
     reward, losses = train_model(name, base, labelled, seed, steps, work)

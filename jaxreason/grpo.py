@@ -24,6 +24,18 @@ from jaxreason.models.decoder import DecoderConfig, Params
 from jaxreason.rollout import Rollout
 from jaxreason.tokens import Prompt
 
+KNOWN = {
+    "advantages": ("standardised", "centred", "leave_one_out", "least_variance"),
+    "ratio": ("token", "sequence"),
+    "average": ("sequence", "token", "constant"),
+    "kl": ("k3", "k1"),
+}
+
+
+def _check_known(name: str, value: str) -> None:
+    if value not in KNOWN[name]:
+        raise InputError(f"{name} is {value!r}: expected one of {', '.join(KNOWN[name])}")
+
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
@@ -61,12 +73,8 @@ class Objective:
     overlong: int = 0
 
     def __post_init__(self):
-        for name, known in {
-            "advantages": ("standardised", "centred", "leave_one_out", "least_variance"),
-            "ratio": ("token", "sequence"), "average": ("sequence", "token", "constant"), "kl": ("k3", "k1"),
-        }.items():  # fmt: skip
-            if getattr(self, name) not in known:
-                raise InputError(f"{name} is {getattr(self, name)!r}: expected one of {', '.join(known)}")
+        for name in KNOWN:
+            _check_known(name, getattr(self, name))
         if not 0 < self.clip_low <= 1 or not self.clip_high > 0:
             raise InputError(
                 f"clip_low is {self.clip_low}, clip_high {self.clip_high}: expected 0 < low <= 1, 0 < high"
@@ -102,8 +110,14 @@ def group_advantages(
 
     The kinds are those of :class:`Objective`; "least_variance" needs :func:`squared_norms`. Where all N rewards are equal all
     advantages are 0: nothing is learned there.
+
+    Raises:
+      InputError: an unknown kind, or "least_variance" without the norms.
     """
     chex.assert_rank(rewards, 2)
+    _check_known("advantages", kind)
+    if kind == "least_variance" and squared_norms is None:
+        raise InputError("squared_norms is None: expected those of the chains, for advantages of least variance")
     weights = jnp.ones_like(rewards) if kind != "least_variance" else squared_norms
     chex.assert_equal_shape([rewards, weights])
     centred = rewards - (weights * rewards).sum(-1, keepdims=True) / weights.sum(-1, keepdims=True)
@@ -134,7 +148,12 @@ def overlong_penalty(lengths: jax.Array, limit: int, buffer: int) -> jax.Array:
 
 
 def token_weights(mask: jax.Array, average: str = "sequence", limit: int | None = None) -> jax.Array:
-    """B times the weight of every token, as in :class:`Objective`; ``[B, N, T]`` bool -> float32. The limit is T if None."""
+    """B times the weight of every token, as in :class:`Objective`; ``[B, N, T]`` bool -> float32. The limit is T if None.
+
+    Raises:
+      InputError: an unknown average.
+    """
+    _check_known("average", average)
     b, n, width = mask.shape
     lengths = mask.sum(-1, keepdims=True)
     if average == "token":
@@ -159,14 +178,14 @@ def make_batch(
     mask, lengths = rollout.mask, rollout.mask.sum(-1)
     chex.assert_equal_shape([rewards, lengths])
     reference = rollout.logprobs if reference is None else reference
-    worth = rewards + overlong_penalty(lengths, limit or mask.shape[-1], objective.overlong)
+    worth = shaped = rewards + overlong_penalty(lengths, limit or mask.shape[-1], objective.overlong)
     if objective.kl == "k1" and objective.kl_coef:
-        worth -= objective.kl_coef * ((rollout.logprobs - reference) * mask).sum(-1)
+        worth = shaped - objective.kl_coef * ((rollout.logprobs - reference) * mask).sum(-1)
     norms = squared_norms(rollout.logprobs, mask)
     advantages = group_advantages(worth, kind=objective.advantages, squared_norms=norms)
     metrics = {
         "reward": rewards.mean(),
-        "zero_variance": 1 - informative(rewards).mean(),
+        "zero_variance": 1 - informative(shaped).mean(),
         "truncated": 1 - rollout.finished.mean(),
         "length": lengths.mean(),
         "entropy": -(rollout.logprobs * mask).sum() / jnp.maximum(lengths.sum(), 1),
@@ -226,7 +245,7 @@ class NothingToLearn(RuntimeError):
 
 
 class Watch:
-    """Looks at the metrics of steps, for ``train.fit(check=...)``: warns once of each symptom, stops after ``patience``."""
+    """Looks at the metrics of the steps that ``train.fit(check=...)`` logs: warns once of each symptom, stops after ``patience``."""
 
     def __init__(self, patience: int = 20):
         self.patience = patience
@@ -234,11 +253,11 @@ class Watch:
         self.warned: set[str] = set()
 
     def __call__(self, metrics: dict[str, float]) -> None:
-        """Raises NothingToLearn after ``patience`` steps in a row in which no reward differed from its neighbours'."""
+        """Raises NothingToLearn after ``patience`` logged steps in a row in which no reward differed from its neighbours'."""
         cause = self._cause(metrics)
         self.silent = self.silent + 1 if metrics["zero_variance"] >= 1 else 0
         if self.silent >= self.patience:
-            raise NothingToLearn(f"{self.silent} steps in a row had no group with different rewards: {cause}")
+            raise NothingToLearn(f"{self.silent} logged steps in a row had no group with different rewards: {cause}")
         symptoms = {"nothing to learn from": cause} if self.silent else {}
         if metrics.get("clip_fraction", 0.0) > 0.3:
             symptoms["clipped"] = (

@@ -133,7 +133,8 @@ def make_device_step(
         different problems, each the mean over ``microbatches`` one after the other. From the second update on, ratios leave 1.
       stop, max_new_tokens, num_samples: of the chains.
       rollout_parts: problems are sorted by length and written to in so many parts, one after the other: short problems have short
-        chains, and a part ends with its longest. The chains are the same.
+        chains, and a part ends with its longest. A problem draws from the keys of its place in that order. With minibatches it is
+        refused: which problems share an update must not depend on their lengths.
       widths: of prompts and chains, ascending; a microbatch, of problems whose chains are of similar length, is cut to the first
         pair that holds its longest ones, if there is one. Gradients are the same, and there is less padding.
       reward_fn: such as :func:`exact_match`.
@@ -141,12 +142,19 @@ def make_device_step(
       loss_fn: ``(params, batch) -> (loss, metrics)``.
       keep: dynamic sampling (DAPO, section 3.2): of the problems given, learn from so many only, those with different rewards first.
     """
+    if rollout_parts > 1 and minibatches > 1:
+        raise InputError(f"rollout_parts is {rollout_parts}, minibatches {minibatches}: expected 1 of either")
     update = make_step(loss_fn, tx, microbatches, grad_fn=_cut_grad(loss_fn, widths))
 
     def write(params: Params, key: jax.Array, prompt: Prompt) -> Rollout:
         if len(prompt.tokens) % rollout_parts:
             raise InputError(
                 f"rollout_parts is {rollout_parts}: expected a divisor of {len(prompt.tokens)}, the problems of a step"
+            )
+        if (room := prompt.tokens.shape[1] + max_new_tokens) > cfg.max_position_embeddings:
+            raise InputError(
+                f"prompts of {prompt.tokens.shape[1]} tokens and max_new_tokens {max_new_tokens} make {room}: "
+                f"expected at most {cfg.max_position_embeddings}, the context"
             )
         keys = jax.random.split(key, (len(prompt.tokens), num_samples))
         write_part = functools.partial(

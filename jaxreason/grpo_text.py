@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from jaxreason.errors import InputError
-from jaxreason.grpo import Batch, Objective, grpo_loss, informative, make_batch
+from jaxreason.grpo import Batch, Objective, grpo_loss, make_batch
 from jaxreason.logprobs import completion_logprobs
 from jaxreason.models.decoder import Params, unstack
 from jaxreason.models.hf import LanguageModel
@@ -44,7 +44,8 @@ def make_text_update(
     """``update(state, (rows, key)) -> (state, metrics)``: chains of the problems ``rows``, their rewards, and the updates.
 
     Args:
-      model: the start, and the frozen reference where ``objective.kl_coef`` is not 0.
+      model: the start, and the frozen reference where ``objective.kl_coef`` is not 0. An update consumes the state it is given: of
+        all weights, begin with a copy of ``model.params``.
       prompts: of all problems.
       reward_fn: of one text, for instance ``lambda i, text: is_correct(text, golds[i])``.
       tx, objective, epochs: a rollout is learned from ``epochs`` times.
@@ -95,7 +96,7 @@ def make_text_update(
             prompt, short, jnp.asarray(rewards), reference, objective=objective, limit=max_new_tokens
         )
         step, of_updates = state.step + 1, []
-        if informative(rewards).any() or objective.kl_coef:
+        if metrics["zero_variance"] < 1 or objective.kl_coef:
             for _ in range(epochs):
                 state, of_update = learn(state, batch)
                 of_updates.append(of_update)

@@ -89,7 +89,7 @@ def searcher(
       at_once: nodes that go through the model together; if unset 16 on a CPU, where a row more is as much more time, else 128.
 
     Raises:
-      InputError: a size below 1, or widen not above 0.
+      InputError: a size below 1, widen not above 0, or a text and a line longer than the context.
     """
     if at_once is None:
         at_once = 16 if jax.default_backend() == "cpu" else 128
@@ -98,6 +98,10 @@ def searcher(
     for name, size in (("num_lines", num_lines), ("max_line", max_line), ("width", width), ("at_once", at_once)):
         if size < 1:
             raise InputError(f"{name} is {size}: expected at least 1")
+    if width + max_line > model.cfg.max_position_embeddings:
+        raise InputError(
+            f"width is {width}, max_line {max_line}: expected at most {model.cfg.max_position_embeddings} together, the context"
+        )
     stop = compile_stop(model.tokenizer, ("\n",), model.eos_ids)
 
     def write(weights: Weights, keys: jax.Array, text: Text, known: jax.Array):
@@ -167,12 +171,15 @@ def search(
     searches for its part of the prompts, with weights of its own.
 
     Raises:
-      InputError: no prompt, one that is empty or longer than the searcher's width, or a number of simulations below 1.
+      InputError: no prompt, one that is empty or longer than the searcher's width, a number of simulations below 1, or not as many
+        keys as prompts.
     """
     if not prompts:
         raise InputError("no prompt to search from: expected at least one")
     model, weights = searcher.model, Weights(searcher.model.params, value_params)
     encoded = encode_prompts(model.tokenizer, list(prompts), searcher.width)
+    if key.shape not in ((), (len(encoded),)):
+        raise InputError(f"keys of shape {key.shape}: expected one, or one for each of {len(encoded)} prompts")
     keys = key if key.ndim else jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(encoded)))
     mesh = mesh_of(model.params)
     size = -(-len(encoded) // -(-len(encoded) // batch_size))  # batches of equal size: one compiled program
@@ -265,7 +272,7 @@ def to_trees(
 
     Args:
       roots: the states that the prompts were written from.
-      num_simulations: what the search looked like after so many; all by default.
+      num_simulations: the nodes, the leaves and the tokens after so many, all by default; the Q of inner nodes is that of the whole search.
     """
     tokenizer = searcher.model.tokenizer
     host = jax.device_get(result)
@@ -296,7 +303,7 @@ def _to_tree(
             tree.generated += int(embedding.cost[i])
             continue
         action, before = host.actions[b, i] - 1, tree.nodes[at].state
-        (line,) = words(embedding.lines[parent, action], embedding.lengths[parent, action])
+        line = words(embedding.lines[parent, action], embedding.lengths[parent, action])[0]
         state = State(
             root.problem, (*before.thoughts, line), before.logprob + float(embedding.logprobs[parent, action])
         )

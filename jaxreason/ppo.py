@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxreason.errors import InputError
 from jaxreason.grpo import Batch, Objective, make_batch, policy_loss
 from jaxreason.grpo_device import Step, make_device_step
 from jaxreason.heads import init_head
@@ -91,7 +92,16 @@ def make_ppo_step(
     """:func:`jaxreason.grpo_device.make_device_step` of PPO, on ``{"policy", "critic"}`` of :func:`init_critic`.
 
     The reward stands at the last token of a chain. Advantages are standardised over the tokens of the batch.
+
+    Raises:
+      InputError: the objective has a KL term and there is no reference, or what would change rewards: "k1", overlong.
     """
+    if objective.kl_coef and reference is None:
+        raise InputError(f"kl_coef is {objective.kl_coef} and there is no reference: expected its parameters")
+    if objective.overlong or (objective.kl_coef and objective.kl == "k1"):
+        raise InputError(
+            f"overlong is {objective.overlong}, kl {objective.kl!r}: PPO's advantages come from the critic; expected 0 and 'k3'"
+        )
 
     def learn_fn(params: Any, prompt: Prompt, rollout: Rollout, rewards: jax.Array):
         mask = rollout.mask

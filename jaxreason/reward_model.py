@@ -196,9 +196,10 @@ def step_scores(
         padded = chosen + chosen[:1] * (size - len(chosen))
         prompt = pad_left([heads[g] for g, _ in padded], tokenizer.pad_token_id, multiple=64)  # few shapes to compile
         longest = max(len(ids[g, row[-1]]) for g, row in chosen)
-        if longest + prompt.tokens.shape[1] > reward.cfg.max_position_embeddings + 63:
+        together = max(len(heads[g]) + len(ids[g, row[-1]]) for g, row in chosen)
+        if together > reward.cfg.max_position_embeddings:
             raise InputError(
-                f"a chain of {longest} tokens does not fit into the context of {reward.name}, "
+                f"a prompt and its chain have {together} tokens, and the context of {reward.name} "
                 f"{reward.cfg.max_position_embeddings}: score shorter chains"
             )
         tokens = np.full((len(padded) * width, -(-longest // 32) * 32), tokenizer.pad_token_id, np.int32)

@@ -27,7 +27,7 @@ class Stop(NamedTuple):
 class Rollout(NamedTuple):
     """N continuations of each of B prompts, at most T tokens each; the token that ends a chain belongs to it."""
 
-    tokens: jax.Array  # [B, N, T] int32, pad after the end
+    tokens: jax.Array  # [B, N, T] int32, 0 after the end
     logprobs: jax.Array  # [B, N, T] float32, of the model itself: neither tempered nor filtered; 0 after the end
     mask: jax.Array  # [B, N, T] bool
     finished: jax.Array  # [B, N] bool, False where T tokens were not enough
@@ -296,7 +296,7 @@ def complete(
     from ``split(key[g], N)[n]``. A rule and its state, arrays of numpy ``[G, N]``, are those of :func:`generate`.
 
     Raises:
-      InputError: a prompt is empty or leaves no room for ``max_new_tokens`` in the context.
+      InputError: a prompt is empty or leaves no room for ``max_new_tokens`` in the context, or there are not as many keys as prompts.
     """
     if num_samples < 1:
         raise InputError(f"number of chains is {num_samples}: expected at least 1")
@@ -307,6 +307,8 @@ def complete(
     mesh = mesh_of(model.params)
     parts = num_row_parts(mesh)  # each decodes as many prompts as the others
     batch_size = -(-min(max(1, rows // num_samples), max(1, len(encoded))) // parts) * parts
+    if key.shape not in ((), (len(encoded),)):
+        raise InputError(f"keys of shape {key.shape}: expected one, or one for each of {len(encoded)} prompts")
     keys = _chain_keys(key if key.ndim else _prompt_keys(key, len(encoded)), num_samples)
     shape = (len(encoded), num_samples)
     texts: list = [None] * len(encoded)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxreason.errors import InputError
 from jaxreason.heads import reward_logits
 from jaxreason.models.decoder import DecoderConfig, hidden_states, output_head
 from jaxreason.models.hf import LanguageModel
@@ -142,8 +143,14 @@ def rollouts(
 ) -> EvaluateFn:
     """The mean reward of ``num`` chains written to the end, a solution that one of them finds included in the tree.
 
-    A chain is cut before ``####``, so that its reward is that of its last line.
+    A chain is cut before ``####``, so that its reward is that of its last line: for tasks such as :func:`game24`, whose texts are
+    finished there.
+
+    Raises:
+      InputError: the task leaves the worth of a finished text to the evaluator.
     """
+    if task.reward is None:
+        raise InputError("the task has no reward of its own: rollouts cannot be judged by themselves")
     stop = compile_stop(model.tokenizer, ("####",), model.eos_ids)
 
     def evaluate(weights: Weights, keys: jax.Array, text: Text) -> Evaluation:

@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
 from jaxreason.checkpoint import Checkpoints
+from jaxreason.errors import InputError
 from jaxreason.mesh import (
     check_lost,
     constrain,
@@ -145,7 +146,7 @@ def fit(
     checkpoint. It can be resumed on another mesh, or on one device: the state lies where the one given lies.
 
     Raises:
-      FloatingPointError: the loss is not finite; the last checkpoint from before stays on disk.
+      FloatingPointError: the loss or the norm of its gradient is not finite; the last checkpoint from before stays on disk.
       HostLost: another process ended.
       InputError: the checkpoint found cannot be restored.
     """
@@ -180,11 +181,15 @@ def fit(
                 save = step % save_every == 0 or step == num_steps or stop
                 if save or step % log_every == 0:
                     row = {name: float(value) for name, value in metrics.items()}
-                    if not np.isfinite(row["loss"]):
-                        raise FloatingPointError(
-                            f"loss is {row['loss']} at step {step}: lower the learning rate; "
-                            f"step {checkpoints.latest_step} is saved in {directory}"
-                        )
+                    for name in (
+                        "loss",
+                        "grad_norm",
+                    ):  # a loss is of the parameters before the update, its gradient's norm of those after
+                        if not np.isfinite(row.get(name, 0.0)):
+                            raise FloatingPointError(
+                                f"{name} is {row[name]} at step {step}: lower the learning rate; "
+                                f"step {checkpoints.latest_step} is saved in {directory}"
+                            )
                     seconds = round(time.perf_counter() - began, 2)
                     log.write(json.dumps({"step": step, "seconds": seconds, **row}) + "\n")
                     log.flush()
@@ -228,7 +233,14 @@ def fit_best(
     """:func:`fit` with ``validate(params)`` before the first step and after every ``every`` steps.
 
     Interrupted and run again, it goes on: scores lie in ``scores.jsonl``, the best state under ``best/``.
+
+    Raises:
+      InputError: ``num_steps`` is no multiple of ``every``; and what ``fit`` raises.
     """
+    if every < 1 or num_steps % every:
+        raise InputError(
+            f"num_steps is {num_steps}, every {every}: expected a multiple, so that the last step is validated"
+        )
     directory, best = Path(directory), Checkpoints(Path(directory) / "best", keep=1)
     path = directory / "scores.jsonl"
     scores = [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []

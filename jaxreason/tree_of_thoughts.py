@@ -71,8 +71,8 @@ def bfs(
 ) -> list[Tree]:
     """Breadth-first search with a beam (Algorithm 1): of every level the ``beam`` best states go on.
 
-    A problem is done when a leaf passes the solution test. Without a test, leaves stay in the beam with their score and
-    the best one at the end is the answer.
+    A problem is done when a leaf passes the solution test. Without a test, leaves compete for the beam with their score, and the
+    answer is the best one that was found, in the last beam or not.
 
     Args:
       roots: one state for each problem.

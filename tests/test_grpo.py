@@ -257,6 +257,15 @@ def test_options_are_checked(options):
         Objective(**options)
 
 
+def test_an_unknown_kind_is_refused_where_it_is_used():
+    with pytest.raises(InputError, match="standardized"):
+        group_advantages(jnp.ones((1, 2)), kind="standardized")
+    with pytest.raises(InputError, match="squared_norms"):
+        group_advantages(jnp.ones((1, 2)), kind="least_variance")
+    with pytest.raises(InputError, match="tokens"):
+        token_weights(jnp.ones((1, 1, 2), bool), "tokens")
+
+
 def test_logprobs_of_completions_are_those_of_the_whole_text(params, cfg):
     """Read once and shared, the prompt gives the same as prompt and completion in one row; and so does generation."""
     rng = np.random.default_rng(0)
@@ -536,6 +545,8 @@ def test_the_best_state_by_validation_is_kept_and_resumed(tmp_path):
     assert float(best.params[0]) == -4.0 and int(best.step) == 4
     assert int(last.step) == 8
     assert found == [(2 * k, v) for k, v in scores.items()]
+    with pytest.raises(InputError, match="num_steps is 5, every 2"):
+        run(5)
 
 
 def near_as_text(i, text):
@@ -658,6 +669,32 @@ def test_a_reward_that_is_no_number_is_refused(small):
         update(init_state(small.params, optax.sgd(0.1)), (np.array([0]), jax.random.key(0)))
 
 
+def test_equal_rewards_of_different_lengths_teach_to_be_short(small):
+    """All chains are worth nothing; one that is cut off is worth less, and the update is not skipped."""
+    update = make_text_update(
+        small, NAMES, lambda i, text: 0.0, tx=optax.sgd(0.1), objective=Objective(overlong=8), num_samples=16, max_new_tokens=8
+    )  # fmt: skip
+    state = init_state(jax.tree.map(jnp.copy, small.params), optax.sgd(0.1))
+    _, metrics = update(state, (np.arange(8), jax.random.key(0)))
+    assert metrics["zero_variance"] < 1 and metrics["grad_norm"] > 0
+
+
 def test_a_kl_needs_a_reference(small):
-    with pytest.raises(InputError, match="reference"):
-        make_grpo_step(tx=optax.sgd(0.1), objective=GRPO, **device_options(small))
+    for make in (make_grpo_step, make_ppo_step):
+        with pytest.raises(InputError, match="reference"):
+            make(tx=optax.sgd(0.1), objective=GRPO, **device_options(small))
+
+
+def test_what_ppo_would_leave_out_is_refused(small):
+    for objective in (RLOO, Objective(overlong=4)):
+        with pytest.raises(InputError, match="critic"):
+            make_ppo_step(tx=optax.sgd(0.1), objective=objective, reference=small.params, **device_options(small))
+
+
+def test_a_step_that_cannot_be_taken_is_refused(small, problems):
+    options = device_options(small, tx=optax.sgd(0.1), objective=Objective())
+    with pytest.raises(InputError, match="minibatches"):
+        make_grpo_step(**options, rollout_parts=2, minibatches=2)
+    step = make_grpo_step(**options | {"max_new_tokens": 64})
+    with pytest.raises(InputError, match="expected at most 64, the context"):
+        step(init_state(small.params, optax.sgd(0.1)), (problems, jax.random.key(0)))

@@ -308,18 +308,39 @@ def test_lines_of_a_word_problem_end_and_the_likeliest_is_the_answer(tiny):
     assert tree.nodes[tree.answer].score == pytest.approx(np.exp(tree.nodes[tree.answer].state.logprob), rel=1e-4)
 
 
-def test_jit_agrees_with_eager():
-    tokenizer = build_tokenizer(["left", "Value", *game24.LABELS])
+def short_lined(tokenizer, newline: str, seed: int = 0) -> LanguageModel:
+    """A random model that is fond of ending lines and texts."""
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     cfg = DecoderConfig(
         vocab_size=len(tokenizer), **sizes, num_key_value_heads=1, head_dim=8, max_position_embeddings=64
     )
-    model = LanguageModel(random_params(cfg), cfg, tokenizer, "random", "")
-    newline, eos = tokenizer("\n").input_ids[0], tokenizer.eos_token_id
-    favoured = (
-        model.params["embed"]["embedding"].at[jnp.array([newline, eos])].mul(4.0)
-    )  # so that its noise has short lines
-    model = model._replace(params={**model.params, "embed": {"embedding": favoured}})
+    model = LanguageModel(random_params(cfg, seed), cfg, tokenizer, "random", "")
+    ends = jnp.array([*tokenizer(newline).input_ids, tokenizer.eos_token_id])
+    return model._replace(
+        params={**model.params, "embed": {"embedding": model.params["embed"]["embedding"].at[ends].mul(4.0)}}
+    )
+
+
+def test_a_line_ends_at_its_newline_whatever_else_that_token_holds():
+    """As with BPE, where a newline and the indent behind it are one token."""
+    tokenizer = build_tokenizer(["left", "Value", *game24.LABELS])
+    tokenizer.add_tokens(["\n  "])
+    model = short_lined(tokenizer, "\n  ", seed=5)
+    searcher = lm_mcts.searcher(
+        model, tx.reasoning_lines([tokenizer.eos_token_id]), tx.likelihood, num_lines=4, widen=1e-6, max_line=3, width=8
+    )
+    roots = [th.State(type("P", (), {"question": ""})())]
+    result = lm_mcts.search(searcher, jax.random.key(0), ["24: 1"], num_simulations=12)
+    held = tokenizer("\n  ").input_ids[0]
+    assert (np.asarray(result.embedding.lines) == held).any()
+    (tree,) = lm_mcts.to_trees(result, searcher, roots, tot.LINES)
+    assert len(tree.nodes) > 2
+    assert not any("\n" in line or line != line.rstrip(" ") for node in tree.nodes for line in node.state.thoughts)
+
+
+def test_jit_agrees_with_eager():
+    model = short_lined(build_tokenizer(["left", "Value", *game24.LABELS]), "\n")
+    eos = model.tokenizer.eos_token_id
     searcher = lm_mcts.searcher(model, tx.reasoning_lines([eos]), tx.likelihood, num_lines=2, max_line=2, width=8)
     go = functools.partial(lm_mcts.search, searcher, jax.random.key(1), ["24: 1"], num_simulations=2)
     compiled = go()
@@ -337,6 +358,12 @@ def test_bad_input_is_one_clear_line(searcher, tiny, abc):
         lm_mcts.search(searcher, jax.random.key(0), [], num_simulations=4)
     with pytest.raises(InputError, match="num_lines is 0"):
         lm_mcts.searcher(tiny, tx.game24(abc), tx.likelihood, num_lines=0)
+    with pytest.raises(InputError, match="width is 500, max_line 24: expected at most 512 together"):
+        lm_mcts.searcher(tiny, tx.game24(abc), tx.likelihood, width=500)
+    with pytest.raises(InputError, match="no reward of its own"):
+        tx.rollouts(tiny, tx.reasoning_lines([tiny.tokenizer.eos_token_id], judged=True))
+    with pytest.raises(InputError, match=r"keys of shape \(2,\): expected one, or one for each of 3 prompts"):
+        lm_mcts.search(searcher, jax.random.split(jax.random.key(0)), PROMPTS[:3], num_simulations=4)
     with pytest.raises(InputError, match="widen is 0"):
         lm_mcts.searcher(tiny, tx.game24(abc), tx.likelihood, widen=0)
     with pytest.raises(InputError, match=r"expected four integers in 1\.\.13"):

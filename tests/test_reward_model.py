@@ -226,8 +226,10 @@ def test_scores_are_those_of_each_text_alone(reward, tokenizer):
 
 
 def test_a_chain_beyond_the_context_is_one_line(reward):
-    with pytest.raises(InputError, match="does not fit into the context"):
-        rm.step_scores(reward, ["1"], [["1" * 200]])
+    room = reward.cfg.max_position_embeddings - 2  # of which a prompt takes one token, and a newline
+    assert rm.step_scores(reward, ["1"], [["1" * room]]).shape == (1, 1, 1)
+    with pytest.raises(InputError, match=f"have {room + 3} tokens, .* {room + 2}: score shorter chains"):
+        rm.step_scores(reward, ["1"], [["1" * (room + 1)]])
 
 
 def test_aggregation():

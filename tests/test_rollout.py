@@ -333,6 +333,8 @@ def test_bad_requests_are_one_line(model):
     refuse(["7" * 125], "125 tokens: at most 124")
     refuse(["Tom"], "at most -2", max_new_tokens=130)
     refuse(["Tom"], "number of chains is 0", num_samples=0)
+    with pytest.raises(InputError, match=r"keys of shape \(2,\): expected one, or one for each of 3 prompts"):
+        complete(model, ["Tom"] * 3, jax.random.split(jax.random.key(0)), sampler=GREEDY, max_new_tokens=4)
     refuse(["Tom"], "stop string is empty", stop_strings=[""])
 
 

@@ -203,6 +203,15 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_older_checkpoint(tmp_path
     assert_same_bits(jax.device_get(run(tmp_path)), uninterrupted[0])
 
 
+def test_a_gradient_that_is_not_finite_is_not_saved(tmp_path):
+    """The loss |x p| is 0 at x = 0, and so is no warning that the slope of its root is none."""
+    update = make_update(lambda p, x: (loss := jnp.sqrt(p * p * x).sum(), {"loss": loss}), tx := optax.sgd(0.1))
+    for _ in range(2):  # run again, it goes on from what was saved
+        with pytest.raises(FloatingPointError, match=r"grad_norm is nan at step 4: .*step 2 is saved"):
+            fit(init_state(jnp.ones(1), tx), update, lambda step: jnp.float32(step != 3), 6, tmp_path, save_every=2)
+    assert steps_on_disk(tmp_path) == [2]
+
+
 def test_no_checkpoint_is_an_input_error(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.latest_step is None
