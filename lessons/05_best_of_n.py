@@ -160,6 +160,42 @@ run.figure(
 )  # fmt: skip
 
 # %% [markdown]
+# ## With a tenth of the labels
+#
+# These two learned from 6,000 chains each. An outcome says *that* a chain went wrong, the label of a step *where*: a PRM learns several
+# things from a chain of which an ORM learns one, so it should be ahead where chains are few. The same two again, from 600 chains
+# (`python checkpoints/train_rm.py tiny-prm-600` and `tiny-orm-600`).
+
+# %%
+FEW = {"ORM": "last", "PRM": "min"}
+scores = first.scores | {
+    f"{name}, 600 chains": aggregate(
+        step_scores(
+            load_reward_model(f"{run.model.name}-{name.lower()}-600", run.model),
+            texts, first.texts, description=f"{name} of 600 chains",
+        ), how,
+    ) for name, how in FEW.items()
+}  # fmt: skip
+for name in FEW:
+    by_n[f"{name}, 6,000 chains"] = by_n[name]
+    by_n[f"{name}, 600 chains"] = {n: best_of(f"{name}, 600 chains", n) for n in SIZES}
+    run.results.measure(
+        f"accuracy/{name}@{N}, 600 chains", mean_interval(by_n[f"{name}, 600 chains"][N]), tokens=N * tokens.mean()
+    )
+run.claim(f"learned from 600 chains, best-of-{N} with the PRM beats best-of-{N} with the ORM",
+          paired_difference(by_n["PRM, 600 chains"][N], by_n["ORM, 600 chains"][N]), at_least=0.0, excludes_zero=True)  # fmt: skip
+plotted = [f"{name}, {chains} chains" for chains in ("6,000", "600") for name in ("PRM", "ORM")] + ["majority"]
+run.figure(
+    viz.curves(
+        SIZES, {name: [mean_interval(by_n[name][n]) for n in SIZES] for name in plotted},
+        title=f"Best of {N}: by verifiers that learned from 600 chains\n{by_n['PRM, 600 chains'][N].mean():.0%} (PRM) and "
+        f"{by_n['ORM, 600 chains'][N].mean():.0%} (ORM), from 6,000 {by_n['PRM'][N].mean():.0%} and {by_n['ORM'][N].mean():.0%}",
+        xlabel="N, sampled chains per problem (temperature 1)", ylabel="accuracy (95% interval)", log2=True,
+    ),
+    "few_labels",
+)  # fmt: skip
+
+# %% [markdown]
 # ## What is there to find: pass@k
 #
 # The oracle's accuracy is pass@k. Cutting into sets is one unbiased estimate of it; averaging over *all* subsets of k is another with
