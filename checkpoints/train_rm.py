@@ -11,7 +11,7 @@ import functools
 import json
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -32,13 +32,30 @@ from jaxreason.tasks import arithmetic
 from jaxreason.verify import grade
 
 POLICY = "tiny"
-SHARDS = {"tiny-prm": 30, "tiny-orm": 30, "tiny-prm-600": 3, "tiny-orm-600": 3}
 SHARD_PROBLEMS, CHAINS, ROLLOUTS = 100, 2, 4  # a shard is what is lost when labelling is interrupted
 CHAIN_TEMPERATURE, ROLLOUT_TEMPERATURE = 1.0, 0.7
 NEW_LAYERS, BASE_STEPS, BASE_LEARNING_RATE = 2, 5000, 7e-3
 BASE_DEPTHS = np.array([0, 2, 2, 3, 3, 3]) / 13  # share of 1..6 operations
-ROWS, ROW_LENGTH, LEARNING_RATE, MAX_STEPS, EVERY, PATIENCE = 8, 256, 1e-3, 600, 100, 2
+ROWS, ROW_LENGTH, LEARNING_RATE, MAX_STEPS = 8, 256, 1e-3, 600
 HEAD_LEARNING_RATE = 5e-2  # of a head that starts from nothing, under a backbone that does not
+
+
+class Recipe(NamedTuple):
+    """What differs between the shipped models."""
+
+    kind: Literal["prm", "orm"]
+    shards: int
+    every: int  # steps between held-out losses
+    patience: int  # of them without a new low
+
+
+# From few chains the lowest held-out loss comes early, so it is looked for more often.
+RECIPES = {
+    "tiny-prm": Recipe("prm", 30, every=100, patience=2),
+    "tiny-orm": Recipe("orm", 30, every=100, patience=2),
+    "tiny-prm-600": Recipe("prm", 3, every=25, patience=4),
+    "tiny-orm-600": Recipe("orm", 3, every=25, patience=4),
+}
 
 
 def schedule(peak: float, steps: int) -> optax.Schedule:
@@ -98,10 +115,6 @@ def make_labels(
     return made, total
 
 
-def kind_of(name: str) -> Literal["prm", "orm"]:
-    return "prm" if "-prm" in name else "orm"
-
-
 def held_out_shards(shards) -> int:
     """A tenth, at least one."""
     return -(-len(shards) // 10)
@@ -111,7 +124,8 @@ def train_model(
     name: str, base: LanguageModel, shards, seed: int, steps: int, work: Path
 ) -> tuple[reward_model.RewardModel, list]:
     """The reward model at its lowest held-out loss."""
-    reward = reward_model.from_policy(base, kind_of(name))
+    recipe = RECIPES[name]
+    reward = reward_model.from_policy(base, recipe.kind)
     pad_id, held_out = base.tokenizer.pad_token_id, held_out_shards(shards)
     known, unseen = (
         reward_model.examples(base.tokenizer, [chain for shard in part for chain in shard], reward.kind)
@@ -141,7 +155,7 @@ def train_model(
     )
     params, losses = reward_model.fit_early_stopping(
         train.init_state(reward.params, tx), train.make_update(loss, tx, num_microbatches=ROWS // 2), batch_fn, held_out_loss, work,
-        max_steps=steps, every=min(EVERY, -(-steps // 4)), patience=PATIENCE, description=name,
+        max_steps=steps, every=min(recipe.every, -(-steps // 4)), patience=recipe.patience, description=name,
     )  # fmt: skip
     return reward._replace(params=params), losses
 
@@ -188,11 +202,12 @@ def card(
     name: str, seed: int, steps: int, shards, policy: LanguageModel, sha256: str, results, cost, losses, seconds: float
 ) -> str:
     """The model card, in Markdown."""
-    every = min(EVERY, -(-steps // 4))
+    recipe = RECIPES[name]
+    every = min(recipe.every, -(-steps // 4))
     rows = result_rows(results)
     target = (
         f"hard Monte Carlo labels: 1 if any of {ROLLOUTS} rollouts from behind the step (temperature {ROLLOUT_TEMPERATURE}) is right"
-        if kind_of(name) == "prm"
+        if recipe.kind == "prm"
         else "the outcome of the chain, at its last step"
     )
     return f"""# {name}
@@ -211,7 +226,7 @@ It reads word problems and reasoning lines of this course, and nothing else. The
 | chains | {len(shards) * SHARD_PROBLEMS * CHAINS} of {len(shards) * SHARD_PROBLEMS} training problems of 2 to 6 operations, temperature {CHAIN_TEMPERATURE}; those of {held_out_shards(shards) * SHARD_PROBLEMS} problems held out to stop early |
 | labels | {target} |
 | cost of the Monte Carlo labels | {cost["steps"]} steps, {cost["states"]} different states, {cost["rollouts"]} rollouts, {cost["tokens"]} tokens, {cost["seconds"] / 60:.1f} minutes on a two-core CPU shared with other work |
-| training | Muon, {ROWS * ROW_LENGTH} tokens a step, peak learning rate {LEARNING_RATE:g} (of the head {HEAD_LEARNING_RATE:g}, Adam); {len(losses) * every} steps, stopped after {PATIENCE} held-out losses without a new low or at {steps}; lowest {min(losses):.4f} nats at step {every * (1 + int(np.argmin(losses)))}; {seconds / 60:.0f} minutes |
+| training | Muon, {ROWS * ROW_LENGTH} tokens a step, peak learning rate {LEARNING_RATE:g} (of the head {HEAD_LEARNING_RATE:g}, Adam); {len(losses) * every} steps, stopped after {recipe.patience} held-out losses without a new low or at {steps}; lowest {min(losses):.4f} nats at step {every * (1 + int(np.argmin(losses)))}; {seconds / 60:.0f} minutes |
 | weights | float32, sha256 of backbone and head `{sha256}` |
 
 Held-out results (500 test problems of 2 to 6 operations, 4 chains each at temperature 1; 95% intervals). Step AUC: does a step that
@@ -240,7 +255,7 @@ def main(
       steps: at most, of training.
       out: directory; by default checkpoints/NAME for seed 0, and outputs/train/NAME-SEED-.../model for others.
     """
-    policy, shards = load_model(POLICY), shards or SHARDS[name]
+    policy, shards = load_model(POLICY), shards or RECIPES[name].shards
     root, version = Path("outputs/train"), f"{seed}-{policy.sha256[:8]}"
     labelled, cost = make_labels(policy, seed, shards, root / f"{POLICY}-labels-{version}")
     print(", ".join(f"{key} {value:.0f}" for key, value in cost.items()))

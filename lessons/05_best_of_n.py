@@ -33,6 +33,7 @@ from jaxreason.errors import InputError
 from jaxreason.evaluate import Interval, accuracy, mean_interval, paired_difference
 from jaxreason.reward_model import aggregate, load_reward_model, reward_values, step_scores
 from jaxreason.sampling import Sampler
+from jaxreason.step_labels import split_steps
 from jaxreason.tasks import arithmetic
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
@@ -163,7 +164,7 @@ run.figure(
 # ## With a tenth of the labels
 #
 # These two learned from 6,000 chains each. An outcome says *that* a chain went wrong, the label of a step *where*: a PRM learns several
-# things from a chain of which an ORM learns one, so it should be ahead where chains are few. The same two again, from 600 chains
+# things from a chain of which an ORM learns one, so it should be ahead where chains are few. The same two again, from 600 chains, a third of them held out
 # (`python checkpoints/train_rm.py tiny-prm-600` and `tiny-orm-600`).
 
 # %%
@@ -184,6 +185,11 @@ for name in FEW:
     )
 run.claim(f"learned from 600 chains, best-of-{N} with the PRM beats best-of-{N} with the ORM",
           paired_difference(by_n["PRM, 600 chains"][N], by_n["ORM, 600 chains"][N]), at_least=0.0, excludes_zero=True)  # fmt: skip
+lines = np.array([[len(split_steps(text)) for text in row] for row in first.texts])  # the answer is one
+for name in FEW:
+    picked = np.take_along_axis(lines, scores[f"{name}, 600 chains"].argmax(1)[:, None], 1)[:, 0]
+    short = picked <= [p.num_operations for p in problems]
+    run.results.measure(f"too short for the problem/best of {N} by the {name} of 600 chains", accuracy(short))
 plotted = [f"{name}, {chains} chains" for chains in ("6,000", "600") for name in ("PRM", "ORM")] + ["majority"]
 run.figure(
     viz.curves(
