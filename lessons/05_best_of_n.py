@@ -164,8 +164,8 @@ run.figure(
 # ## With a tenth of the labels
 #
 # These two learned from 6,000 chains each. An outcome says *that* a chain went wrong, the label of a step *where*: a PRM learns several
-# things from a chain of which an ORM learns one, so it should be ahead where chains are few. The same two again, from 600 chains, a third of them held out
-# (`python checkpoints/train_rm.py tiny-prm-600` and `tiny-orm-600`).
+# things from a chain of which an ORM learns one, so it should be ahead where chains are few. The same two again, from 600 chains, a third
+# of them held out to stop early (`python checkpoints/train_rm.py tiny-prm-600` and `tiny-orm-600`).
 
 # %%
 FEW = {"ORM": "last", "PRM": "min"}
