@@ -358,8 +358,9 @@ run.figure(
 # ## Word problems, valued by likelihood
 #
 # Here no leaf can be tested. If the only value at hand is the likelihood of the lines so far, the answer is the most likely leaf found.
-# Whether that is any better than the vote of lesson 02 with the same tokens, 200 problems cannot tell: the interval below is wide. The model of the puzzles knows no words, so `tiny` reads these: problems of 4 to 6
-# operations, at temperature 1, for every method alike, as in lesson 05.
+# Whether that is any better than the vote of lesson 02 with the same tokens, 500 problems do not tell: the interval holds 0 (+4 points, -1
+# to 9). The model of the puzzles knows no words, so `tiny` reads these: problems of 4 to 6 operations, at temperature 1, for every method
+# alike, as in lesson 05.
 
 # %%
 reader = load_model("tiny", mesh=run.mesh) if run.model.name == MODEL else run.model
@@ -417,8 +418,8 @@ run.claim("on word problems MCTS by likelihood is at most 2 points better than t
 # model reads counts like one that is written, for all methods.
 #
 # So the search is far ahead of best-of-N. It is not ahead of BFS, which judges every line just as well: with few tokens BFS is better, for
-# MCTS spends its first simulations on looking around, and from about 250 tokens on the two are level. What pays here is judging lines,
-# not the shape of the tree.
+# MCTS spends its first simulations on looking around, and from about 250 tokens on the two are level, until BFS takes more tokens for what
+# it gains. What pays here is judging lines, not the shape of the tree.
 
 # %%
 prm = load_reward_model(f"{reader.name}-prm", reader)
