@@ -13,7 +13,7 @@ HEADLINES = {  # lesson: parts of the claims that the README shows
     "00_introduction": ["a chain of thought beats"],
     "01_chain_of_thought": ["CoT beats direct by", "at one operation CoT buys"],
     "02_self_consistency": ["beats one sampled chain", "beats the greedy chain"],
-    "03_tree_of_thoughts": ["BFS solves", "BFS, beam 5 beats chains", "tries rank unseen"],
+    "03_tree_of_thoughts": ["BFS solves", "beats chains", "tries rank unseen"],
     "04_process_reward_models": ["PRM from Monte Carlo", "the PRM finds the first error"],
     "05_best_of_n": ["best-of-64", "PRM beam search"],
     "06_mcts": [
@@ -39,17 +39,14 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "accuracy/pass@32",
     ],
     "03_tree_of_thoughts": [
-        "solved/one chain/paper",
-        "solved/vote of 72 chains/paper",
-        "solved/any of 72 chains/paper",
-        "solved/BFS, beam 1/paper",
-        "solved/BFS, beam 5/paper",
-        "solved/DFS/paper",
-        "solved/BFS, beam 5, random/paper",
-        "solved/BFS, beam 5, oracle/paper",
-        "value AUC/3 numbers, seen",
-        "value AUC/3 numbers, unseen",
-        "value AUC/3 numbers, unseen, 16 tries",
+        *(
+            f"solved/{name}/{part}"
+            for name in ("one chain", "vote of 72 chains", "any of 72 chains", "BFS, beam 1", "BFS, beam 5", "DFS")
+            for part in ("paper", "others")
+        ),
+        "solved/BFS, beam 5, random",
+        "solved/BFS, beam 5, oracle",
+        *(f"value AUC/{size} numbers, {states}" for size in (3, 2) for states in ("seen", "unseen", "unseen, 16 tries")),
         "word problems/BFS, likelihood",
         "word problems/vote at the tokens of BFS, likelihood",
     ],
@@ -69,6 +66,8 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "accuracy/majority@64",
         "accuracy/PRM@64",
         "accuracy/ORM@64",
+        "accuracy/PRM@64, 600 chains",
+        "accuracy/ORM@64, 600 chains",
         "accuracy/log-probability@64",
         "accuracy/PRM-weighted vote@64",
         "accuracy/oracle@64",
@@ -76,6 +75,7 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "accuracy/PRM DVTS",
     ],
     "06_mcts": [
+        *(f"solved/MCTS, own words/{part}" for part in ("paper", "others")),
         "solved/MCTS, own words",
         "solved/MCTS, rollouts",
         "solved/MCTS, oracle",

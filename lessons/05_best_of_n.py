@@ -30,10 +30,9 @@ from jaxreason import lesson, prompts, viz, vote
 from jaxreason import thoughts as th
 from jaxreason import tree_of_thoughts as tot
 from jaxreason.errors import InputError
-from jaxreason.evaluate import Interval, accuracy, mean_interval, paired_difference
+from jaxreason.evaluate import Interval, accuracy, auc, mean_interval, paired_difference
 from jaxreason.reward_model import aggregate, load_reward_model, reward_values, step_scores
 from jaxreason.sampling import Sampler
-from jaxreason.step_labels import split_steps
 from jaxreason.tasks import arithmetic
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
@@ -185,11 +184,17 @@ for name in FEW:
     )
 run.claim(f"learned from 600 chains, best-of-{N} with the PRM beats best-of-{N} with the ORM",
           paired_difference(by_n["PRM, 600 chains"][N], by_n["ORM, 600 chains"][N]), at_least=0.0, excludes_zero=True)  # fmt: skip
-lines = np.array([[len(split_steps(text)) for text in row] for row in first.texts])  # the answer is one
-for name in FEW:
-    picked = np.take_along_axis(lines, scores[f"{name}, 600 chains"].argmax(1)[:, None], 1)[:, 0]
-    short = picked <= [p.num_operations for p in problems]
-    run.results.measure(f"too short for the problem/best of {N} by the {name} of 600 chains", accuracy(short))
+
+
+mixed = (correct.sum(1) >= 2) & (correct.sum(1) <= N - 2)  # problems with chains of both kinds
+for name in [f"{name}, {chains} chains" for chains in ("6,000", "600") for name in FEW]:
+    score = scores[name if name in scores else name.split(",")[0]]
+    anywhere = auc(score.ravel(), correct.ravel())  # the chance that a right chain outscores a wrong one
+    run.results.measure(f"right above wrong/{name}", anywhere)
+    if mixed.any():
+        here = [auc(row, right).value for row, right in zip(score[mixed], correct[mixed], strict=True)]
+        run.results.measure(f"right above wrong of the same problem/{name}", mean_interval(np.array(here)))
+        print(f"{name:<18} AUC over all chains {anywhere.value:.2f}, over those of one problem {np.mean(here):.2f}")
 plotted = [f"{name}, {chains} chains" for chains in ("6,000", "600") for name in ("PRM", "ORM")] + ["majority"]
 run.figure(
     viz.curves(
@@ -263,6 +268,8 @@ for name, series in large.items():
     print(
         f"{name:<18} best at N = {peaks[name]:>3}: {series[peaks[name]].mean():.3f}; at {MANY}: {series[MANY].mean():.3f}"
     )
+run.claim(f"best-of-{MANY} with the PRM beats best-of-{MANY} with the ORM",
+          paired_difference(large["PRM"][MANY], large["ORM"][MANY]), at_least=0.0, excludes_zero=True)  # fmt: skip
 fooled = large["PRM"][MANY] == 0
 if fooled.sum() > 1:
     run.results.measure(
