@@ -46,7 +46,11 @@ SHOWN = {  # lesson: measurements worth a row of their own
         ),
         "solved/BFS, beam 5, random",
         "solved/BFS, beam 5, oracle",
-        *(f"value AUC/{size} numbers, {states}" for size in (3, 2) for states in ("seen", "unseen", "unseen, 16 tries")),
+        *(
+            f"value AUC/{size} numbers, {states}"
+            for size in (3, 2)
+            for states in ("seen", "unseen", "unseen, 16 tries")
+        ),
         "word problems/BFS, likelihood",
         "word problems/vote at the tokens of BFS, likelihood",
     ],

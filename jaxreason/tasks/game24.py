@@ -295,10 +295,7 @@ def held_out(n: int) -> list[tuple[int, ...]]:
 
 
 def substates(roots: Iterable[tuple[int, ...]], size: int) -> list[tuple[int, ...]]:
-    """The different states of two or three numbers that moves reach from the puzzles, in order.
-
-    With `substate_split` and `in_training`, what a value is measured on.
-    """
+    """The different states of two or three numbers that moves reach from the puzzles, in order: what a value is measured on."""
     states = set(roots)
     while len(next(iter(states), ())) > size:
         states = {move.left for state in states for move in moves(state)}
