@@ -209,7 +209,7 @@ run.figure(
 # %% [markdown]
 # From 600 chains the ORM has learned nothing of chains: over all of them its AUC is 0.60, since it tells some hard problems from easy ones,
 # but over the chains of one problem 0.52, where 0.5 is chance. And the few chains that it likes best are mostly wrong, so its best of 64 is
-# right on 20% of 500 problems, while a chain drawn blindly is on 58%. The PRM has 0.92 and 92%: the same chains, but four to six labels on each.
+# right on 20% of 500 problems, while a chain drawn blindly is on 58%. The PRM has 0.92 and 92%: the same chains, with five labels on each.
 #
 # ## What is there to find: pass@k
 #
