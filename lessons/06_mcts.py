@@ -48,7 +48,7 @@ from jaxreason.tasks import arithmetic, game24, game24_tokens
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
 MODEL = "tiny-24"
-run = lesson.start("06_mcts", problems=250, model=MODEL, cpu_devices=2)
+run = lesson.start("06_mcts", problems=200, model=MODEL, cpu_devices=2)
 
 # %% [markdown]
 # ## A tree small enough to read
