@@ -137,10 +137,12 @@ def keep_compiled() -> None:
     """Keeps compiled programs in ``~/.cache/jaxreason``, at most 1 GiB: most of a short lesson is compilation, and the next run, or
     another lesson with the same program, is spared it. ``JAX_COMPILATION_CACHE_DIR`` names another folder, and
     ``JAX_ENABLE_COMPILATION_CACHE=false`` keeps none; nor does a home that cannot be written to."""
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
     folder = os.path.expanduser("~/.cache/jaxreason")
     with contextlib.suppress(OSError):
         os.makedirs(folder, exist_ok=True)
-    if jax.config.jax_compilation_cache_dir is None and os.access(folder, os.W_OK):
+    if os.access(folder, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_compilation_cache_max_size", 2**30)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

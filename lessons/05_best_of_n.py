@@ -162,39 +162,33 @@ run.figure(
 # %% [markdown]
 # ## With a tenth of the labels
 #
-# These two learned from 6,000 chains each. An outcome says *that* a chain went wrong, the label of a step *where*: a PRM learns several
+# The ORM and the PRM above learned from 6,000 chains each. An outcome says *that* a chain went wrong, the label of a step *where*: a PRM learns several
 # things from a chain of which an ORM learns one, so it should be ahead where chains are few. The same two again, from 600 chains, a third
 # of them held out to stop early (`python checkpoints/train_rm.py tiny-prm-600` and `tiny-orm-600`).
 
 # %%
-FEW = {"ORM": "last", "PRM": "min"}
-scores = first.scores | {
+scores = {f"{name}, 6,000 chains": first.scores[name] for name in ("ORM", "PRM")} | {
     f"{name}, 600 chains": aggregate(
         step_scores(
             load_reward_model(f"{run.model.name}-{name.lower()}-600", run.model),
             texts, first.texts, description=f"{name} of 600 chains",
         ), how,
-    ) for name, how in FEW.items()
+    ) for name, how in (("ORM", "last"), ("PRM", "min"))
 }  # fmt: skip
-for name in FEW:
-    by_n[f"{name}, 6,000 chains"] = by_n[name]
-    by_n[f"{name}, 600 chains"] = {n: best_of(f"{name}, 600 chains", n) for n in SIZES}
-    run.results.measure(
-        f"accuracy/{name}@{N}, 600 chains", mean_interval(by_n[f"{name}, 600 chains"][N]), tokens=N * tokens.mean()
-    )
-run.claim(f"learned from 600 chains, best-of-{N} with the PRM beats best-of-{N} with the ORM",
-          paired_difference(by_n["PRM, 600 chains"][N], by_n["ORM, 600 chains"][N]), at_least=0.0, excludes_zero=True)  # fmt: skip
-
-
 mixed = (correct.sum(1) >= 2) & (correct.sum(1) <= N - 2)  # problems with chains of both kinds
-for name in [f"{name}, {chains} chains" for chains in ("6,000", "600") for name in FEW]:
-    score = scores[name if name in scores else name.split(",")[0]]
+for name, score in scores.items():
+    by_n[name] = {n: best_of(name, n) for n in SIZES}
     anywhere = auc(score.ravel(), correct.ravel())  # the chance that a right chain outscores a wrong one
     run.results.measure(f"right above wrong/{name}", anywhere)
     if mixed.any():
         here = [auc(row, right).value for row, right in zip(score[mixed], correct[mixed], strict=True)]
         run.results.measure(f"right above wrong of the same problem/{name}", mean_interval(np.array(here)))
         print(f"{name:<18} AUC over all chains {anywhere.value:.2f}, over those of one problem {np.mean(here):.2f}")
+for name in ("ORM", "PRM"):
+    few_labels = mean_interval(by_n[f"{name}, 600 chains"][N])
+    run.results.measure(f"accuracy/{name}@{N}, 600 chains", few_labels, tokens=N * tokens.mean())
+run.claim(f"learned from 600 chains, best-of-{N} with the PRM beats best-of-{N} with the ORM",
+          paired_difference(by_n["PRM, 600 chains"][N], by_n["ORM, 600 chains"][N]), at_least=0.0, excludes_zero=True)  # fmt: skip
 plotted = [f"{name}, {chains} chains" for chains in ("6,000", "600") for name in ("PRM", "ORM")] + ["majority"]
 run.figure(
     viz.curves(
@@ -250,7 +244,7 @@ run.figure(
 # which get more chains for it.
 
 # %%
-SOME, MANY = max(12, run.problems // 5), 4 * N
+SOME, MANY = min(run.problems, max(12, run.problems // 5)), 4 * N
 more = sample(texts[:SOME], jax.random.fold_in(run.key, 1), MANY - N)
 many = Chains(
     [a + b for a, b in zip(first.texts, more.texts, strict=False)],

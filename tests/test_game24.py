@@ -277,7 +277,7 @@ def test_splits_divide_the_solvable_puzzles():
     splits = {split: game24.puzzles(split) for split in game24.SPLITS}
     together = [p for puzzles in splits.values() for p in puzzles]
     assert sorted(together) == [p for p in MULTISETS if brute_force(fractions(p), True)]
-    # shipped checkpoints were trained on these: a split that moves makes their test set a training set
+    # tiny-24 and tiny-24-wait were trained on these: a split that moves makes their test set a training set
     assert {s: len(p) for s, p in splits.items()} == dict(train=803, validation=137, test=306, paper_test=100)
     assert splits["test"][:2] == [(1, 5, 7, 9), (3, 4, 4, 5)]
     assert all(game24.split_of(p) == split for split, puzzles in splits.items() for p in puzzles)

@@ -204,7 +204,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_older_checkpoint(tmp_path
 
 
 def test_a_gradient_that_is_not_finite_is_not_saved(tmp_path):
-    """The loss |x p| is 0 at x = 0, and so is no warning that the slope of its root is none."""
+    """At x = 0 the loss, the root of p^2 x, is 0 and finite; its slope is not."""
     update = make_update(lambda p, x: (loss := jnp.sqrt(p * p * x).sum(), {"loss": loss}), tx := optax.sgd(0.1))
     for _ in range(2):  # run again, it goes on from what was saved
         with pytest.raises(FloatingPointError, match=r"grad_norm is nan at step 4: .*step 2 is saved"):
