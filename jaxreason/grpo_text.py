@@ -55,6 +55,7 @@ def make_text_update(
       chunk: tokens whose logits exist at a time.
     """
     encoded = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings - max_new_tokens)
+    width = max(map(len, encoded))  # of all batches, so that one shape is compiled
     stop = compile_stop(model.tokenizer, stop_strings, model.eos_ids)
 
     def weights(trained: Params) -> Params:
@@ -73,7 +74,7 @@ def make_text_update(
         rows, key = given
         if len(rows) % microbatches:
             raise InputError(f"{len(rows)} problems in {microbatches} microbatches: expected a multiple")
-        prompt = pad_left([encoded[i] for i in rows], model.tokenizer.pad_token_id)
+        prompt = pad_left([encoded[i] for i in rows], model.tokenizer.pad_token_id, multiple=width)
         params = state.params if lora_scale is None else merge(state.params)
         rollout = jax.device_get(
             generate(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxreason.logprobs import score_tokens
-from jaxreason.models.decoder import Cache, DecoderConfig, Params, hidden_states
+from jaxreason.models.decoder import DecoderConfig, Params, hidden_states
 
 
 def init_head(num_inputs: int) -> Params:
@@ -27,30 +27,37 @@ def reward_logits(
     tokens: jax.Array,
     positions: jax.Array,
     judged: jax.Array,
-    cache: Cache | None = None,
     *,
     cfg: DecoderConfig,
-    segment_ids: jax.Array | None = None,
-    state_before: jax.Array | None = None,
-) -> tuple[jax.Array, Cache]:
-    """One logit for each token, float32 ``[B, T]``, and the cache; what it sees is all up to that token.
+    segment_ids: jax.Array,
+) -> jax.Array:
+    """One logit for each token, float32 ``[B, T]``; what it sees is all up to that token.
 
     The head reads the state, and log p and p of the least likely of the judged tokens so far.
 
     Args:
       params: ``{"backbone": parameters of a decoder, "head": of init_verifier_head}``.
-      tokens, positions, cache, cfg, segment_ids: as for ``decoder.forward``.
+      tokens, positions, cfg, segment_ids: as for ``decoder.forward``.
       judged: ``[B, T]`` bool, the tokens of the chain; False on its prompt.
-      state_before: ``[B, E]``, the state before the first token, where a cache holds what comes before it.
     """
-    backbone, head = params["backbone"], params["head"]
-    states, cache = hidden_states(backbone, tokens, positions, cache, cfg=cfg, segment_ids=segment_ids)
-    first = jnp.zeros_like(states[:, 0]) if state_before is None else state_before
-    logprobs = score_tokens(backbone, jnp.concatenate([first[:, None], states[:, :-1]], 1), tokens)
-    segments = jnp.ones_like(tokens) if segment_ids is None else segment_ids
-    lowest = _running_min(jnp.where(judged, logprobs, 0.0), segments)
+    states, _ = hidden_states(params["backbone"], tokens, positions, cfg=cfg, segment_ids=segment_ids)
+    return judge_states(params, states, jnp.zeros_like(states[:, 0]), tokens, judged, segment_ids)
+
+
+def judge_states(
+    params: Params,
+    states: jax.Array,
+    state_before: jax.Array,
+    tokens: jax.Array,
+    judged: jax.Array,
+    segment_ids: jax.Array,
+) -> jax.Array:
+    """The logits ``[B, T]`` of :func:`reward_logits`, from the backbone's states ``[B, T, E]`` at the tokens."""
+    logprobs = score_tokens(params["backbone"], jnp.concatenate([state_before[:, None], states[:, :-1]], 1), tokens)
+    lowest = _running_min(jnp.where(judged, logprobs, 0.0), segment_ids)
     inputs = jnp.concatenate([states.astype(jnp.float32), lowest[..., None], jnp.exp(lowest)[..., None]], -1)
-    return inputs @ head["kernel"].astype(jnp.float32) + head["bias"].astype(jnp.float32), cache
+    head = params["head"]
+    return inputs @ head["kernel"].astype(jnp.float32) + head["bias"].astype(jnp.float32)
 
 
 def _running_min(x: jax.Array, segments: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from jaxreason.errors import InputError
 from jaxreason.mesh import gather, mesh_of, num_row_parts, shard_batch
-from jaxreason.models.decoder import DecoderConfig, Params, fork, hidden_states, output_head
+from jaxreason.models.decoder import DecoderConfig, Params, branch_states, hidden_states, output_head
 from jaxreason.models.hf import LanguageModel
 from jaxreason.tokens import Prompt, encode_prompts, pad_left
 
@@ -52,17 +52,10 @@ def completion_states(params: Params, prompt: Prompt, tokens: jax.Array, *, cfg:
     A prompt is read once, as in generation, and its completions attend to the same keys and values.
     """
     b, n, t = tokens.shape
-    positions = jnp.maximum(jnp.cumsum(prompt.mask, axis=-1) - 1, 0)
-    of_prompt, cache = hidden_states(
-        params, prompt.tokens, positions, cfg=cfg, segment_ids=prompt.mask.astype(jnp.int32)
-    )
+    written = tokens.reshape(b * n, t)[:, : max(t - 1, 1)]  # not the last, but not nothing
+    of_prompt, later = branch_states(params, prompt.tokens, prompt.mask, written, cfg=cfg)
     first = jnp.repeat(of_prompt[:, -1:], n, axis=0)
-    if t == 1:
-        return first[:, None].reshape(b, n, 1, -1)
-    positions = jnp.repeat(prompt.mask.sum(-1), n)[:, None] + jnp.arange(t - 1)
-    written = tokens.reshape(b * n, t)[:, :-1]
-    later, _ = hidden_states(params, written, positions, fork(cache, n, t - 1), cfg=cfg)
-    return jnp.concatenate([first, later], axis=1).reshape(b, n, t, -1)
+    return jnp.concatenate([first, later[:, : t - 1]], axis=1).reshape(b, n, t, -1)
 
 
 def completion_logprobs(
@@ -100,7 +93,8 @@ def text_logprobs(
 def choice_logprobs(model: LanguageModel, prompts: list[str], words: list[str], batch_size: int = 512) -> np.ndarray:
     """log p(first token of word | prompt), float32 ``[G, K]``, in nats: which of K words the model would write next.
 
-    One forward pass for each prompt, whatever K.
+    One forward pass for each prompt, whatever K; in batches of ``batch_size``, or of 64 if these are enough, so that few shapes are
+    compiled.
 
     Raises:
       InputError: two words begin with the same token, so that it does not tell them apart.
@@ -111,10 +105,12 @@ def choice_logprobs(model: LanguageModel, prompts: list[str], words: list[str], 
             f"words {words}: two begin with the same token of {model.name}; choose words that differ there"
         )
     encoded, mesh = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings), mesh_of(model.params)
+    size = 64 if len(encoded) <= 64 else batch_size
+    size = -(-size // num_row_parts(mesh)) * num_row_parts(mesh)  # each device reads as many as the others
     found = []
-    for i in range(0, len(encoded), batch_size):
-        real = encoded[i : i + batch_size]
-        rows = real + real[:1] * (-len(real) % num_row_parts(mesh))  # each device reads as many as the others
+    for i in range(0, len(encoded), size):
+        real = encoded[i : i + size]
+        rows = real + real[:1] * (size - len(real))
         prompt = shard_batch(pad_left(rows, model.tokenizer.pad_token_id), mesh)
         found.append(gather(_next_logprobs(model.params, prompt, jnp.array(first), cfg=model.cfg))[: len(real)])
     return np.concatenate(found)

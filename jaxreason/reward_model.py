@@ -17,9 +17,9 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from jaxreason.errors import InputError, one_line
-from jaxreason.heads import init_verifier_head, reward_logits
+from jaxreason.heads import init_verifier_head, judge_states, reward_logits
 from jaxreason.mesh import gather, is_first, mesh_of, num_row_parts, shard_batch, shard_params, wait_for_all
-from jaxreason.models.decoder import DecoderConfig, Params, fork, hidden_states
+from jaxreason.models.decoder import DecoderConfig, Params, branch_states
 from jaxreason.models.hf import LanguageModel, load_model, save_model, shipped
 from jaxreason.models.weights import digest, read_json
 from jaxreason.sft import Document, pack
@@ -103,9 +103,7 @@ def pack_examples(found: Iterable[Example], rows: int, length: int, pad_id: int)
 
 def reward_loss(params: Params, batch: Batch, *, cfg: DecoderConfig) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Binary cross-entropy over labelled steps, in nats (Wang et al. 2024, eq. 2; of an ORM eq. 1)."""
-    logits, _ = reward_logits(
-        params, batch.tokens, batch.positions, batch.judged, cfg=cfg, segment_ids=batch.segment_ids
-    )
+    logits = reward_logits(params, batch.tokens, batch.positions, batch.judged, cfg=cfg, segment_ids=batch.segment_ids)
     each = optax.sigmoid_binary_cross_entropy(logits, batch.targets)
     loss = (each * batch.weights).sum() / jnp.maximum(batch.weights.sum(), 1.0)
     return loss, {"loss": loss}
@@ -181,20 +179,23 @@ def step_scores(
         if flat
         else {}
     )
-    width = min(16, 1 << (max(map(len, different), default=1) - 1).bit_length())
+    width = min(16, max(4, 1 << (max(map(len, different), default=1) - 1).bit_length()))
     items = []  # prompt, up to `width` texts of similar length
     for g, row in enumerate(different):
         row = sorted((t for t in row if t), key=lambda t: len(ids[g, t]))
         items += [(g, row[i : i + width]) for i in range(0, len(row), width)]
     items.sort(key=lambda item: (len(ids[item[0], item[1][-1]]), len(heads[item[0]])))
     scores: dict[tuple[int, str], np.ndarray] = {}
-    size = min(max(1, rows // width), 1 << max(0, len(items) - 1).bit_length())  # few shapes to compile
+    # Sizes are rounded up, so that few shapes are compiled: one takes longer than to score a thousand chains of tiny's.
+    size = max(1, rows // width)
+    if len(items) <= size // 8:
+        size //= 8
     mesh = mesh_of(reward.params)
     size = -(-size // num_row_parts(mesh)) * num_row_parts(mesh)
     for start in tqdm(range(0, len(items), size), desc=description, unit="batch", disable=description is None):
         chosen = items[start : start + size]
         padded = chosen + chosen[:1] * (size - len(chosen))
-        prompt = pad_left([heads[g] for g, _ in padded], tokenizer.pad_token_id, multiple=64)  # few shapes to compile
+        prompt = pad_left([heads[g] for g, _ in padded], tokenizer.pad_token_id, multiple=64)
         longest = max(len(ids[g, row[-1]]) for g, row in chosen)
         together = max(len(heads[g]) + len(ids[g, row[-1]]) for g, row in chosen)
         if together > reward.cfg.max_position_embeddings:
@@ -202,7 +203,7 @@ def step_scores(
                 f"a prompt and its chain have {together} tokens, and the context of {reward.name} "
                 f"{reward.cfg.max_position_embeddings}: score shorter chains"
             )
-        tokens = np.full((len(padded) * width, -(-longest // 32) * 32), tokenizer.pad_token_id, np.int32)
+        tokens = np.full((len(padded) * width, -(-longest // 64) * 64), tokenizer.pad_token_id, np.int32)
         for i, (g, row) in enumerate(padded):
             for n, text in enumerate(row):
                 tokens[i * width + n, : len(ids[g, text])] = ids[g, text]
@@ -223,16 +224,9 @@ def step_scores(
 @functools.partial(jax.jit, static_argnames="cfg")
 def _score(params: Params, prompt: Prompt, tokens: jax.Array, *, cfg: DecoderConfig) -> jax.Array:
     """Probability at every token of ``tokens [b * N, T]``, N continuations of each of the b prompts."""
-    at = jnp.maximum(jnp.cumsum(prompt.mask, axis=-1) - 1, 0)
-    segments = prompt.mask.astype(jnp.int32)
-    states, cache = hidden_states(params["backbone"], prompt.tokens, at, cfg=cfg, segment_ids=segments)
-    num_rows, length = tokens.shape
-    of_each = num_rows // len(prompt.tokens)
-    begin = jnp.repeat(prompt.mask.sum(-1), of_each)
-    logits, _ = reward_logits(
-        params, tokens, begin[:, None] + jnp.arange(length), jnp.ones_like(tokens, bool),
-        fork(cache, of_each, length), cfg=cfg, state_before=jnp.repeat(states[:, -1], of_each, axis=0),
-    )  # fmt: skip
+    of_prompt, states = branch_states(params["backbone"], prompt.tokens, prompt.mask, tokens, cfg=cfg)
+    before = jnp.repeat(of_prompt[:, -1], len(tokens) // len(prompt.tokens), axis=0)
+    logits = judge_states(params, states, before, tokens, jnp.ones_like(tokens, bool), jnp.ones_like(tokens))
     return jax.nn.sigmoid(logits)
 
 

@@ -284,6 +284,7 @@ def complete(
     num_samples: int = 1,
     stop_strings: Sequence[str] = (),
     rows: int = 512,
+    multiple: int = 32,
     description: str | None = None,
     rule: Rule | None = None,
     rule_state: Any = None,
@@ -293,7 +294,8 @@ def complete(
     On a mesh the prompts of a batch are cut among its devices, and every process gets all texts.
 
     Chain n of prompt g draws from ``split(fold_in(key, g), N)[n]``, whatever the batches. Given keys ``[G]`` instead of one,
-    from ``split(key[g], N)[n]``. A rule and its state, arrays of numpy ``[G, N]``, are those of :func:`generate`.
+    from ``split(key[g], N)[n]``. Prompts are padded to a multiple of ``multiple`` tokens: the larger, the fewer shapes are compiled. A
+    rule and its state, arrays of numpy ``[G, N]``, are those of :func:`generate`.
 
     Raises:
       InputError: a prompt is empty or leaves no room for ``max_new_tokens`` in the context, or there are not as many keys as prompts.
@@ -324,7 +326,7 @@ def complete(
             chosen = order[start : start + batch_size]
             # The last batch repeats a prompt to keep the shape, and so the compiled program.
             padded = np.concatenate([chosen, np.repeat(chosen[:1], batch_size - len(chosen))])
-            prompt = shard_batch(pad_left([encoded[i] for i in padded], model.tokenizer.pad_token_id), mesh)
+            prompt = shard_batch(pad_left([encoded[i] for i in padded], model.tokenizer.pad_token_id, multiple), mesh)
             rollout = gather(
                 run(model.params, keys[padded], prompt, stop, cfg=model.cfg, sampler=sampler, max_new_tokens=max_new_tokens,
                     num_samples=num_samples, layers=layers, rule=rule,

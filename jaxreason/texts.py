@@ -193,7 +193,7 @@ def process_reward(cfg: DecoderConfig, newline: int, *, prompt_lines: int) -> Ev
         lines = jnp.cumsum(ends, -1)
         judged = text.mask & (lines - ends >= prompt_lines)
         segments = text.mask.astype(jnp.int32)
-        logits, _ = reward_logits(weights.value, tokens, positions, judged, cfg=cfg, segment_ids=segments)
+        logits = reward_logits(weights.value, tokens, positions, judged, cfg=cfg, segment_ids=segments)
         score = jax.nn.sigmoid(logits).min(-1, where=ends & judged, initial=1.0)
         last_line = text.mask & (lines - ends == lines[:, -1:] - 1)
         return _evaluation(score, last_line.sum(-1))

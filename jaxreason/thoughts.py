@@ -94,6 +94,7 @@ def sample_thoughts(
     drawn = complete(
         model, texts, _text_keys(key, np.array([zlib.crc32(text.encode()) for text in texts], np.uint32)),
         sampler=sampler, max_new_tokens=max_new_tokens, num_samples=num_samples, stop_strings=("\n",),
+        multiple=64,
     )  # fmt: skip
     thoughts = [
         [Thought(t.rstrip("\n"), float(lp)) for t, lp, done in zip(*row, strict=True) if done]
@@ -161,8 +162,7 @@ def value_words(
       values ``[S]`` and the tokens of each pass ``[S]``: the prompt read and one word.
     """
     texts = [prompt(state) for state in states]
-    padded = texts + texts[:1] * (_bucket(len(texts)) - len(texts))
-    logprobs = choice_logprobs(model, padded, list(values))[: len(texts)]
+    logprobs = choice_logprobs(model, texts, list(values))
     p = np.exp(logprobs - logprobs.max(1, keepdims=True))
     lengths = [len(ids) for ids in model.tokenizer(texts, add_special_tokens=False).input_ids]
     return (p / p.sum(1, keepdims=True)) @ np.array(list(values.values())), np.array(lengths) + 1

@@ -48,7 +48,7 @@ from jaxreason.tasks import arithmetic, game24, game24_tokens
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
 MODEL = "tiny-24"
-run = lesson.start("06_mcts", problems=200, model=MODEL, cpu_devices=2)
+run = lesson.start("06_mcts", problems=100, model=MODEL, cpu_devices=2)
 
 # %% [markdown]
 # ## A tree small enough to read
@@ -118,7 +118,7 @@ rng = np.random.default_rng(run.options.seed)
 parts = [rng.uniform(0, 0.25, size=(256, *[4] * level, *[1] * (4 - level))) for level in (1, 2, 3, 4)]
 leaves = np.ascontiguousarray(np.broadcast_to(sum(parts), (256, 4, 4, 4, 4)))  # every step on the path adds its part
 many, best_action = full_trees(leaves, noise=0.2), leaves.max((2, 3, 4)).argmax(-1)
-SIZES = (4, 8, 16, 32, 64, 128, 256)
+SIZES = (4, 16, 64, 256)
 hits = {}
 # UCT's constant was the best of a small sweep on these very trees, PUCT's is its default: this is no contest between the two.
 for rule, c in (("puct", 1.25), ("uct", 0.5)):
@@ -168,21 +168,26 @@ puzzles = game24.held_out(run.problems)
 of_paper = np.array([game24.split_of(p) == "paper_test" for p in puzzles])
 roots = [th.puzzle(p) for p in puzzles]
 puzzle_prompts = [th.moves_prompt(root) for root in roots]
+hopeless = th.puzzle("1 1 1 1")  # searched with the others, counted nowhere
 abc = game24_tokens.alphabet(run.model.tokenizer)
 task = texts.game24(abc)
 own_words = texts.value_words(abc, run.model.cfg)
 
 
-def search(
-    evaluate: texts.EvaluateFn, name: str, task: texts.Task = task, **options
-) -> tuple[list[tot.Tree], mcts.SearchResult]:
-    """The trees of all puzzles, in words and as arrays."""
+def search(evaluate: texts.EvaluateFn, name: str) -> list[tot.Tree]:
+    """The trees of all puzzles after all simulations, that of the hopeless one behind them."""
     searcher = lm_mcts.searcher(run.model, task, evaluate, num_lines=LINES, widen=WIDEN)
     result = lm_mcts.search(
-        searcher, run.key, puzzle_prompts, num_simulations=SIMULATIONS, c=C, description=name, **options
+        searcher,
+        run.key,
+        [*puzzle_prompts, th.moves_prompt(hopeless)],
+        num_simulations=SIMULATIONS,
+        c=C,
+        description=name,
     )
-    by_size[name] = [lm_mcts.to_trees(result, searcher, roots, tot.GAME24, n) for n in SIZES]
-    return by_size[name][-1], result
+    trees = [lm_mcts.to_trees(result, searcher, [*roots, hopeless], tot.GAME24, n) for n in SIZES]
+    by_size[name] = [sized[:-1] for sized in trees]
+    return trees[-1]
 
 
 def found(trees: list[tot.Tree]) -> np.ndarray:
@@ -203,7 +208,7 @@ def record(name: str, solved: np.ndarray, tokens: np.ndarray) -> None:
 
 by_size: dict[str, list[list[tot.Tree]]] = {}
 started = time.perf_counter()
-trees, result = search(own_words, "MCTS, own words")
+*trees, given_up = search(own_words, "MCTS, own words")
 seconds = time.perf_counter() - started
 print(
     f"{len(puzzles)} searches of {SIMULATIONS} simulations in {seconds:.0f} s, compilation included: {len(puzzles) / seconds:.1f} searches/s"
@@ -239,15 +244,8 @@ solved_trees = [tree for tree in trees if tree.answer >= 0] or trees
 shown = max(solved_trees, key=lambda tree: (len(tree.expanded) <= 8) * len(tree.expanded))
 print(" ".join(map(str, shown.nodes[0].state.problem)), "-", tot.verdict(shown))
 print(tot.format_tree(shown, max_children=2))
-hopeless = th.puzzle("1 1 1 1")
+print(tot.verdict(given_up))
 one = lm_mcts.searcher(run.model, task, own_words, num_lines=LINES, widen=WIDEN)
-print(
-    tot.verdict(
-        lm_mcts.to_trees(
-            lm_mcts.search(one, run.key, [th.moves_prompt(hopeless)], num_simulations=24), one, [hopeless], tot.GAME24
-        )[0]
-    )
-)
 for wrong in (lambda: th.puzzle("4 6 8"), lambda: lm_mcts.search(one, run.key, puzzle_prompts[:1], num_simulations=0)):
     try:
         wrong()
@@ -301,7 +299,7 @@ def proposals(samples: int) -> th.Propose:
     """So many lines of a state, drawn once for all searches that ask for them."""
     return th.remembered(functools.partial(
         th.propose_thoughts, run.model, run.key, prompt=th.moves_prompt, num_samples=samples, num_thoughts=samples,
-        sampler=Sampler(1.0),
+        sampler=Sampler(1.0), least=512 // samples,
     ))  # fmt: skip
 
 
@@ -434,7 +432,8 @@ judge = th.remembered(functools.partial(reward_values, prm, prompt=th.lines_prom
 @functools.cache
 def lines(samples: int) -> th.Propose:
     return th.remembered(functools.partial(
-        th.sample_thoughts, reader, run.key, prompt=th.lines_prompt, num_samples=samples, sampler=Sampler(1.0)
+        th.sample_thoughts, reader, run.key, prompt=th.lines_prompt, num_samples=samples, sampler=Sampler(1.0),
+        least=512 // samples,
     ))  # fmt: skip
 
 

@@ -136,6 +136,30 @@ def test_cached_equals_uncached_with_forks_of_padded_prompts(model):
         np.testing.assert_allclose([step[row] for step in steps], whole[-4:], atol=1e-5)
 
 
+@pytest.mark.parametrize("remat", [False, True], ids=["kept", "remat"])
+@pytest.mark.parametrize("num_layers", [2, 5], ids=["unrolled", "scanned"])
+def test_branches_have_the_states_and_the_gradient_of_whole_rows(model, num_layers, remat):
+    """Two left-padded prompts with three continuations each, in one pass; every row of prompt and continuation alone."""
+    cfg = dataclasses.replace(model[0], num_hidden_layers=num_layers, remat=remat)
+    params = random_params(cfg)
+    prompts, new = [ids(1, 6), ids(2, 3)], ids(3, 6, 4)
+    tokens, _, segments = padded(prompts, 6)
+    wanted = [np.concatenate([prompts[row // 3], new[row]]) for row in range(6)]
+
+    def of_branches(params):
+        first, later = decoder.branch_states(params, tokens, segments > 0, new, cfg=cfg)
+        chosen = [jnp.concatenate([first[row // 3, -1:], later[row]]) for row in range(6)]
+        return jnp.square(jnp.stack(chosen)).mean(), chosen
+
+    def of_rows(params):
+        rows = [decoder.hidden_states(params, row[None], np.arange(len(row))[None], cfg=cfg)[0] for row in wanted]
+        chosen = [states[0, -5:] for states in rows]
+        return jnp.square(jnp.stack(chosen)).mean(), chosen
+
+    (ours, whole) = (jax.jit(jax.grad(f, has_aux=True))(params) for f in (of_branches, of_rows))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), ours, whole)
+
+
 def test_several_tokens_appended_to_a_cache_are_causal(one_model):
     cfg, params = one_model
     prompt, new = ids(4, 1, 5), ids(5, 2, 4)

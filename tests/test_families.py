@@ -12,8 +12,9 @@ from conftest import random_params
 from safetensors.numpy import load_file, save_file
 
 from jaxreason.errors import InputError
-from jaxreason.models.decoder import DecoderConfig, RopeScaling, forward, rope_frequencies
+from jaxreason.models.decoder import DecoderConfig, forward
 from jaxreason.models.hf import KEYS, hf_config, load_config, load_eos_ids, load_model, save_model
+from jaxreason.models.rope import RopeScaling, rope_frequencies
 from jaxreason.models.weights import assemble, open_safetensors
 
 GOLDEN = {path.stem: path for path in sorted((Path(__file__).parent / "golden").glob("*.npz"))}
@@ -110,14 +111,13 @@ def test_other_dtypes_are_refused(dtype):
 
 def test_llama3_scaling_by_hand():
     """With theta = 1e4 and a head of 4, one wave per radian and one per 100: 8192 / 2 pi and 82 / 2 pi turns."""
-    cfg = DecoderConfig(8, 8, 8, 1, 2, 1, 4, 64, rope_scaling=RopeScaling("llama3", 8.0, 1.0, 4.0, 8192))
-    np.testing.assert_allclose(rope_frequencies(cfg), [1.0, 0.01], rtol=1e-6)  # 13 turns are more than 4
-    few = cfg.rope_scaling._replace(original_max_position_embeddings=64)  # 10 turns and 0.1
-    low = DecoderConfig(8, 8, 8, 1, 2, 1, 4, 64, rope_scaling=few)
-    np.testing.assert_allclose(rope_frequencies(low), [1.0, 0.01 / 8], rtol=1e-6)
-    between = cfg.rope_scaling._replace(original_max_position_embeddings=1571)  # 2.5003 turns: half way from 1 to 4
-    middle = DecoderConfig(8, 8, 8, 1, 2, 1, 4, 64, rope_scaling=between)
-    np.testing.assert_allclose(rope_frequencies(middle)[1], 0.01 * (0.5 / 8 + 0.5), rtol=1e-3)
+    for context, slow, rtol in (
+        (8192, 0.01, 1e-6),  # 13 turns are more than 4
+        (64, 0.01 / 8, 1e-6),  # 10 turns and 0.1
+        (1571, 0.01 * (0.5 / 8 + 0.5), 1e-3),  # 2.5003 turns: half way from 1 to 4
+    ):
+        frequencies = rope_frequencies(4, 1e4, RopeScaling("llama3", 8.0, 1.0, 4.0, context))
+        np.testing.assert_allclose(frequencies, [1.0, slow], rtol=rtol)
 
 
 def test_loading_takes_little_more_memory_than_the_weights(tmp_path, tokenizer):

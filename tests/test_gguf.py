@@ -1,5 +1,6 @@
 """GGUF files written here by the gguf package: the same logits as the weights they were made of, and hostile ones."""
 
+import dataclasses
 import json
 import tracemalloc
 from pathlib import Path
@@ -122,17 +123,18 @@ def test_logits_equal_transformers(tmp_path, name, kind):
 
 def test_llama3_scaling_is_recognised_by_what_it_comes_to(tmp_path):
     """Only the settings of Llama 3 itself: those of the fixture, an original context of 32, are refused."""
-    from jaxreason.models.decoder import DecoderConfig, RopeScaling, rope_frequencies
+    from jaxreason.models.decoder import DecoderConfig
     from jaxreason.models.gguf import with_llama3_scaling
+    from jaxreason.models.rope import RopeScaling, rope_frequencies
 
     path = tmp_path / "model.gguf"
     write(path, "llama3-rope")
     assert "rope_freqs.weight" in message_of(path)
     for factor in (8.0, 32.0):
         plain = DecoderConfig(8, 8, 8, 1, 2, 1, 64, 8192, rope_theta=5e5)
-        scaled = DecoderConfig(8, 8, 8, 1, 2, 1, 64, 8192, rope_theta=5e5, rope_scaling=RopeScaling("llama3", factor))
-        divisors = np.asarray(rope_frequencies(plain)) / np.asarray(rope_frequencies(scaled))
-        assert with_llama3_scaling(plain, divisors) == scaled
+        scaling = RopeScaling("llama3", factor)
+        frequencies, scaled = (np.asarray(rope_frequencies(64, 5e5, kind)) for kind in (None, scaling))
+        assert with_llama3_scaling(plain, frequencies / scaled) == dataclasses.replace(plain, rope_scaling=scaling)
 
 
 @pytest.mark.parametrize("kind", ["BF16", "Q8_0", "Q4_1", "Q5_0"])

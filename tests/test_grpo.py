@@ -266,13 +266,14 @@ def test_an_unknown_kind_is_refused_where_it_is_used():
         token_weights(jnp.ones((1, 1, 2), bool), "tokens")
 
 
-def test_logprobs_of_completions_are_those_of_the_whole_text(params, cfg):
+@pytest.mark.parametrize("width", [1, 5])
+def test_logprobs_of_completions_are_those_of_the_whole_text(params, cfg, width):
     """Read once and shared, the prompt gives the same as prompt and completion in one row; and so does generation."""
     rng = np.random.default_rng(0)
     prompt = pad_left([rng.integers(2, 20, n).astype(np.int32) for n in (3, 6)], 0, multiple=8)
     stop = compile_stop(_NoText(cfg.vocab_size))
     rollout = generate(
-        params, jax.random.key(0), prompt, stop, cfg=cfg, sampler=Sampler(), max_new_tokens=5, num_samples=3
+        params, jax.random.key(0), prompt, stop, cfg=cfg, sampler=Sampler(), max_new_tokens=width, num_samples=3
     )
     ours = completion_logprobs(params, prompt, rollout.tokens, cfg=cfg, chunk=4)
     np.testing.assert_allclose(ours * rollout.mask, rollout.logprobs, atol=1e-5)
@@ -280,7 +281,7 @@ def test_logprobs_of_completions_are_those_of_the_whole_text(params, cfg):
         for j in range(3):
             row = np.r_[prompt.tokens[i][prompt.mask[i]], rollout.tokens[i, j]][None]
             at = np.arange(row.shape[1])[None]
-            whole = token_logprobs(params, row, at, np.ones_like(row), cfg=cfg)[0, -5:]
+            whole = token_logprobs(params, row, at, np.ones_like(row), cfg=cfg)[0, -width:]
             np.testing.assert_allclose(ours[i, j], whole, atol=1e-5)
 
 

@@ -20,6 +20,7 @@ ORDER = [
     "prompts",
     "tokens",
     "mesh",
+    "models.rope",
     "models.decoder",
     "models.weights",
     "models.gguf",

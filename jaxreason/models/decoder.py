@@ -17,20 +17,9 @@ from flax import nnx
 
 from jaxreason.errors import InputError
 from jaxreason.mesh import constrain_rows
+from jaxreason.models.rope import RopeScaling, rope, rope_frequencies
 
 Params = dict  # nested, leaves are jax.Array
-
-
-class RopeScaling(NamedTuple):
-    """How RoPE is stretched to a context longer than the one the model was first trained on."""
-
-    rope_type: str  # "linear" or "llama3"
-    factor: float  # new length / old length
-    # llama3 leaves waves alone that turn more than high_freq_factor times in the original context, and stretches by the
-    # whole factor those that turn less than low_freq_factor times.
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
-    original_max_position_embeddings: int = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,34 +117,6 @@ def _row(x: jax.Array, i: int) -> jax.Array:
     return x[i] if others or device.platform != "cpu" else jax.device_put(np.asarray(x)[i], device)
 
 
-def rope_frequencies(cfg: DecoderConfig) -> jax.Array:
-    """Radians per position of every pair, float32 ``[D / 2]`` (Su et al. 2021, eq. 15).
-
-    "linear" divides all by the factor (Chen et al. 2023, position interpolation). "llama3" divides slow waves only, and
-    blends between the two (Llama 3.1; the reference code's ``apply_scaling``).
-    """
-    half = cfg.head_dim // 2
-    frequencies = cfg.rope_theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    scaling = cfg.rope_scaling
-    if scaling is None:
-        return frequencies
-    if scaling.rope_type == "linear":
-        return frequencies / scaling.factor
-    turns = scaling.original_max_position_embeddings * frequencies / (2 * jnp.pi)
-    low, high = scaling.low_freq_factor, scaling.high_freq_factor
-    keep = jnp.clip((turns - low) / (high - low), 0.0, 1.0)
-    return frequencies * ((1.0 - keep) / scaling.factor + keep)
-
-
-def rope(x: jax.Array, positions: jax.Array, frequencies: jax.Array) -> jax.Array:
-    """Rotary position embedding (Su et al. 2021, eq. 34), halves rotated as in Hugging Face. x [B, T, h, D]."""
-    half = x.shape[-1] // 2
-    angles = positions[..., None, None].astype(jnp.float32) * frequencies  # [B, T, 1, D/2]
-    cos, sin = jnp.cos(angles), jnp.sin(angles)
-    x1, x2 = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
-    return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1).astype(x.dtype)
-
-
 class Attention(nnx.Module):
     """Grouped-query attention over [shared prefix | own cache] or, without a cache, over the row itself."""
 
@@ -178,7 +139,7 @@ class Attention(nnx.Module):
         v = self.v(x).reshape(rows, length, cfg.num_key_value_heads, cfg.head_dim)
         if cfg.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        frequencies = rope_frequencies(cfg)
+        frequencies = rope_frequencies(cfg.head_dim, cfg.rope_theta, cfg.rope_scaling)
         q = rope(q, positions, frequencies) * cfg.head_dim**-0.5
         k = rope(k, positions, frequencies)
         heads = rows * cfg.num_key_value_heads
@@ -189,17 +150,18 @@ class Attention(nnx.Module):
             k.transpose(0, 2, 3, 1).reshape(heads, cfg.head_dim, length),
             v.transpose(0, 2, 1, 3).reshape(heads, length, cfg.head_dim),
         )
-        if own is None:
-            out = self.softmax(q @ new.k, mask).astype(x.dtype) @ new.v
-        else:
-            new = own = KV(
+        if own is not None:
+            new = KV(
                 jax.lax.dynamic_update_slice(own.k, new.k.astype(own.k.dtype), (0, 0, start)),
                 jax.lax.dynamic_update_slice(own.v, new.v.astype(own.v.dtype), (0, start, 0)),
             )
-            scores = [self.shared_matmul(q, prefix.k), q @ own.k]
+        if prefix is None:
+            out = self.softmax(q @ new.k, mask).astype(x.dtype) @ new.v
+        else:
+            scores = [self.shared_matmul(q, prefix.k), q @ new.k]
             weights = self.softmax(jnp.concatenate(scores, axis=-1), mask).astype(x.dtype)
-            on_prefix, on_own = jnp.split(weights, [prefix.k.shape[-1]], axis=-1)
-            out = self.shared_matmul(on_prefix, prefix.v) + on_own @ own.v
+            on_prefix, on_new = jnp.split(weights, [prefix.k.shape[-1]], axis=-1)
+            out = self.shared_matmul(on_prefix, prefix.v) + on_new @ new.v
         out = out.reshape(rows, -1, length, cfg.head_dim).swapaxes(1, 2).reshape(rows, length, -1)
         return self.o(out), new
 
@@ -308,16 +270,12 @@ def hidden_states(
     rows, length = tokens.shape
     block_def, outer_def = _graphdefs(cfg)
     outer = nnx.merge(outer_def, {name: leaf for name, leaf in params.items() if name != "layers"})
-    x = constrain_rows(outer.embed(tokens)).astype(
-        params["embed"]["embedding"].dtype
-    )  # nnx.Embed would stay with float32
+    x = _embed(outer, tokens)
 
     if cache is None:
         if segment_ids is None:
             segment_ids = jnp.ones_like(tokens)
-        same = segment_ids[:, :, None] == segment_ids[:, None, :]
-        causal = jnp.tril(jnp.ones((length, length), bool))
-        mask = (same & causal)[:, None]  # [B, 1, T, T]
+        mask = _causal(segment_ids)
 
         def step(x, layer_params):
             x, kv = nnx.merge(block_def, layer_params)(x, positions, mask)
@@ -343,6 +301,55 @@ def hidden_states(
         x, kv = (jax.checkpoint(step) if cfg.remat else step)(x, layer_params, prefix, kv)
         own.append(kv)
     return outer.norm(x), cache._replace(own=tuple(own), length=cache.length + length)
+
+
+def branch_states(
+    params: Params, prompt: jax.Array, prompt_mask: jax.Array, branches: jax.Array, *, cfg: DecoderConfig
+) -> tuple[jax.Array, jax.Array]:
+    """The final states of prompts and of N continuations of each, both in one pass over the layers: for training.
+
+    The gradient of a layer's weights is then the sum of two products, and not of two whole stacks.
+
+    Args:
+      params: from :func:`init` or a checkpoint.
+      prompt, prompt_mask: ``[b, P]`` int32 and bool, padded on the left.
+      branches: ``[b * N, T]`` int32; those of a prompt attend to its keys and values, which are computed once.
+      cfg: static.
+
+    Returns:
+      States ``[b, P, E]`` and ``[b * N, T, E]``.
+    """
+    block_def, outer_def = _graphdefs(cfg)
+    outer = nnx.merge(outer_def, {name: leaf for name, leaf in params.items() if name != "layers"})
+    (rows, length), n = branches.shape, len(branches) // len(prompt)
+    of_branches = jnp.repeat(prompt_mask.sum(-1), n)[:, None] + jnp.arange(length)
+    positions = jnp.maximum(jnp.cumsum(prompt_mask, axis=-1) - 1, 0), of_branches
+    before = jnp.repeat(prompt_mask, n, axis=0)[:, None, None]
+    before = jnp.broadcast_to(before, (rows, 1, length, before.shape[-1]))
+    masks = _causal(prompt_mask), jnp.concatenate([before, _causal(jnp.ones_like(branches))], axis=-1)
+
+    def step(states, layer_params):
+        block = nnx.merge(block_def, layer_params)
+        of_prompt, kv = block(states[0], positions[0], masks[0])
+        of_branches, _ = block(states[1], positions[1], masks[1], kv)
+        return (constrain_rows(of_prompt), constrain_rows(of_branches)), None
+
+    step = jax.checkpoint(step) if cfg.remat else step
+    # A loop over few layers, small as they are, costs more time than its shorter compilation is worth.
+    states = _embed(outer, prompt), _embed(outer, branches)
+    states, _ = jax.lax.scan(step, states, params["layers"], unroll=cfg.num_hidden_layers <= 4)
+    return outer.norm(states[0]), outer.norm(states[1])
+
+
+def _embed(outer: Outer, tokens: jax.Array) -> jax.Array:
+    # nnx.Embed would stay with float32
+    return constrain_rows(outer.embed(tokens)).astype(outer.embed.embedding.dtype)
+
+
+def _causal(segment_ids: jax.Array) -> jax.Array:
+    """Which tokens see which, of segments ``[B, T]``: bool ``[B, 1, T, T]``."""
+    same = segment_ids[:, :, None] == segment_ids[:, None, :]
+    return (same & jnp.tril(jnp.ones(same.shape[1:], bool)))[:, None]
 
 
 def output_head(params: Params) -> jax.Array:

@@ -19,7 +19,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import PreTrainedTokenizerFast
 
 from jaxreason.errors import InputError, one_line
-from jaxreason.models.decoder import DecoderConfig, RopeScaling, rope_frequencies
+from jaxreason.models.decoder import DecoderConfig
+from jaxreason.models.rope import RopeScaling, rope_frequencies
 from jaxreason.models.weights import LanguageModel, Tensors, assemble, digest
 
 # GGUF name -> path in our params, as KEYS in hf.py.
@@ -230,15 +231,13 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], path: Path,
 
 def with_llama3_scaling(cfg: DecoderConfig, divisors: np.ndarray) -> DecoderConfig:
     """The file has only what llama3 scaling came to; its settings are found by trying those that are in use."""
-    plain = np.asarray(rope_frequencies(cfg))
-    scaled = dataclasses.replace(cfg, rope_scaling=RopeScaling("llama3", float(divisors.max())))
-    if divisors.shape != plain.shape or not np.allclose(
-        plain / np.asarray(rope_frequencies(scaled)), divisors, rtol=1e-3
-    ):
+    scaling = RopeScaling("llama3", float(divisors.max()))
+    plain, scaled = (np.asarray(rope_frequencies(cfg.head_dim, cfg.rope_theta, kind)) for kind in (None, scaling))
+    if divisors.shape != plain.shape or not np.allclose(plain / scaled, divisors, rtol=1e-3):
         raise InputError(
             f"{ROPE_FREQS} is not that of Llama 3: no other scaling of frequencies one by one is supported"
         )
-    return scaled
+    return dataclasses.replace(cfg, rope_scaling=scaling)
 
 
 def read_tensor(path: Path, tensor: Stored, gguf) -> np.ndarray:

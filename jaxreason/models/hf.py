@@ -25,8 +25,9 @@ from transformers import (
 )
 
 from jaxreason.errors import InputError, one_line
-from jaxreason.models.decoder import DecoderConfig, Params, RopeScaling
+from jaxreason.models.decoder import DecoderConfig, Params
 from jaxreason.models.gguf import load_gguf
+from jaxreason.models.rope import RopeScaling
 from jaxreason.models.weights import LanguageModel, assemble, digest, get_path, open_safetensors, read_json
 from jaxreason.tokens import load_tokenizer
 

@@ -1,0 +1,45 @@
+"""Rotary position embedding, and how it is stretched to contexts longer than those of training."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class RopeScaling(NamedTuple):
+    """How RoPE is stretched to a context longer than the one the model was first trained on."""
+
+    rope_type: str  # "linear" or "llama3"
+    factor: float  # new length / old length
+    # llama3 leaves waves alone that turn more than high_freq_factor times in the original context, and stretches by the
+    # whole factor those that turn less than low_freq_factor times.
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position_embeddings: int = 8192
+
+
+def rope_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None = None) -> jax.Array:
+    """Radians per position of every pair, float32 ``[D / 2]`` (Su et al. 2021, eq. 15).
+
+    "linear" divides all by the factor (Chen et al. 2023, position interpolation). "llama3" divides slow waves only, and
+    blends between the two (Llama 3.1; the reference code's ``apply_scaling``).
+    """
+    half = head_dim // 2
+    frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    if scaling is None:
+        return frequencies
+    if scaling.rope_type == "linear":
+        return frequencies / scaling.factor
+    turns = scaling.original_max_position_embeddings * frequencies / (2 * jnp.pi)
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    keep = jnp.clip((turns - low) / (high - low), 0.0, 1.0)
+    return frequencies * ((1.0 - keep) / scaling.factor + keep)
+
+
+def rope(x: jax.Array, positions: jax.Array, frequencies: jax.Array) -> jax.Array:
+    """Rotary position embedding (Su et al. 2021, eq. 34), halves rotated as in Hugging Face. x [B, T, h, D]."""
+    half = x.shape[-1] // 2
+    angles = positions[..., None, None].astype(jnp.float32) * frequencies  # [B, T, 1, D/2]
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    x1, x2 = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
+    return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1).astype(x.dtype)
