@@ -77,12 +77,13 @@ def optimizer() -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(LEARNING_RATE))
 
 
-def ours(model: LanguageModel, case: Case) -> tuple[float, float, float]:
+def ours(model: LanguageModel, case: Case, mesh: Mesh | None = None) -> tuple[float, float, float]:
     """The loop with rewards of texts."""
-    tx, texts = optimizer(), questions()
+    tx, texts, parts = optimizer(), questions(), num_row_parts(mesh)
+    model = model._replace(params=shard_params(model.params, mesh))
     update = make_text_update(
         model, texts, lambda i, text: reward(text), tx=tx, objective=Objective(), num_samples=case.chains,
-        max_new_tokens=case.new_tokens, microbatches=case.microbatches,
+        max_new_tokens=case.new_tokens, microbatches=max(case.microbatches // parts, 1),
     )  # fmt: skip
     return _stepped(model, tx, update, text_batches(len(texts), jax.random.key(0), case.prompts))
 
@@ -173,7 +174,8 @@ def compare() -> str:
         mine, other = pairs[case.model]
         loops = {"texts": (ours, case.bound), "on device": (ours_on_device, case.bound_on_device)}
         if two:
-            loops["on two devices"] = (functools.partial(ours_on_device, mesh=make_mesh(two)), case.bound_on_device)
+            halves = functools.partial(functools.partial, mesh=make_mesh(two))
+            loops |= {f"{name}, two devices": (halves(loop), bound) for name, (loop, bound) in loops.items()}
         measured = {
             name: (loop(mine, case), bound) for name, (loop, bound) in loops.items() if bound is not None
         }  # before TRL, which changes its model

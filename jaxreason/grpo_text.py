@@ -15,6 +15,7 @@ import optax
 from jaxreason.errors import InputError
 from jaxreason.grpo import Batch, Objective, grpo_loss, make_batch
 from jaxreason.logprobs import completion_logprobs
+from jaxreason.mesh import gather, mesh_of, shard_batch
 from jaxreason.models.decoder import Params, unstack
 from jaxreason.models.hf import LanguageModel
 from jaxreason.models.lora import merge_lora
@@ -42,6 +43,8 @@ def make_text_update(
     chunk: int = 1024,
 ) -> Callable[[TrainState, tuple[np.ndarray, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]:
     """``update(state, (rows, key)) -> (state, metrics)``: chains of the problems ``rows``, their rewards, and the updates.
+
+    Where the parameters lie on a mesh, the problems of an update are cut among its devices.
 
     Args:
       model: the start, and the frozen reference where ``objective.kl_coef`` is not 0. An update consumes the state it is given: of
@@ -74,9 +77,10 @@ def make_text_update(
         rows, key = given
         if len(rows) % microbatches:
             raise InputError(f"{len(rows)} problems in {microbatches} microbatches: expected a multiple")
-        prompt = pad_left([encoded[i] for i in rows], model.tokenizer.pad_token_id, multiple=width)
         params = state.params if lora_scale is None else merge(state.params)
-        rollout = jax.device_get(
+        mesh = mesh_of(params)
+        prompt = shard_batch(pad_left([encoded[i] for i in rows], model.tokenizer.pad_token_id, multiple=width), mesh)
+        rollout = gather(
             generate(
                 params, key, prompt, stop, cfg=model.cfg, sampler=Sampler(), max_new_tokens=max_new_tokens,
                 num_samples=num_samples, layers=unstack(params)["layers"],
@@ -92,7 +96,7 @@ def make_text_update(
         if not np.isfinite(rewards).all():
             raise InputError(f"the reward of a text is {rewards[~np.isfinite(rewards)][0]}: expected a finite number")
         short = _trim(rollout)
-        reference = score(model.params, prompt, short.tokens) if objective.kl_coef else None
+        reference = score(model.params, prompt, shard_batch(short.tokens, mesh)) if objective.kl_coef else None
         batch, metrics = make_batch(
             prompt, short, jnp.asarray(rewards), reference, objective=objective, limit=max_new_tokens
         )

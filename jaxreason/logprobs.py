@@ -105,7 +105,7 @@ def choice_logprobs(model: LanguageModel, prompts: list[str], words: list[str], 
             f"words {words}: two begin with the same token of {model.name}; choose words that differ there"
         )
     encoded, mesh = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings), mesh_of(model.params)
-    size = 64 if len(encoded) <= 64 else batch_size
+    size = min(64, batch_size) if len(encoded) <= 64 else batch_size
     size = -(-size // num_row_parts(mesh)) * num_row_parts(mesh)  # each device reads as many as the others
     found = []
     for i in range(0, len(encoded), size):

@@ -23,7 +23,7 @@ from jaxreason import prompts
 from jaxreason.errors import InputError
 from jaxreason.logprobs import choice_logprobs
 from jaxreason.models.hf import LanguageModel
-from jaxreason.rollout import complete
+from jaxreason.rollout import Completions, complete
 from jaxreason.sampling import Sampler
 from jaxreason.tasks import arithmetic, game24
 
@@ -89,18 +89,22 @@ def sample_thoughts(
     Returns:
       thoughts for each state, repeats included, and the tokens generated for it ``[S]``.
     """
-    texts = [prompt(state) for state in states]
-    texts += texts[:1] * (max(least, _bucket(len(texts))) - len(texts))  # so that few shapes are compiled
-    drawn = complete(
-        model, texts, _text_keys(key, np.array([zlib.crc32(text.encode()) for text in texts], np.uint32)),
-        sampler=sampler, max_new_tokens=max_new_tokens, num_samples=num_samples, stop_strings=("\n",),
-        multiple=64,
+    drawn = _continuations(
+        model, key, list(map(prompt, states)), least, sampler=sampler, max_new_tokens=max_new_tokens, num_samples=num_samples,
+        stop_strings=("\n",), multiple=64,
     )  # fmt: skip
     thoughts = [
         [Thought(t.rstrip("\n"), float(lp)) for t, lp, done in zip(*row, strict=True) if done]
         for row in zip(drawn.texts, drawn.logprobs, drawn.finished, strict=True)
     ]
     return thoughts[: len(states)], drawn.num_tokens[: len(states)].sum(1)
+
+
+def _continuations(model: LanguageModel, key: jax.Array, texts: list[str], least: int = 1, **options) -> Completions:
+    """Those of each text, drawn from a key of its own; of the first one again and again behind them, so that few shapes are compiled."""
+    texts = texts + texts[:1] * (max(least, _bucket(len(texts))) - len(texts))
+    hashes = np.array([zlib.crc32(text.encode()) for text in texts], np.uint32)
+    return complete(model, texts, _text_keys(key, hashes), **options)
 
 
 @jax.jit
@@ -242,12 +246,9 @@ def rollouts(
     Returns:
       values ``[S]`` in 0..1, and the tokens written for each ``[S]``.
     """
-    texts = [prompt(state) for state in states]
-    texts += texts[:1] * (_bucket(len(texts)) - len(texts))
-    drawn = complete(
-        model, texts, _text_keys(key, np.array([zlib.crc32(text.encode()) for text in texts], np.uint32)),
-        sampler=sampler, max_new_tokens=max_new_tokens, num_samples=num_samples,
-    )  # fmt: skip
+    drawn = _continuations(
+        model, key, list(map(prompt, states)), sampler=sampler, max_new_tokens=max_new_tokens, num_samples=num_samples
+    )
     solved = [
         np.mean([is_solved(state, text) for text in row]) for state, row in zip(states, drawn.texts, strict=False)
     ]

@@ -335,8 +335,8 @@ def branch_states(
         return (constrain_rows(of_prompt), constrain_rows(of_branches)), None
 
     step = jax.checkpoint(step) if cfg.remat else step
-    # A loop over few layers, small as they are, costs more time than its shorter compilation is worth.
     states = _embed(outer, prompt), _embed(outer, branches)
+    # Of few small layers a loop is slower by more than its shorter compilation is worth.
     states, _ = jax.lax.scan(step, states, params["layers"], unroll=cfg.num_hidden_layers <= 4)
     return outer.norm(states[0]), outer.norm(states[1])
 

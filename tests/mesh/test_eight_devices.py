@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from jaxreason import (
     complete,
     grpo,
     grpo_device,
+    grpo_text,
     lesson,
     lm_mcts,
     load_model,
@@ -239,6 +241,24 @@ def test_a_lesson_takes_a_mesh(monkeypatch, tmp_path):
     run = lesson.start("00_introduction")
     assert run.results.header["settings"]["mesh"] == "data=4,model=2"
     assert describe(mesh_of(run.model.params)) == "data=4,model=2"
+
+
+@pytest.mark.parametrize("spec", ["data=8", "data=2,fsdp=2,model=2"])
+def test_grpo_with_rewards_of_texts_is_that_of_one_device(tiny, spec):
+    def stepped(model):
+        update = grpo_text.make_text_update(
+            model, QUESTIONS, lambda i, text: float(zlib.crc32(text.encode()) % 2), tx=GRADIENTS,
+            objective=grpo.Objective(kl_coef=0.1), num_samples=2, max_new_tokens=24,
+        )  # fmt: skip
+        state = init_state(jax.tree.map(jnp.copy, model.params), GRADIENTS)
+        return update(state, (np.arange(8), jax.random.key(0)))
+
+    (one, expected), (many, metrics) = map(
+        stepped, (tiny, tiny._replace(params=shard_params(tiny.params, make_mesh(spec))))
+    )
+    assert_close(metrics, expected)
+    assert_close(many.params, one.params)
+    assert float(expected["zero_variance"]) < 1
 
 
 def test_a_grpo_step_on_eight_devices_is_the_mean_of_eight_steps(tokenizer):
