@@ -111,7 +111,7 @@ run.figure(
 # How many simulations does it take? On 256 random trees (4 actions, 4 levels, a noisy value), how often is the most visited action the
 # one that dynamic programming says is best? The whole batch is one call. The search is compared with DeepMind's
 # [mctx](https://github.com/google-deepmind/mctx) in the tests: with the same priors and values it visits the same nodes
-# (`tests/test_mcts.py`, `tests/parity/test_mctx_live.py`), 6 to 37 times as fast ([benchmarks](../docs/benchmarks.md)).
+# (`tests/test_mcts.py`, `tests/parity/test_mctx_live.py`), 6 to 38 times as fast ([benchmarks](../docs/benchmarks.md)).
 
 # %%
 rng = np.random.default_rng(run.options.seed)
