@@ -49,7 +49,7 @@ def make_text_update(
     Args:
       model: the start, and the frozen reference where ``objective.kl_coef`` is not 0. An update consumes the state it is given: of
         all weights, begin with a copy of ``model.params``.
-      prompts: of all problems.
+      prompts: of all problems; each is padded to the longest, so leave out the few that are much longer than the others.
       reward_fn: of one text, for instance ``lambda i, text: is_correct(text, golds[i])``.
       tx, objective, epochs: a rollout is learned from ``epochs`` times.
       num_samples, max_new_tokens, stop_strings: of the chains.

@@ -322,8 +322,8 @@ def branch_states(
     block_def, outer_def = _graphdefs(cfg)
     outer = nnx.merge(outer_def, {name: leaf for name, leaf in params.items() if name != "layers"})
     (rows, length), n = branches.shape, len(branches) // len(prompt)
-    of_branches = jnp.repeat(prompt_mask.sum(-1), n)[:, None] + jnp.arange(length)
-    positions = jnp.maximum(jnp.cumsum(prompt_mask, axis=-1) - 1, 0), of_branches
+    begin = jnp.repeat(prompt_mask.sum(-1), n)[:, None]
+    positions = jnp.maximum(jnp.cumsum(prompt_mask, axis=-1) - 1, 0), begin + jnp.arange(length)
     before = jnp.repeat(prompt_mask, n, axis=0)[:, None, None]
     before = jnp.broadcast_to(before, (rows, 1, length, before.shape[-1]))
     masks = _causal(prompt_mask), jnp.concatenate([before, _causal(jnp.ones_like(branches))], axis=-1)
