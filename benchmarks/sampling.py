@@ -26,7 +26,7 @@ from jaxreason import lesson
 from jaxreason.evaluate import rollout_flops
 from jaxreason.mesh import divide_cpu, make_mesh, shard_batch, shard_params
 from jaxreason.models import decoder
-from jaxreason.models.hf import LanguageModel, load_model, save_model
+from jaxreason.models.hf import LanguageModel, load_model, save_model, shipped
 from jaxreason.rollout import Stop, generate
 from jaxreason.sampling import Sampler, sample
 from jaxreason.tokens import Prompt, build_tokenizer
@@ -157,7 +157,8 @@ def models() -> dict[str, tuple[LanguageModel, object]]:
     with tempfile.TemporaryDirectory() as folder:
         save_model(Path(folder), decoder.init(jax.random.key(0), cfg), cfg, tokenizer)
         small = load_model(folder), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return {"SmolLM2-135M": large, "random 0.87M": small}
+    trained = load_model("tiny"), AutoModelForCausalLM.from_pretrained(shipped()["tiny"], dtype=torch.float32)
+    return {"SmolLM2-135M": large, "random 0.87M": small, "tiny": trained}
 
 
 def profile(model: LanguageModel, case: Case, repeats: int = 30) -> str:

@@ -60,9 +60,16 @@ def encode_problems(
     return Problems(pad_left([ids[i] for i in fitting], tokenizer.pad_token_id), answer)
 
 
-def take(problems: Problems, step: int, size: int) -> Problems:
-    """The problems of a step: ``size`` at a time, around and around."""
+def take(problems: Problems, step: int, size: int, parts: int = 1) -> Problems:
+    """The problems of a step: ``size`` at a time, around and around.
+
+    For so many devices they are dealt out by the length of their prompts, so that none has all the long ones and is waited for.
+    """
     rows = (step * size + np.arange(size)) % len(problems.answer)
+    if parts > 1:
+        dealt = np.argsort(np.asarray(problems.prompt.mask).sum(-1)[rows], kind="stable").reshape(-1, parts)
+        dealt[1::2] = dealt[1::2, ::-1]  # there and back, or the last would get the longer of every pair
+        rows = rows[np.sort(dealt, axis=0).T.reshape(-1)]  # in a part they stand in the order given
     return jax.tree.map(lambda x: x[rows], problems)
 
 
@@ -278,6 +285,11 @@ def run_steps(step: Callable, state: TrainState, problems: Problems, key: jax.Ar
     return jax.lax.scan(body, state, None, num_steps)
 
 
-def batches(problems: Problems, key: jax.Array, size: int) -> Callable[[int], tuple[Problems, jax.Array]]:
-    """``batch_fn`` of ``train.fit`` for a jitted step: problems and key are functions of the step, so training resumes exactly."""
-    return lambda step: (take(problems, step, size), jax.random.fold_in(key, step))
+def batches(
+    problems: Problems, key: jax.Array, size: int, parts: int = 1
+) -> Callable[[int], tuple[Problems, jax.Array]]:
+    """``batch_fn`` of ``train.fit`` for a jitted step: problems and key are functions of the step, so training resumes exactly.
+
+    ``parts`` is the number of devices of a :func:`data_parallel` step, see :func:`take`.
+    """
+    return lambda step: (take(problems, step, size, parts), jax.random.fold_in(key, step))

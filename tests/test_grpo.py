@@ -32,12 +32,14 @@ from jaxreason.grpo import (
     token_weights,
 )
 from jaxreason.grpo_device import (
+    Problems,
     batches,
     contains,
     encode_problems,
     exact_match,
     make_grpo_step,
     run_steps,
+    take,
 )
 from jaxreason.grpo_text import make_text_update, text_batches
 from jaxreason.logprobs import completion_logprobs, token_logprobs
@@ -450,6 +452,17 @@ def test_a_jitted_step_is_the_eager_step(loop, problems):
     _, compiled = jitted(start(), given)
     for name in eager:
         assert compiled[name] == pytest.approx(float(eager[name]), abs=1e-4), name
+
+
+def test_problems_are_dealt_to_devices_by_the_length_of_their_prompts():
+    """Prompts of 1..8 tokens for two devices: 1 4 5 8 and 2 3 6 7 by turns, in each as they were given; for one, as they were given."""
+    lengths = np.array([3, 8, 1, 6, 2, 7, 5, 4])
+    mask = np.arange(8) >= 8 - lengths[:, None]
+    problems = Problems(Prompt(mask.astype(np.int32), mask), lengths[:, None])
+    dealt = take(problems, 0, 8, parts=2).answer[:, 0]
+    assert dealt.tolist() == [8, 1, 5, 4, 3, 6, 2, 7]
+    assert take(problems, 0, 8).answer[:, 0].tolist() == lengths.tolist()
+    np.testing.assert_array_equal(take(problems, 0, 8, parts=2).prompt.mask.sum(1), dealt)
 
 
 def test_training_resumes_to_the_same_bits(loop, problems, tmp_path):

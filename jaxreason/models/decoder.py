@@ -17,7 +17,7 @@ from flax import nnx
 
 from jaxreason.errors import InputError
 from jaxreason.mesh import constrain_rows
-from jaxreason.models.rope import RopeScaling, rope, rope_frequencies
+from jaxreason.models.rope import RopeScaling, rope, rope_frequencies, rotation
 
 Params = dict  # nested, leaves are jax.Array
 
@@ -132,16 +132,14 @@ class Attention(nnx.Module):
             self.q_norm = nnx.RMSNorm(cfg.head_dim, epsilon=cfg.rms_norm_eps, rngs=rngs)
             self.k_norm = nnx.RMSNorm(cfg.head_dim, epsilon=cfg.rms_norm_eps, rngs=rngs)
 
-    def __call__(self, x, positions, mask, prefix: KV | None, own: KV | None, start):
+    def __call__(self, x, turn, mask, prefix: KV | None, own: KV | None, start):
         cfg, (rows, length, _) = self.cfg, x.shape
         q = self.q(x).reshape(rows, length, cfg.num_attention_heads, cfg.head_dim)
         k = self.k(x).reshape(rows, length, cfg.num_key_value_heads, cfg.head_dim)
         v = self.v(x).reshape(rows, length, cfg.num_key_value_heads, cfg.head_dim)
         if cfg.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        frequencies = rope_frequencies(cfg.head_dim, cfg.rope_theta, cfg.rope_scaling)
-        q = rope(q, positions, frequencies) * cfg.head_dim**-0.5
-        k = rope(k, positions, frequencies)
+        q, k = rope(q, *turn) * cfg.head_dim**-0.5, rope(k, *turn)
         heads = rows * cfg.num_key_value_heads
         # The G query heads of a key head are rows of one matrix product against its keys.
         q = q.reshape(rows, length, cfg.num_key_value_heads, -1, cfg.head_dim).transpose(0, 2, 3, 1, 4)
@@ -205,8 +203,8 @@ class Block(nnx.Module):
         self.attention_norm, self.mlp_norm = norm(), norm()
         self.attention, self.mlp = Attention(cfg, rngs), MLP(cfg, rngs)
 
-    def __call__(self, x, positions, mask, prefix=None, own=None, start=None):
-        attended, kv = self.attention(self.attention_norm(x), positions, mask, prefix, own, start)
+    def __call__(self, x, turn, mask, prefix=None, own=None, start=None):
+        attended, kv = self.attention(self.attention_norm(x), turn, mask, prefix, own, start)
         x = x + attended
         return x + self.mlp(self.mlp_norm(x)), kv
 
@@ -270,7 +268,7 @@ def hidden_states(
     rows, length = tokens.shape
     block_def, outer_def = _graphdefs(cfg)
     outer = nnx.merge(outer_def, {name: leaf for name, leaf in params.items() if name != "layers"})
-    x = _embed(outer, tokens)
+    x, turn = _embed(outer, tokens), _rotation(positions, cfg)
 
     if cache is None:
         if segment_ids is None:
@@ -278,7 +276,7 @@ def hidden_states(
         mask = _causal(segment_ids)
 
         def step(x, layer_params):
-            x, kv = nnx.merge(block_def, layer_params)(x, positions, mask)
+            x, kv = nnx.merge(block_def, layer_params)(x, turn, mask)
             return constrain_rows(x), kv
 
         x, stacked = jax.lax.scan(jax.checkpoint(step) if cfg.remat else step, x, params["layers"])
@@ -295,7 +293,7 @@ def hidden_states(
     for layer_params, prefix, kv in zip(layers, cache.prefix, cache.own, strict=True):
 
         def step(x, layer_params, prefix, kv):
-            x, kv = nnx.merge(block_def, layer_params)(x, positions, mask, prefix, kv, cache.length)
+            x, kv = nnx.merge(block_def, layer_params)(x, turn, mask, prefix, kv, cache.length)
             return constrain_rows(x), kv
 
         x, kv = (jax.checkpoint(step) if cfg.remat else step)(x, layer_params, prefix, kv)
@@ -324,14 +322,15 @@ def branch_states(
     (rows, length), n = branches.shape, len(branches) // len(prompt)
     begin = jnp.repeat(prompt_mask.sum(-1), n)[:, None]
     positions = jnp.maximum(jnp.cumsum(prompt_mask, axis=-1) - 1, 0), begin + jnp.arange(length)
+    turns = [_rotation(p, cfg) for p in positions]
     before = jnp.repeat(prompt_mask, n, axis=0)[:, None, None]
     before = jnp.broadcast_to(before, (rows, 1, length, before.shape[-1]))
     masks = _causal(prompt_mask), jnp.concatenate([before, _causal(jnp.ones_like(branches))], axis=-1)
 
     def step(states, layer_params):
         block = nnx.merge(block_def, layer_params)
-        of_prompt, kv = block(states[0], positions[0], masks[0])
-        of_branches, _ = block(states[1], positions[1], masks[1], kv)
+        of_prompt, kv = block(states[0], turns[0], masks[0])
+        of_branches, _ = block(states[1], turns[1], masks[1], kv)
         return (constrain_rows(of_prompt), constrain_rows(of_branches)), None
 
     step = jax.checkpoint(step) if cfg.remat else step
@@ -339,6 +338,10 @@ def branch_states(
     # Of few small layers a loop is slower by more than its shorter compilation is worth.
     states, _ = jax.lax.scan(step, states, params["layers"], unroll=cfg.num_hidden_layers <= 4)
     return outer.norm(states[0]), outer.norm(states[1])
+
+
+def _rotation(positions: jax.Array, cfg: DecoderConfig) -> tuple[jax.Array, jax.Array]:
+    return rotation(positions, rope_frequencies(cfg.head_dim, cfg.rope_theta, cfg.rope_scaling))
 
 
 def _embed(outer: Outer, tokens: jax.Array) -> jax.Array:

@@ -36,10 +36,15 @@ def rope_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None = 
     return frequencies * ((1.0 - keep) / scaling.factor + keep)
 
 
-def rope(x: jax.Array, positions: jax.Array, frequencies: jax.Array) -> jax.Array:
-    """Rotary position embedding (Su et al. 2021, eq. 34), halves rotated as in Hugging Face. x [B, T, h, D]."""
-    half = x.shape[-1] // 2
-    angles = positions[..., None, None].astype(jnp.float32) * frequencies  # [B, T, 1, D/2]
+def rotation(positions: jax.Array, frequencies: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Cosine and sine of every pair's angle at positions ``[B, T]``: float32 ``[B, T, 1, 2, D / 2]`` each, the same for all heads and layers."""
+    angles = positions[..., None, None, None].astype(jnp.float32) * frequencies
     cos, sin = jnp.cos(angles), jnp.sin(angles)
-    x1, x2 = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
-    return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1).astype(x.dtype)
+    # Behind the barrier they are computed once; XLA on CPU would compute them anew for every head of every layer.
+    return jax.lax.optimization_barrier((jnp.concatenate([cos, cos], -2), jnp.concatenate([-sin, sin], -2)))
+
+
+def rope(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
+    """Rotary position embedding (Su et al. 2021, eq. 34), halves rotated as in Hugging Face. x [B, T, h, D]; see :func:`rotation`."""
+    halves = x.reshape(*x.shape[:-1], 2, -1).astype(jnp.float32)
+    return (halves * cos + halves[..., ::-1, :] * sin).reshape(x.shape).astype(x.dtype)
