@@ -1,5 +1,5 @@
 """Trains the reward models that ship with this repository: ``python checkpoints/train_rm.py tiny-prm`` and ``tiny-orm``, and the same
-from 600 labelled chains in place of 6,000, ``tiny-prm-600`` and ``tiny-orm-600``.
+from fewer and from more labelled chains than their 6,000: ``tiny-prm-600``, ``tiny-orm-600``, ``tiny-prm-12000`` and ``tiny-orm-12000``.
 
 Both learn from the same chains, sampled from the shipped policy on training problems. The PRM's labels are Monte Carlo estimates
 from rollouts of the policy, the ORM's the outcome; the exact step checker is asked only to measure. Both start from the same base,
@@ -18,7 +18,7 @@ import numpy as np
 import optax
 import tyro
 from tqdm.auto import tqdm
-from train import Piece, chain, depth, documents, result_rows, write_card
+from train import Piece, chain, depth, documents, result_rows, training_seconds, write_card
 
 from jaxreason import prompts, reward_model, sft, train
 from jaxreason.evaluate import Interval, accuracy, auc, mean_interval
@@ -36,7 +36,7 @@ SHARD_PROBLEMS, CHAINS, ROLLOUTS = 100, 2, 4  # a shard is what is lost when lab
 CHAIN_TEMPERATURE, ROLLOUT_TEMPERATURE = 1.0, 0.7
 NEW_LAYERS, BASE_STEPS, BASE_LEARNING_RATE = 2, 5000, 7e-3
 BASE_DEPTHS = np.array([0, 2, 2, 3, 3, 3]) / 13  # share of 1..6 operations
-ROWS, ROW_LENGTH, LEARNING_RATE, MAX_STEPS = 8, 256, 1e-3, 600
+ROWS, ROW_LENGTH, LEARNING_RATE = 8, 256, 1e-3
 HEAD_LEARNING_RATE = 5e-2  # of a head that starts from nothing, under a backbone that does not
 
 
@@ -47,12 +47,15 @@ class Recipe(NamedTuple):
     shards: int
     every: int  # steps between held-out losses
     patience: int  # of them without a new low
+    max_steps: int = 600
 
 
 # From few chains the lowest held-out loss comes early, so it is looked for more often.
 RECIPES = {
     "tiny-prm": Recipe("prm", 30, every=100, patience=2),
     "tiny-orm": Recipe("orm", 30, every=100, patience=2),
+    "tiny-prm-12000": Recipe("prm", 60, every=100, patience=2, max_steps=1200),
+    "tiny-orm-12000": Recipe("orm", 60, every=100, patience=2, max_steps=1200),
     "tiny-prm-600": Recipe("prm", 3, every=25, patience=4),
     "tiny-orm-600": Recipe("orm", 3, every=25, patience=4),
 }
@@ -240,10 +243,10 @@ below 1/2 is the first wrong one. The interval of a quantity with several chains
 
 
 def main(
-    name: tyro.conf.Positional[Literal["tiny-prm", "tiny-orm", "tiny-prm-600", "tiny-orm-600"]],
+    name: tyro.conf.Positional[Literal[tuple(RECIPES)]],
     seed: int = 0,
     shards: int | None = None,
-    steps: int = MAX_STEPS,
+    steps: int | None = None,
     out: Path | None = None,
 ) -> None:
     """Label steps, train a shipped reward model, write it with its card.
@@ -252,17 +255,17 @@ def main(
       name: which one. Labels are kept, and those that have been made are not made again for another.
       seed: of the problems, the chains and the batches.
       shards: of 100 problems each, 2 chains of a problem; by default what the name says.
-      steps: at most, of training.
+      steps: of training at most; by default what the recipe says.
       out: directory; by default checkpoints/NAME for seed 0, and outputs/train/NAME-SEED-.../model for others.
     """
-    policy, shards = load_model(POLICY), shards or RECIPES[name].shards
+    policy, shards, steps = load_model(POLICY), shards or RECIPES[name].shards, steps or RECIPES[name].max_steps
     root, version = Path("outputs/train"), f"{seed}-{policy.sha256[:8]}"
     labelled, cost = make_labels(policy, seed, shards, root / f"{POLICY}-labels-{version}")
     print(", ".join(f"{key} {value:.0f}" for key, value in cost.items()))
     base = train_base(policy, seed, BASE_STEPS, root / f"{POLICY}-verifier-base-{version}")
-    began, work = time.perf_counter(), root / f"{name}-{version}-{shards}-{steps}"
+    work = root / f"{name}-{version}-{shards}-{steps}"
     reward, losses = train_model(name, base, labelled, seed, steps, work)
-    seconds = time.perf_counter() - began
+    seconds = training_seconds(work / "state")
     print("held-out loss", " ".join(f"{loss:.4f}" for loss in losses))
     out = out or (Path(__file__).parent / name if seed == 0 else work / "model")
     reward_model.save_reward_model(out, reward)

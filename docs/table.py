@@ -13,8 +13,8 @@ HEADLINES = {  # lesson: parts of the claims that the README shows
     "00_introduction": ["a chain of thought beats"],
     "01_chain_of_thought": ["CoT beats direct by", "at one operation CoT buys"],
     "02_self_consistency": ["beats one sampled chain", "beats the greedy chain"],
-    "03_tree_of_thoughts": ["BFS solves", "beats chains", "tries rank unseen"],
-    "04_process_reward_models": ["PRM from Monte Carlo", "the PRM finds the first error"],
+    "03_tree_of_thoughts": ["BFS solves", "beats chains", "by a word at a glance, unseen states of 3", "by a thought before the word"],
+    "04_process_reward_models": ["PRM from Monte Carlo", "the PRM finds the first error more often"],
     "05_best_of_n": ["best-of-64", "PRM beam search"],
     "06_mcts": [
         "beats any of 64 chains with",
@@ -49,7 +49,12 @@ SHOWN = {  # lesson: measurements worth a row of their own
         *(
             f"value AUC/{size} numbers, {states}"
             for size in (3, 2)
-            for states in ("seen", "unseen", "unseen, 16 tries")
+            for states in (
+                "seen, a word at a glance",
+                "unseen, a word at a glance",
+                "unseen, a thought before the word",
+                "unseen, 16 tries",
+            )
         ),
         "word problems/BFS, likelihood",
         "word problems/vote at the tokens of BFS, likelihood",
@@ -61,6 +66,10 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "step AUC/the policy's least likely token",
         "first error found/PRM",
         "first error found/ORM",
+        "first error found/PRM, 600 chains",
+        "first error found/ORM, 600 chains",
+        "first error found/PRM, 12,000 chains",
+        "first error found/ORM, 12,000 chains",
         "best of 4/PRM/min",
         "best of 4/ORM/last",
         "one chain",
@@ -70,6 +79,8 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "accuracy/majority@64",
         "accuracy/PRM@64",
         "accuracy/ORM@64",
+        "accuracy/PRM@64, 12,000 chains",
+        "accuracy/ORM@64, 12,000 chains",
         "accuracy/PRM@64, 600 chains",
         "accuracy/ORM@64, 600 chains",
         "accuracy/log-probability@64",

@@ -24,7 +24,7 @@ from jaxreason.errors import InputError
 from jaxreason.logprobs import choice_logprobs
 from jaxreason.models.hf import LanguageModel
 from jaxreason.rollout import Completions, complete
-from jaxreason.sampling import Sampler
+from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic, game24
 
 
@@ -173,6 +173,24 @@ def value_words(
 
 
 Ask = Callable[[list[str]], tuple[list[list[str]], Sequence[int]]]  # prompts -> replies [G][n], tokens [G]
+
+
+def replies(
+    model: LanguageModel,
+    key: jax.Array,
+    texts: list[str],
+    *,
+    max_new_tokens: int,
+    sampler: Sampler = GREEDY,
+    num_samples: int = 1,
+) -> tuple[list[list[str]], np.ndarray]:
+    """n written replies to each prompt, for evaluators that reason before they judge; tokens: the prompt, and all that was written.
+
+    The draws depend on the key and the text of the prompt alone.
+    """
+    drawn = _continuations(model, key, texts, sampler=sampler, max_new_tokens=max_new_tokens, num_samples=num_samples)
+    read = np.array([len(ids) for ids in model.tokenizer(texts, add_special_tokens=False).input_ids])
+    return drawn.texts[: len(texts)], drawn.num_tokens[: len(texts)].sum(1) + read
 
 
 def value_replies(

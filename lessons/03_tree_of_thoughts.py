@@ -36,6 +36,7 @@ from jaxreason.models.hf import load_model
 from jaxreason.rollout import complete
 from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic, game24
+from jaxreason.tasks.game24_value import MAX_TOKENS
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
 run = lesson.start("03_tree_of_thoughts", problems=200, model="tiny-24", cpu_devices=2)
@@ -109,7 +110,10 @@ run.claim(
 # in one forward pass for all states. Where words are sampled they have to be read exactly: the original course looks for
 # "likely" anywhere in the reply, and so gives 0.7 to "unlikely".
 #
-# Both are remembered: an answer depends on the state alone, so searches that meet there share it, and each is charged for it.
+# A model may also think before it speaks, here too. `tiny-24-value` is the same model, taught to search from both ends in writing: for each
+# number what would be needed beside it, then what the other two make, up to the first match (`python checkpoints/train_value.py`).
+#
+# All are remembered: an answer depends on the state alone, so searches that meet there share it, and each is charged for it.
 
 # %%
 SAMPLES, TEMPERATURE, BEAM, THRESHOLD, WIDE = 16, 1.0, 5, 0.1, 8  # chosen on the validation split
@@ -118,6 +122,9 @@ propose = th.remembered(functools.partial(
     sampler=Sampler(TEMPERATURE),
 ))  # fmt: skip
 value = th.remembered(functools.partial(th.value_words, run.model, prompt=th.moves_value_prompt))
+critic = load_model("tiny-24-value", mesh=run.mesh) if run.model.name == "tiny-24" else run.model
+write_out = functools.partial(th.replies, critic, run.key, max_new_tokens=MAX_TOKENS)  # greedy
+think = th.remembered(functools.partial(th.value_replies, write_out, prompt=th.moves_value_prompt, values=th.VALUES))
 
 root = th.puzzle(puzzles[0])
 (proposals,), _ = propose([root])
@@ -125,6 +132,7 @@ states = [th.State(root.problem, (t.text,)) for t in proposals if tot.GAME24.acc
 for state, score in sorted(zip(states, value(states)[0], strict=True), key=lambda pair: -pair[1])[:6]:
     print(f"{score:.2f}  {state.thoughts[0]:<24} {game24.value_label(th.numbers_left(state))}")
 print({reply: th.parse_value(reply) for reply in ("Sure.", "2*12=24\nlikely", "unlikely", "not likely")})
+print(game24.format_value((4, 8, 12)) + write_out([game24.format_value((4, 8, 12))])[0][0][0])
 
 # %% [markdown]
 # ## How good is the value?
@@ -133,43 +141,55 @@ print({reply: th.parse_value(reply) for reply in ("Sure.", "2*12=24\nlikely", "u
 # *training* puzzles, so the model may simply remember them. *Unseen* states are left out of training by a hash. The AUC is the
 # chance that a solvable state gets a higher value than an unsolvable one.
 #
-# A word is judged at a glance, in one forward pass, and lesson 01 showed what that is worth. The other way to value a state is to
-# *try*: let the model play on from it 16 times, and count how often 24 comes out. It costs about 500 tokens instead of 10.
+# A word is judged at a glance, in one forward pass, and lesson 01 showed what that is worth. There are two other ways to value a state:
+#
+# - to *try*: let the model play on from it 16 times, and count how often 24 comes out;
+# - to *think*: one chain that ends in the word.
 
 # %%
 TRIES = 16
 tries = functools.partial(
     th.rollouts, run.model, run.key, prompt=th.left_prompt, is_solved=th.moves_solved, num_samples=TRIES
 )
-auc_of, tried = {}, {}
+WAYS = {"a word at a glance": value, "a thought before the word": think, f"{TRIES} tries": tries}
+auc_of, costs_of = {}, {}
 for size in (3, 2):
     held_out = game24.substates(puzzles, size)
-    scores, costs = map(np.array, value([th.State(s) for s in held_out]))
     can = np.array([game24.solvable(s) for s in held_out])
-    trained = np.array([game24.in_training(s) for s in held_out])
-    unseen = np.array([game24.substate_split(s) == "unseen" for s in held_out])
-    for name, rows in (("seen", trained), ("unseen", unseen)):
-        auc_of[size, name] = auc(scores[rows], can[rows])
-        run.results.measure(f"value AUC/{size} numbers, {name}", auc_of[size, name], tokens=costs[rows].mean())
-    of_tries, try_costs = tries([th.State(s) for s, kept in zip(held_out, unseen, strict=True) if kept])
-    tried[size] = auc(of_tries, can[unseen])
-    run.results.measure(f"value AUC/{size} numbers, unseen, {TRIES} tries", tried[size], tokens=try_costs.mean())
-run.claim("a word at a glance ranks states of three numbers that training showed with an AUC >= 0.95", auc_of[3, "seen"],
+    parts = {
+        "seen": np.array([game24.in_training(s) for s in held_out]),
+        "unseen": np.array([game24.substate_split(s) == "unseen" for s in held_out]),
+    }
+    for way, evaluate in WAYS.items():
+        for part in ("unseen",) if evaluate is tries else parts:
+            rows = parts[part]
+            scores, costs = map(
+                np.array, evaluate([th.State(s) for s, kept in zip(held_out, rows, strict=True) if kept])
+            )
+            auc_of[way, size, part] = auc(scores, can[rows])
+            costs_of[way, size] = costs.mean()
+            run.results.measure(
+                f"value AUC/{size} numbers, {part}, {way}", auc_of[way, size, part], tokens=costs.mean()
+            )
+glance, thought, by_trying = WAYS
+run.claim(f"by {glance}, states of 3 numbers that training showed are ranked with an AUC >= 0.95", auc_of[glance, 3, "seen"],
           at_least=0.95)  # fmt: skip
-run.claim(
-    "a word at a glance ranks unseen states of three numbers with an AUC >= 0.85", auc_of[3, "unseen"], at_least=0.85
-)
-run.claim(f"{TRIES} tries rank unseen states of three numbers with an AUC >= 0.85", tried[3], at_least=0.85)
+for way in WAYS:
+    for size in (3, 2):
+        run.claim(
+            f"by {way}, unseen states of {size} numbers are ranked with an AUC >= 0.85",
+            auc_of[way, size, "unseen"],
+            at_least=0.85,
+        )
 run.figure(
     viz.bars(
         ["3 numbers left", "2 numbers left"],
         {
-            "a word, seen states": [auc_of[3, "seen"], auc_of[2, "seen"]],
-            "a word, unseen states": [auc_of[3, "unseen"], auc_of[2, "unseen"]],
-            f"{TRIES} tries, unseen states": [tried[3], tried[2]],
+            f"{way}, {part} states": [auc_of[way, size, part] for size in (3, 2)]
+            for way in WAYS for part in ("seen", "unseen") if (way, 3, part) in auc_of
         },
-        title=f"A glance remembers, a try computes: on three numbers AUC {auc_of[3, 'seen'].value:.2f}\n"
-        f"where training showed the state, {auc_of[3, 'unseen'].value:.2f} where not, {tried[3].value:.2f} there by {TRIES} tries",
+        title=f"A glance remembers: AUC {auc_of[glance, 3, 'seen'].value:.2f} on states that training showed, {auc_of[glance, 3, 'unseen'].value:.2f} on others.\n"
+        f"A thought computes: {auc_of[thought, 3, 'unseen'].value:.2f} there, with {costs_of[thought, 3]:.0f} tokens; {TRIES} tries {auc_of[by_trying, 3, 'unseen'].value:.2f} with {costs_of[by_trying, 3]:.0f}",
         xlabel="states under the test puzzles (0.5 is chance)", ylabel="AUC (95% interval)",
     ),
     "value_auc",
@@ -210,7 +230,8 @@ def chains_within(tokens: np.ndarray) -> np.ndarray:
 
 
 searches = {f"BFS, beam {b}": breadth(value, b) for b in (1, 2, BEAM, WIDE)}
-wide = searches[f"BFS, beam {BEAM}"]
+searches |= {f"BFS, beam {b}, thinking": breadth(think, b, name="thinking") for b in (1, 2, BEAM)}
+wide, deliberate = searches[f"BFS, beam {BEAM}"], searches[f"BFS, beam {BEAM}, thinking"]
 budget = float(tokens_of(wide).mean())
 searches["DFS"] = tot.dfs(
     roots, propose, value, tot.GAME24, threshold=THRESHOLD, max_depth=3, max_expansions=60, max_tokens=budget, description="DFS",
@@ -227,8 +248,11 @@ for name in (f"BFS, beam {BEAM}", "DFS"):
     trees = searches[name]
     run.claim(f"{name} beats chains at equal tokens", paired_difference(found(trees), chains_within(tokens_of(trees))),
               at_least=0.0, excludes_zero=True)  # fmt: skip
-run.claim("BFS solves >= 74% of the paper's 100 puzzles, as GPT-4 did with a tree of thoughts (Yao et al. 2023, table 2)",
-          accuracy(found(searches[f"BFS, beam {WIDE}"])[of_paper]), at_least=0.74)  # fmt: skip
+for name in (f"BFS, beam {WIDE}", f"BFS, beam {BEAM}, thinking"):
+    run.claim(f"{name} solves >= 74% of the paper's 100 puzzles, as GPT-4 did with a tree of thoughts (Yao et al. 2023, table 2)",
+              accuracy(found(searches[name])[of_paper]), at_least=0.74)  # fmt: skip
+run.claim(f"with a beam of {BEAM}, BFS solves more by values that are thought through than by a glance",
+          paired_difference(found(deliberate), found(wide)), at_least=0.0, excludes_zero=True)  # fmt: skip
 
 # %% [markdown]
 # ## Look at a tree
@@ -274,14 +298,14 @@ record(f"BFS, beam {BEAM}, on a board", found(board), tokens_of(board))
 run.claim("the model's own value beats random scores in the same search", paired_difference(found(wide), found(controls["random"])),
           at_least=0.0, excludes_zero=True)  # fmt: skip
 everyone = {
-    "random": controls["random"], "likelihood": controls["likelihood"], "own value": wide, "own value, on a board": board,
-    "oracle": controls["oracle"],
+    "random": controls["random"], "likelihood": controls["likelihood"], "a glance": wide, "a glance, on a board": board,
+    "thinking": deliberate, "oracle": controls["oracle"],
 }  # fmt: skip
 run.figure(
     viz.bars(
         list(everyone), {"solved": [accuracy(found(trees)) for trees in everyone.values()]},
         title=f"The evaluator decides: the same search solves {found(controls['random']).mean():.0%} with random scores,\n"
-        f"{found(wide).mean():.0%} with the model's own value, {found(controls['oracle']).mean():.0%} with an oracle",
+        f"{found(wide).mean():.0%} with values at a glance, {found(deliberate).mean():.0%} with thought, {found(controls['oracle']).mean():.0%} with an oracle",
         xlabel=f"evaluator of BFS with a beam of {BEAM} (n = {len(puzzles)})", ylabel="puzzles solved (95% interval)",
     ),
     "evaluators",
@@ -299,6 +323,10 @@ points = {
         (k * chain_tokens, mean_interval(np.asarray(vote.pass_at_k(solved.sum(1), N, k)))) for k in COUNTS
     ],
     "BFS, beam 1 to 8": [(tokens_of(trees).mean(), accuracy(found(trees))) for trees in beams],
+    "BFS, thinking, beam 1 to 5": [
+        (tokens_of(trees).mean(), accuracy(found(trees)))
+        for trees in (searches[f"BFS, beam {b}, thinking"] for b in (1, 2, BEAM))
+    ],
     "DFS": [(b, accuracy(found(searches["DFS"]) & (tokens_of(searches["DFS"]) <= b))) for b in BUDGETS],
 }
 x = sorted({at for series in points.values() for at, _ in series})

@@ -14,6 +14,7 @@ ORDER = [
     "tasks.arithmetic",
     "tasks.game24",
     "tasks.game24_tokens",
+    "tasks.game24_value",
     "tasks.gsm8k",
     "tasks.math500",
     "tasks.gym",

@@ -32,6 +32,7 @@ from jaxreason.thoughts import (
     puzzle,
     random_scores,
     remembered,
+    replies,
     rollouts,
     sample_thoughts,
     value_replies,
@@ -484,6 +485,19 @@ def test_value_replies_add_up_the_values_of_the_words():
     paper = {"sure": 20.0, "likely": 1.0, "impossible": 0.001}
     scores, tokens = value_replies(ask, [State("p"), State("q")], prompt=lambda s: s.problem, values=paper)
     assert scores.tolist() == [21.0, 21.001] and tokens.tolist() == [9, 8]
+
+
+def test_replies_do_not_depend_on_the_batch_and_cost_what_is_read_and_written():
+    model, texts = load_model("tiny-24"), ["24: 4 6 8 2\n", "24: 10 12 1 1\n", "24: 13 13 13 13\n"]
+    ask = functools.partial(replies, model, jax.random.key(0), max_new_tokens=64, sampler=Sampler(1.0), num_samples=2)
+    written, tokens = ask(texts)
+    for text, row, cost in zip(texts, written, tokens, strict=True):
+        ((alone,), (alone_cost,)) = ask([text])
+        assert alone == row and alone_cost == cost
+        own = [len(model.tokenizer(reply).input_ids) + 1 for reply in row]  # and the end of the text
+        assert cost == len(model.tokenizer(text).input_ids) + sum(own)
+    greedy, _ = replies(model, jax.random.key(1), texts, max_new_tokens=64)
+    assert greedy == replies(model, jax.random.key(2), texts, max_new_tokens=64)[0]
 
 
 def test_experts_prompt_ends_with_the_question():

@@ -355,7 +355,7 @@ def _wide_pool(size: int, labels: tuple[str, ...]) -> list[tuple[int, ...]]:
     return [state for state in every if substate_split(state) == "seen" and value_label(state) in labels]
 
 
-def _draw_state(
+def draw_state(
     rng: np.random.Generator, shares: dict[int, float], labels: Sequence[str], wide: bool = False
 ) -> tuple[int, ...]:
     """A train state with one of the labels; a size that has none (2, likely) is drawn again."""
@@ -379,11 +379,11 @@ def training_example(rng: np.random.Generator, value_share: float = VALUE_SHARE,
     """
     if rng.random() < value_share:
         wide = bool(wide_share) and rng.random() < wide_share
-        state = _draw_state(rng, VALUE_SIZES, (LABELS[rng.integers(3)],), wide)
+        state = draw_state(rng, VALUE_SIZES, (LABELS[rng.integers(3)],), wide)
         return Example(format_value(state), value_label(state))
     walk = rng.random() < RANDOM_SHARE
     while True:
-        state = _draw_state(rng, START_SIZES, LABELS if walk else ("sure", "likely"))
+        state = draw_state(rng, START_SIZES, LABELS if walk else ("sure", "likely"))
         trace = random_moves(state, rng) if walk else solve(state, rng)
         if len(state) < 4 or substate_split(trace[0].left) == "seen":
             return Example(format_puzzle(rng.permutation(state)), format_trace(trace))
