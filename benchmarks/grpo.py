@@ -112,7 +112,9 @@ def ours_on_device(model: LanguageModel, case: Case, mesh: Mesh | None = None) -
     step = data_parallel(step, mesh) if mesh else step
     model = model._replace(params=shard_params(model.params, mesh))
     problems = encode_problems(model.tokenizer, texts, ["1"] * len(texts))
-    return _stepped(model, tx, jax.jit(step, donate_argnums=0), batches(problems, jax.random.key(0), case.prompts, parts))
+    return _stepped(
+        model, tx, jax.jit(step, donate_argnums=0), batches(problems, jax.random.key(0), case.prompts, parts)
+    )
 
 
 def _stepped(model: LanguageModel, tx, update: Callable, batch_fn: Callable) -> tuple[float, float, float]:
@@ -200,9 +202,9 @@ def compare() -> str:
     return (
         f"{lesson.device()}, {cores} of them used; trl {trl.__version__}, transformers {transformers.__version__}, torch "
         f"{torch.__version__}. Float32, temperature 1, one update of all weights a step by Adam, no reference; rewards that a "
-        f"checksum of the text tosses. Medians of {REPEATS} steps. *Limit*: the least that a step can take, its products at {hardware.flops / 1e9:.0f} GFLOP/s, and "
-        f"weights and cache read at {hardware.bandwidth / 1e9:.1f} GB/s while chains are drawn, as for sampling; no ratio can be higher than "
-        f"what that gives.\n\n"
+        f"checksum of the text tosses. Medians of {REPEATS} steps. *Limit*: a step that reads every chain behind its prompt takes at least so long, its products at "
+        f"{hardware.flops / 1e9:.0f} GFLOP/s, and weights and cache read at {hardware.bandwidth / 1e9:.1f} GB/s while chains are drawn, as for "
+        f"sampling; ours reads a prompt once for all its chains, and can be below it.\n\n"
         "| model (parameters) | prompts x chains x tokens | prompt, tokens | our loop | jaxreason, s a step | TRL, s a step | ratio | bound | limit, s and ratio "
         "| compilation, s | mean length, ours and TRL's |\n"
         "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"

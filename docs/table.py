@@ -13,7 +13,12 @@ HEADLINES = {  # lesson: parts of the claims that the README shows
     "00_introduction": ["a chain of thought beats"],
     "01_chain_of_thought": ["CoT beats direct by", "at one operation CoT buys"],
     "02_self_consistency": ["beats one sampled chain", "beats the greedy chain"],
-    "03_tree_of_thoughts": ["BFS solves", "beats chains", "by a word at a glance, unseen states of 3", "by a thought before the word"],
+    "03_tree_of_thoughts": [
+        "BFS solves",
+        "beats chains",
+        "by a word at a glance, unseen states of 3",
+        "by a thought before the word",
+    ],
     "04_process_reward_models": ["PRM from Monte Carlo", "the PRM finds the first error more often"],
     "05_best_of_n": ["best-of-64", "PRM beam search"],
     "06_mcts": [

@@ -39,13 +39,13 @@ from jaxreason.tasks import arithmetic, game24
 from jaxreason.tasks.game24_value import MAX_TOKENS
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
-run = lesson.start("03_tree_of_thoughts", problems=200, model="tiny-24", cpu_devices=2)
+run = lesson.start("03_tree_of_thoughts", problems=150, model="tiny-24", cpu_devices=2)
 
 # %% [markdown]
 # ## The puzzles
 #
 # The 100 test puzzles of the paper (ranks 901-1000 by human solving time), and the test split of the other solvable ones (306), all
-# of them held out. Moves are in whole numbers, so that every state is a few integers. By default 100 of the others are played, and 200
+# of them held out. Moves are in whole numbers, so that every state is a few integers. By default 50 of the others are played, and 150
 # word problems; `--problems 500`, with which the committed results were made, plays all of them.
 
 # %%
@@ -185,11 +185,12 @@ run.figure(
     viz.bars(
         ["3 numbers left", "2 numbers left"],
         {
-            f"{way}, {part} states": [auc_of[way, size, part] for size in (3, 2)]
-            for way in WAYS for part in ("seen", "unseen") if (way, 3, part) in auc_of
+            f"{name}, {part}": [auc_of[way, size, part] for size in (3, 2)]
+            for way, name in zip(WAYS, ("glance", "thought", f"{TRIES} tries"), strict=True)
+            for part in ("seen", "unseen") if (way, 3, part) in auc_of
         },
-        title=f"A glance remembers: AUC {auc_of[glance, 3, 'seen'].value:.2f} on states that training showed, {auc_of[glance, 3, 'unseen'].value:.2f} on others.\n"
-        f"A thought computes: {auc_of[thought, 3, 'unseen'].value:.2f} there, with {costs_of[thought, 3]:.0f} tokens; {TRIES} tries {auc_of[by_trying, 3, 'unseen'].value:.2f} with {costs_of[by_trying, 3]:.0f}",
+        title=f"A glance remembers: AUC {auc_of[glance, 3, 'seen'].value:.2f} if seen in training, {auc_of[glance, 3, 'unseen'].value:.2f} if not.\n"
+        f"A thought computes: {auc_of[thought, 3, 'unseen'].value:.2f} with {costs_of[thought, 3]:.0f} tokens; {TRIES} tries {auc_of[by_trying, 3, 'unseen'].value:.2f} with {costs_of[by_trying, 3]:.0f}",
         xlabel="states under the test puzzles (0.5 is chance)", ylabel="AUC (95% interval)",
     ),
     "value_auc",

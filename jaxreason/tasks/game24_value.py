@@ -19,7 +19,7 @@ from jaxreason.errors import InputError
 from jaxreason.tasks.game24 import MAX_NUMBER, TARGET, Example, draw_state, format_value, moves
 
 SIZES = {3: 0.85, 2: 0.15}  # numbers in a state that training values
-MAX_TOKENS = 128  # of a chain, in the tokens of the shipped models
+MAX_TOKENS = 120  # of a chain, in the tokens of the shipped models
 WIDE_SHARE = 0.9  # of the states are drawn from all seen ones with numbers of 1..60
 
 
