@@ -14,7 +14,7 @@ HEADLINES = {  # lesson: parts of the claims that the README shows
     "01_chain_of_thought": ["CoT beats direct by", "at one operation CoT buys"],
     "02_self_consistency": ["beats one sampled chain", "beats the greedy chain"],
     "03_tree_of_thoughts": [
-        "BFS solves",
+        "solves >= 74%",
         "beats chains",
         "by a word at a glance, unseen states of 3",
         "by a thought before the word",
