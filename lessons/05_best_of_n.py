@@ -197,8 +197,8 @@ at_n = {name: f"{by_n[name][N].mean():.1%}" for name in plotted}
 run.figure(
     viz.curves(
         SIZES, {name: [mean_interval(by_n[name][n]) for n in SIZES] for name in plotted},
-        title=f"Best of {N} by a PRM and an ORM: from 600 labelled chains {at_n['PRM, 600 chains']} and\n"
-        f"{at_n['ORM, 600 chains']}, from 12,000 {at_n['PRM, 12,000 chains']} and {at_n['ORM, 12,000 chains']}; the vote {at_n['majority']}",
+        title=f"Best of {N} by a PRM and an ORM: from 600 labelled chains\n"
+        f"{at_n['PRM, 600 chains']} and {at_n['ORM, 600 chains']}, from 12,000 {at_n['PRM, 12,000 chains']} and {at_n['ORM, 12,000 chains']}; the vote {at_n['majority']}",
         xlabel="N, sampled chains per problem (temperature 1)", ylabel="accuracy (95% interval)", log2=True,
     ),
     "few_labels",
