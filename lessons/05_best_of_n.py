@@ -36,7 +36,7 @@ from jaxreason.sampling import Sampler
 from jaxreason.tasks import arithmetic
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
-run = lesson.start("05_best_of_n", problems=200, chains=64, cpu_devices=2)
+run = lesson.start("05_best_of_n", problems=150, chains=64, cpu_devices=2)
 N, TEMPERATURE, OPERATIONS = (min(16, run.chains) if run.options.quick else run.chains), 1.0, (4, 5, 6)
 if N < 4 or N & (N - 1):
     raise InputError(f"--chains is {N}: expected 4, 8, 16, ..., since they are halved again and again")
