@@ -139,7 +139,7 @@ def test_after_wait_it_starts_again_from_the_problem(tiny):
     assert correct.mean() > 0.5
 
 
-# Word problems alone, values alone
+# The first of these reads word problems alone, the other values alone
 @pytest.mark.parametrize("name", sorted(set(shipped()) - {"tiny-start", "tiny-24-value"}))
 def test_games_of_24_are_written_in_the_format_the_checker_reads(name):
     model, puzzles = load_model(name), game24.puzzles("validation")[:10]

@@ -50,18 +50,16 @@ def value_chain(state: Sequence[int]) -> str:
     if len(state) not in (2, 3):
         raise InputError(f"state {' '.join(map(str, state))!r}: expected two or three numbers")
     lines = []
+    # For two numbers what is needed is 24 itself; for three it is written down for each of them, and the other two are left.
     for n in dict.fromkeys(state) if len(state) == 3 else (None,):
-        targets, pair = [TARGET], list(state)
-        start = ""
-        if n is not None:
-            targets = needed(n)
-            pair.remove(n)
-            start = f"{n}: {' '.join(map(str, targets))}, "
-        results = made(*pair)
-        hit = next((i for i, result in enumerate(results) if result in targets), None)
-        shown = results if hit is None else results[: hit + 1]
-        lines.append(f"{start}{pair[0]} {pair[1]}: {' '.join(map(str, shown))}")
-        if hit is not None:
+        at = state.index(n) if n is not None else len(state)
+        a, b = state[:at] + state[at + 1 :]
+        targets = [TARGET] if n is None else needed(n)
+        results = made(a, b)
+        count = next((i + 1 for i, result in enumerate(results) if result in targets), None)  # up to the first match
+        before = "" if n is None else f"{n}: {' '.join(map(str, targets))}, "
+        lines.append(f"{before}{a} {b}: {' '.join(map(str, results[:count]))}")
+        if count:
             return "\n".join([*lines, "sure"])
     return "\n".join([*lines, "impossible"])
 
