@@ -1,5 +1,5 @@
 """Trains the reward models that ship with this repository: ``python checkpoints/train_rm.py tiny-prm`` and ``tiny-orm``, and the same
-from fewer and from more labelled chains than their 6,000: ``tiny-prm-600``, ``tiny-orm-600``, ``tiny-prm-12000`` and ``tiny-orm-12000``.
+from fewer and from more labelled chains than their 6,000: ``tiny-prm-1200``, ``tiny-orm-1200``, ``tiny-prm-12000`` and ``tiny-orm-12000``.
 
 Both learn from the same chains, sampled from the shipped policy on training problems. The PRM's labels are Monte Carlo estimates
 from rollouts of the policy, the ORM's the outcome; the exact step checker is asked only to measure. Both start from the same base,
@@ -56,8 +56,8 @@ RECIPES = {
     "tiny-orm": Recipe("orm", 30, every=100, patience=2),
     "tiny-prm-12000": Recipe("prm", 60, every=100, patience=2, max_steps=1200),
     "tiny-orm-12000": Recipe("orm", 60, every=100, patience=2, max_steps=1200),
-    "tiny-prm-600": Recipe("prm", 3, every=25, patience=4),
-    "tiny-orm-600": Recipe("orm", 3, every=25, patience=4),
+    "tiny-prm-1200": Recipe("prm", 6, every=25, patience=4),
+    "tiny-orm-1200": Recipe("orm", 6, every=25, patience=4),
 }
 
 

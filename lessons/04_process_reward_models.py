@@ -167,20 +167,20 @@ print(f"{judged.sum()} steps of {len(problems)} problems, {1 - truth[judged].mea
 # the ORM works that out. So the question is how many it takes. The same recipe on fewer chains, and on more:
 
 # %%
-for count, suffix in (("600", "-600"), ("12,000", "-12000")):
+for count, suffix in (("1,200", "-1200"), ("12,000", "-12000")):
     for kind in ("PRM", "ORM"):
         other = load_reward_model(f"{run.model.name}-{kind.lower()}{suffix}", run.model)
         name = f"{kind}, {count} chains"
         of_steps[name] = judge_steps(name, step_scores(other, texts, chains.texts, description=name))
-run.claim("learned from 600 chains, the PRM finds the first error more often than the ORM, by >= 20 points",
-          paired_difference(found["PRM, 600 chains"], found["ORM, 600 chains"]), at_least=0.2, excludes_zero=True)  # fmt: skip
-COUNTS = {"600": ", 600 chains", "6,000": "", "12,000": ", 12,000 chains"}
+run.claim("learned from 1,200 chains, the PRM finds the first error more often than the ORM, by >= 20 points",
+          paired_difference(found["PRM, 1,200 chains"], found["ORM, 1,200 chains"]), at_least=0.2, excludes_zero=True)  # fmt: skip
+COUNTS = {"1,200": ", 1,200 chains", "6,000": "", "12,000": ", 12,000 chains"}
 rates = {kind: [mean_interval(found[f"{kind}{part}"]) for part in COUNTS.values()] for kind in ("PRM", "ORM")}
 both = [f"{p.value:.0%} and {o.value:.0%}" for p, o in zip(*rates.values(), strict=True)]
 run.figure(
     viz.bars(
         list(COUNTS), rates,
-        title=f"First errors found by the PRM and the ORM: from 600 chains {both[0]},\nfrom 6,000 {both[1]}, from 12,000 {both[2]}",
+        title=f"First errors found by the PRM and the ORM: from 1,200 chains {both[0]},\nfrom 6,000 {both[1]}, from 12,000 {both[2]}",
         xlabel=f"labelled chains that they learned from (n = {has_error.sum()} problems with a wrong chain)",
         ylabel="first error found (95% interval)",
     ),

@@ -163,11 +163,11 @@ run.figure(
 # ## How many labels?
 #
 # The ORM and the PRM above learned from 6,000 chains each. An outcome says *that* a chain went wrong, the label of a step *where*: a PRM learns several
-# things from a chain of which an ORM learns one, so it should be ahead where chains are few. The same two again, from 600 chains
-# and from 12,000 (`python checkpoints/train_rm.py tiny-prm-600`, and so on).
+# things from a chain of which an ORM learns one, so it should be ahead where chains are few. The same two again, from 1,200 chains
+# and from 12,000 (`python checkpoints/train_rm.py tiny-prm-1200`, and so on).
 
 # %%
-BUDGETS = {"12,000": "-12000", "600": "-600"}
+BUDGETS = {"12,000": "-12000", "1,200": "-1200"}
 scores = {f"{name}, 6,000 chains": first.scores[name] for name in ("ORM", "PRM")} | {
     f"{name}, {count} chains": aggregate(
         step_scores(
@@ -197,8 +197,8 @@ at_n = {name: f"{by_n[name][N].mean():.1%}" for name in plotted}
 run.figure(
     viz.curves(
         SIZES, {name: [mean_interval(by_n[name][n]) for n in SIZES] for name in plotted},
-        title=f"Best of {N} by a PRM and an ORM: from 600 labelled chains\n"
-        f"{at_n['PRM, 600 chains']} and {at_n['ORM, 600 chains']}, from 12,000 {at_n['PRM, 12,000 chains']} and {at_n['ORM, 12,000 chains']}; the vote {at_n['majority']}",
+        title=f"Best of {N} by a PRM and an ORM: from 1,200 labelled chains\n"
+        f"{at_n['PRM, 1,200 chains']} and {at_n['ORM, 1,200 chains']}, from 12,000 {at_n['PRM, 12,000 chains']} and {at_n['ORM, 12,000 chains']}; the vote {at_n['majority']}",
         xlabel="N, sampled chains per problem (temperature 1)", ylabel="accuracy (95% interval)", log2=True,
     ),
     "few_labels",
