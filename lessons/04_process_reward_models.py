@@ -180,7 +180,7 @@ both = [f"{p.value:.0%} and {o.value:.0%}" for p, o in zip(*rates.values(), stri
 run.figure(
     viz.bars(
         list(COUNTS), rates,
-        title=f"First errors found by the PRM and the ORM: from 1,200 chains {both[0]},\nfrom 6,000 {both[1]}, from 12,000 {both[2]}",
+        title=f"First errors found by the PRM and the ORM,\nfrom 1,200 chains {both[0]}, from 6,000 {both[1]},\nfrom 12,000 {both[2]}",
         xlabel=f"labelled chains that they learned from (n = {has_error.sum()} problems with a wrong chain)",
         ylabel="first error found (95% interval)",
     ),

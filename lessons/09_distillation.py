@@ -337,7 +337,7 @@ run.figure(
 # order than the one that is usually told, in one chain at temperature 1:
 #
 # - Answers alone are worth nothing here: five operations do not fit into one forward pass (lesson 01), however many answers are shown.
-# - GRPO (+6.5 points, 5.7 to 7.2 by seed) and on-policy distillation (+5.6, 2.7 to 7.3) are ahead of the right traces (+2.7), and KD on the
+# - GRPO (+6.5 points, 5.7 to 7.2 by seed) and on-policy distillation (+6.2, 3.6 to 7.6) are ahead of the right traces (+2.7), and KD on the
 #   teacher's texts loses 1.5. The two that win learn from what the student itself writes. All traces, wrong ones among them, cost 4
 #   points: filtering is worth 7.
 # - The student was annealed on its own 2,000 solutions, and every method first costs it some of that (the figure below) before it gains: in
