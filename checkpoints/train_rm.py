@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from train import Piece, chain, depth, documents, result_rows, training_seconds, write_card
 
 from jaxreason import prompts, reward_model, sft, train
+from jaxreason.errors import InputError
 from jaxreason.evaluate import Interval, accuracy, auc, mean_interval
 from jaxreason.lesson import clean_exit
 from jaxreason.models import decoder
@@ -256,9 +257,11 @@ def main(
       seed: of the problems, the chains and the batches.
       shards: of 100 problems each, 2 chains of a problem; by default what the name says.
       steps: of training at most; by default what the recipe says.
-      out: directory; by default checkpoints/NAME for seed 0, and outputs/train/NAME-SEED-.../model for others.
+      out: directory; by default checkpoints/NAME for seed 0 and what the recipe says, else outputs/train/NAME-SEED-.../model.
     """
     policy, shards, steps = load_model(POLICY), shards or RECIPES[name].shards, steps or RECIPES[name].max_steps
+    if shards < 2:
+        raise InputError(f"shards is {shards}: expected at least 2, since one is held out")
     root, version = Path("outputs/train"), f"{seed}-{policy.sha256[:8]}"
     labelled, cost = make_labels(policy, seed, shards, root / f"{POLICY}-labels-{version}")
     print(", ".join(f"{key} {value:.0f}" for key, value in cost.items()))
@@ -267,7 +270,8 @@ def main(
     reward, losses = train_model(name, base, labelled, seed, steps, work)
     seconds = training_seconds(work / "state")
     print("held-out loss", " ".join(f"{loss:.4f}" for loss in losses))
-    out = out or (Path(__file__).parent / name if seed == 0 else work / "model")
+    is_shipped = (seed, shards, steps) == (0, RECIPES[name].shards, RECIPES[name].max_steps)
+    out = out or (Path(__file__).parent / name if is_shipped else work / "model")
     reward_model.save_reward_model(out, reward)
     reward = reward_model.load_reward_model(str(out), policy)
     results = measure(reward, policy) | {

@@ -208,9 +208,9 @@ run.figure(
 # From 1,200 chains the PRM is right on 93.9% of 2,000 problems and 3.0 points ahead of the vote. The ORM has learned next to nothing of
 # chains: over all of them its AUC is 0.69, since it tells some hard problems from easy ones, but over the chains of one problem 0.54, and
 # 0.50 is chance. The few that it likes best are mostly wrong, so its best of 64 is right on 27%, while a chain drawn blindly is on 58%.
-# They are the same chains, with five labels on each instead of one. From 6,000 both beat the vote, and there is little left between them:
-# 97.7% and 96.9%, from 12,000 98.2% and 97.8%. Where outcomes are plentiful the ORM has caught up; what is left to the PRM is below, at
-# larger N and before the end.
+# They are the same chains, with five labels on each instead of one. One training of each is shown, and with a few hundred chains more it is
+# luck whether the ORM learns. From 6,000 both beat the vote, and there is little left between them: 97.7% and 96.9%, from 12,000 98.2% and
+# 97.8%. Where outcomes are plentiful the ORM has caught up; what is left to the PRM is below, at larger N and before the end.
 #
 # ## What is there to find: pass@k
 #
