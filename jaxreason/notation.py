@@ -1,12 +1,17 @@
 r"""The many ways to write a number or an expression, rewritten in plain ASCII: LaTeX, markdown, currency, number words.
 
-A step of `verify`, which reads the result.
+The first step of reading an answer; `values` and `extract` read the result.
 """
 
 import re
 
 # Possessive quantifiers (`++`, Python 3.11) keep the patterns free of backtracking.
-_INT = r"(?:\d{1,3}(?:,\d{3})++(?!\d)|\d++)"  # 1,234 or 1234
+# 1,234 or 1 234 or 1234; a number before or behind the blanks makes a row of numbers of them.
+_INT = (
+    r"(?:\d{1,3}(?:,\d{3})++(?!\d)"
+    r"|(?<![\d.,])(?<!\d\s)[1-9]\d{0,2}(?:\ \d{3})++(?![\d/,]|\.\d|\s?[-+*/=:]\s?\d|\s\d)"
+    r"|\d++)"
+)
 DECIMAL = rf"(?:{_INT}(?:\.\d++)?+|(?<![\w.])\.\d++)(?:[eE][+-]?\d++(?!\w))?+"  # .5  1,234.50  1.5e3
 
 _CHARACTERS = {
@@ -16,12 +21,23 @@ _CHARACTERS = {
     "－": "-",
     "×": "*",
     "·": "*",
+    "÷": "/",
     "≈": "=",
+    "≤": "\\le ",
+    "≥": "\\ge ",
+    "≠": "\\ne ",
+    "π": "\\pi ",
+    "√": "\\sqrt ",
+    "∞": "\\infty ",
+    "⇒": " ",
+    "→": " ",
+    "∴": " ",
     "％": "%",
     "，": ",",
     "．": ".",
     "。": ". ",
     "：": ":",
+    "！": "!",
     "²": "^2",
     "³": "^3",
     "½": " 1/2",
@@ -38,20 +54,34 @@ _CHARACTERS = {
     "\u2009": "\\,",
     "\u202f": "\\,",
 } | {chr(0xFF10 + i): digit for i, digit in enumerate("0123456789")}  # the full-width digits
+
+# LaTeX that changes how an answer looks and not what it says.
+_SWITCHES = (
+    "left|right|[bB]igg?[lr]?|displaystyle|textstyle|bf|it|rm|sf|tt|em|sc|bfseries|itshape|"
+    "tiny|scriptsize|footnotesize|small|normalsize|large|Large|LARGE|huge|Huge|boxed|fbox|framebox"
+)
+_WRAPPERS = (
+    r"text(?:bf|it|rm|sf|tt|sc|normal|up)?|math(?:rm|bf|it|sf|tt|bb|cal)|[mh]box|emph|underline|"
+    r"uline|bm|boldsymbol|operatorname\*?|ensuremath|cancel"
+)
 _REWRITES = [
     (re.compile(pattern), new)
     for pattern, new in [
         (r"<<[^<>]*>>", ""),  # GSM8K's calculator marks
         (r"</?\|?[A-Za-z_]\w*\|?>", " "),  # <|im_end|>, </s>, <answer>
-        (r"\\(?:left|right|displaystyle|boxed|fbox)(?![A-Za-z])|\\!", ""),
+        (r"\\(?:text)?color(?:box)?\s?\{[^{}]*\}|\\[hv]space\*?\s?\{[^{}]*\}", " "),
+        (rf"\\(?:{_SWITCHES})(?![A-Za-z])|\\!", ""),
         (r"\{,\}", ","),
-        (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),  # a thin space between thousands
-        (r"\\[,;: ]|\\q?quad(?![A-Za-z])|~|\\[()\[\]]|\*\*|`", " "),
+        (r"(?<=\d)\\[, ](?=\d{3}(?!\d))", ""),  # a thin space between thousands
+        (r"\\[,;:> ]|\\(?:q?quad|enspace|thinspace)(?![A-Za-z])|~|\\[()\[\]]|\*\*|`", " "),
         (r"\\(?=[$%#&])", ""),
-        (r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf|it)|mbox|operatorname)\s?\{([^{}]*)\}", r" \1 "),
-        (r"\^\s?\{?\s?\\circ\s?\}?", ""),
+        (rf"\\(?:{_WRAPPERS})\s?\{{([^{{}}]*)\}}", r" \1 "),
+        (rf"\\(?:{_WRAPPERS})\s?\{{([^{{}}]*)\}}", r" \1 "),  # one inside another
+        (r"\^\s?\{?\s?\\circ\s?\}?|\\degrees?(?![A-Za-z])", ""),
         (r"\\(?:times|cdot)(?![A-Za-z])", "*"),
-        (r"\\approx(?![A-Za-z])", "="),
+        (r"\\div(?![A-Za-z])", "/"),
+        (r"\\(?:approx|thickapprox|simeq)(?![A-Za-z])", "="),
+        (r"\\(le|ge|ne)q(?:slant)?(?![A-Za-z])", r"\\\1"),
         (r"[$€£¥₹]", ""),
         (r"(?<=\d)\s?[x*]\s?10\s?\^\s?\{?\s?([+-]?\d+)\s?\}?", r"e\1"),
         (r"(?i)\bnegative (?=\d)", "-"),
@@ -67,21 +97,24 @@ _REWRITES = [
         ),
     ]
 ]
-_FRACTION = re.compile(r"\\[dtc]?frac\s?(\{[^{}]*\}|\d)\s?(\{[^{}]*\}|\d)")
+_GROUP = r"\{(?:[^{}]|\{[^{}]*+\})*+\}"  # braces, with at most one pair inside
+_FRACTION = re.compile(rf"\\[dtc]?frac\s?({_GROUP}|\d)\s?({_GROUP}|\d)")
 
 
 def to_ascii(text: str) -> str:
     """Look-alikes of ASCII characters as those; most of them one for one."""
+    if text.isascii():
+        return text.replace("\0", "")
     for old, new in _CHARACTERS.items():  # on long texts faster than str.translate
         text = text.replace(old, new)
     return text
 
 
 def _plain_fraction(match: re.Match) -> str:
-    top, bottom = (part.strip("{} ") for part in match.groups())
+    top, bottom = (part[1:-1].strip() if part[0] == "{" else part for part in match.groups())
     simple = all(re.fullmatch(rf"-?{DECIMAL}", part) for part in (top, bottom))
     fraction = f"{top}/{bottom}" if simple else f"({top})/({bottom})"
-    if re.match(r"\\[a-z]|[A-Za-z(](?![A-Za-z])", match.string[match.end() :]):
+    if re.match(r"\\[a-z]|[A-Za-z(](?![A-Za-z])|\^", match.string[match.end() :]):
         return f"({fraction})"  # \frac{1}{2}x
     mixed = match.string[: match.start()][-1:].isdigit()  # 1\frac{1}{2} is one and a half
     return " " + fraction if mixed else fraction
@@ -91,6 +124,6 @@ def plain(text: str) -> str:
     """A window of text without LaTeX, markdown, currency signs and special tokens."""
     for pattern, new in _REWRITES:
         text = pattern.sub(new, text)
-    for _ in range(3):  # fractions of fractions, innermost first
+    for _ in range(3 if "frac" in text else 0):  # fractions of fractions
         text = _FRACTION.sub(_plain_fraction, text)
     return text

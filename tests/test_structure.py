@@ -34,6 +34,8 @@ ORDER = [
     "heads",
     "symbolic",
     "notation",
+    "values",
+    "extract",
     "verify",
     "vote",
     "thoughts",

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jaxreason.errors import InputError
-from jaxreason.verify import answer_ids, extract_answer, final_text, grade, is_correct, read_answers
+from jaxreason.extract import extract_answer, final_text
+from jaxreason.verify import answer_ids, grade, is_correct, read_answers
 
 has_math_verify = importlib.util.find_spec("math_verify") is not None
 
@@ -223,14 +224,18 @@ CASES = [
     ("It is negative 5 degrees.", "-5"),
     ("x=-5", "-5"),
     ("x = - 5", "-5"),
-    ("3 * -5", "-5"),
+    ("3 * -5", "3*-5"),
     ("(-5)", "-5"),
-    ("80 - 25", "25"),
-    ("80-25", "25"),
-    ("80 −25", "25"),
-    ("$80-$25", "25"),
+    ("80 - 25", "80-25"),
+    ("80-25", "80-25"),
+    ("80 −25", "80-25"),
+    ("$80-$25", "80-25"),
     ("covid-19", "19"),
+    ("He takes 80 - 25", "25"),
+    ("He takes 80-25", "25"),
+    ("She multiplies 3 * -5", "-5"),
     ("It takes 3-5", "5"),
+    ("Between 12 and 1,234,567", "1234567"),
     ("He is left with (3 + 4) -5", "5"),
     ("- 5 apples", "5"),
     ("the total—5 apples", "5"),
@@ -255,7 +260,7 @@ CASES = [
     ("-2 3/4", "-11/4"),
     ("1½ cups", "3/2"),
     ("1.5/2", "3/4"),
-    ("12 and 1,234,567", "1234567"),
+    ("12 and 1,234,567", "12 and 1234567"),
     ("1, 2, 3", "1,2,3"),
     ("one of 1, 2, 3", "3"),
     ("(3, 4)", "(3,4)"),
@@ -292,11 +297,8 @@ def test_extract_answer(text, expected):
     assert extract_answer(text) == expected
 
 
-@pytest.mark.parametrize(
-    "text, expected", [(text, expected) for text, expected in CASES if expected and text not in ("80-25", "45-12=")]
-)
+@pytest.mark.parametrize("text, expected", [(text, expected) for text, expected in CASES if expected])
 def test_a_text_and_its_extracted_answer_grade_alike(text, expected):
-    """Except for an unfinished sum: as a text its last number is read, as an extracted answer it is a sum."""
     assert is_correct(expected, expected)
     assert is_correct(text, expected)
     assert not is_correct(text, 123456)
@@ -625,9 +627,9 @@ HOSTILE = [
 def test_no_text_crashes_or_takes_ten_milliseconds(call, text):
     best = math.inf
     for _ in range(20):  # the best of several: other processes may take the core
-        start = time.perf_counter()
+        start = time.process_time()
         call(text)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
         if best < 0.01:
             break
     assert best < 0.01
