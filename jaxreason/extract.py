@@ -15,17 +15,17 @@ from jaxreason.values import NUMBER, SPAN, UNIT, WORD, canonical, is_sum, number
 
 _TRIES = 16  # statements tried, from the end
 _DIGITS = "0123456789"
-MARKERS = ("\\boxed", "\\fbox", "\\framebox", "####", "answer", "option", "choice")  # before an answer
+MARKERS = ("<answer>", "\\boxed", "\\fbox", "\\framebox", "####", "answer", "option", "choice")  # before an answer
 
 _PHRASE = re.compile(
-    r"answers?(?:\s?\([^()\n]{0,40}\))?(?:\s(?:to|for|in|of)\b[^.:=\n]{0,80}?)?[\s*_\"'`]{0,6}(?:(?P<header>:|=|"
-    r"(?<=<answer)>)|(?:is|are|was|equals|(?:would|will|should|must) be)\b)(?!\s+not\b|n't)",
+    r"answers?(?:\s?\([^()\n]{0,40}\))?(?:\s(?:to|for|in|of)\b[^.:=\n]{0,80}?)?[\s*_\"'`]{0,6}(?:(?P<header>[:=])|"
+    r"(?:is|are|was|equals|(?:would|will|should|must) be)\b)(?!\s+not\b|n't)",
     re.IGNORECASE,
 )
 _HEADING = re.compile(r"answer(?P<header>[\s*_:]{0,8}\n|\s(?=[-\d$\\(]))", re.IGNORECASE)  # "Final Answer\n"
 _PICK = re.compile(r"(?:option|choice)\s(?:is|must be|would be)\b:?", re.IGNORECASE)  # "the correct option is E"
 _PREAMBLE = re.compile(
-    r"(?:[\s:=({\"'_*]|(?:about|approximately|roughly|around|exactly|simply|just|only|either|both|between|from|"
+    r"(?:[\s:=({\"'_*]|(?:about|approximately|roughly|around|exactly|simply|just|only|either|both|between|from|one of|"
     r"therefore|thus|now|equal to|a total of|[A-Za-z]\s?=)(?=[\s\d-]))*",
     re.IGNORECASE,
 )
@@ -35,20 +35,20 @@ _CHOICE = re.compile(
 )
 _MATHS = re.compile(r"\s*(?:\$\$?([^$]+[^$\s])\$\$?(?!\d)|\\\((.+?)\\\)|\\\[(.+?)\\\])", re.DOTALL)
 _CLAUSE = re.compile(r",\s|;|\s\(|[.!?](?:\s|$)|\s(?:because|since|as|where|when|if|for|and|or|so|with|given|which)\s")
-_OPERATOR = re.compile(r"[A-Za-z(^:_\\]|\s?[-+*/]\s?[\d(]|\s\d|\.?\d")  # behind the 3 of 3x+1, 3:1, 3 - 1, 3 000
+_OPERATOR = re.compile(r"[A-Za-z(^:_\\<>]|\s?[<>]|\s?[-+*/]\s?[\d(]|\s\d|\.?\d")  # behind the 3 of 3x+1, 3:1, 3 - 1, 3 000
 
 # Several answers in a row: "10 or 12", "10, maybe 11", "2 hours and 30 minutes", "(A) or (B)".
 _DOUBT = r"(?:or|maybe|perhaps|possibly|alternatively|otherwise)"
 _JOINT = re.compile(
     rf"[\s*_]*(?:[,;&|]|[.(]\s*(?={_DOUBT}\b))?\s*"
-    rf"(?P<words>(?:\b(?:and|to|also|even|then|is|it|it's|{_DOUBT})\b[,\s]*)*)",
+    rf"(?P<words>(?:\b(?:and/or|and|to|also|even|then|is|it|it's|{_DOUBT})\b[,\s]*)*)",
     re.IGNORECASE,
 )
 _MEASURE = (
     r"(?:hours?|hrs?|h|minutes?|mins?|seconds?|secs?|s|days?|weeks?|months?|years?|feet|foot|ft|inch(?:es)?|in|yards?|"
     r"miles?|km|m|cm|mm|kg|g|pounds?|lbs?|ounces?|oz|dollars?|cents?|euros?|quarts?|pints?|cups?|gallons?)\b\.?"
 )
-_COMPOUND = re.compile(rf"\s?{_MEASURE}\s(?=\d+\s?{_MEASURE})", re.IGNORECASE)
+_COMPOUND = re.compile(rf"\s?{_MEASURE},?\s(?:and\s)?(?=\d+\s?{_MEASURE})", re.IGNORECASE)
 _ASSIGNED = re.compile(r"(?:[A-Za-z]\s?=\s?)?")  # the second x of "x = 1 or x = 2"
 _UNITS = re.compile(
     r"(?:\s?-?(?!(?:and|or|to|is|so|as|if|but|maybe|perhaps|possibly|because|since|for|with|which|than|when|where)\b)"
@@ -70,9 +70,10 @@ _BOX_BEFORE = re.compile(r"\\f?boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}[\s$]*(?:,|,?\
 # What is said not to be the answer.
 _DENIED = re.compile(
     r"(?:\b(?:not|never|cannot|nor|rather than|instead of|anything but|other than)|n't|\\neq?(?![A-Za-z])|!=)"
-    r"(?:\s(?:be|equal(?: to)?|necessarily|just|simply|only))*\s*[$(]*\s*" + rf"-?{DECIMAL}(?:\s?/\s?{DECIMAL})?",
+    rf"(?:\s(?:be|equal(?: to)?|necessarily|just|simply|only))*\s*[$(]*\s*-?{DECIMAL}(?:\s?/\s?{DECIMAL})?",
     re.IGNORECASE,
 )
+_EXPONENT = re.compile(r"\^\s?\{?\s?-?$")
 _RUN = re.compile(r"\d[\d.,]*\d", re.ASCII)  # digits, dots and commas, which are one number if they are grouped as one
 
 
@@ -84,16 +85,24 @@ class Answer(str):
 
 def _last_number(text: str) -> str | None:
     """The last number of a text that is not denied; "10 or 12" where the text is of two minds."""
-    text = _DENIED.sub(lambda denied: " " * len(denied[0]), text)
-    matches = list(NUMBER.finditer(text))
+    denied = {number(found) for found in map(NUMBER.search, _DENIED.findall(text)) if found}
+    text = _DENIED.sub(lambda found: " " * len(found[0]), text)
+    matches = [m for m in NUMBER.finditer(text) if not _EXPONENT.search(text, 0, m.start())]
+    matches = [m for m in matches if not denied or number(m) not in denied]
     if not matches:
         return None
     last = matches[-1]
     for run in _RUN.finditer(text):
         if run.start() <= last.start() < run.end() and not NUMBER.fullmatch(run[0]):
             return canonical(run[0])  # 12,34,567 and 1.2.3 are no numbers of ours
-    if len(matches) > 1 and (doubt := _several(text, matches[-2], doubted=True)):
-        return doubt
+    if len(matches) > 1:
+        before = matches[-2]
+        between = text[before.end() : last.start()]
+        compound = _COMPOUND.match(text, before.end())
+        if compound and compound.end() == last.start() or between == " and " and last["bottom"]:
+            return canonical(text[before.start() : last.end()] + _UNITS.match(text, last.end())[0])
+        if doubt := _several(text, before, doubted=True):
+            return doubt
     return number(last)
 
 
@@ -130,11 +139,14 @@ def _several(line: str, first: re.Match, doubted: bool = False) -> str | None:
 def _stated(text: str, header: bool = False) -> tuple[str | None, bool]:
     """The answer that opens `text`, and whether it is sure to be one; after a header ("Answer:") may come the
     whole reasoning, so there a number has to stand alone, with a short unit."""
+    text = text.lstrip(" \n\t:=*_\"'`#")
     if (maths := _MATHS.match(text)) and not re.search(r"[A-Za-z]{3,} [a-z]{2,}", maths[0]):
         return _maths_in_a_row(text, maths), True
-    text = re.sub(rf"\n\s*(?={_DOUBT}\b)", " ", text.lstrip(" \n\t:=*_\"'`#"), count=1, flags=re.IGNORECASE)
+    text = re.sub(rf"\n\s*(?={_DOUBT}\b)", " ", text, count=1, flags=re.IGNORECASE)
     line = plain(text.partition("\n")[0]).strip()
     clause = _CLAUSE.split(line, maxsplit=1)[0]
+    if bracketed := _bracketed(line):
+        return canonical(bracketed), True
     if match := NUMBER.match(line, _PREAMBLE.match(line).end()):
         if several := _several(line, match):
             return several, True
@@ -158,9 +170,22 @@ def _stated(text: str, header: bool = False) -> tuple[str | None, bool]:
         return choice[choice.lastindex], True
     if date := _DATE.match(line):
         return canonical(date[0]), True
-    if re.search(r"[-+*/^\\]", clause) and not WORD.search(clause):
+    if re.search(r"[-+*/^\\<>]", clause) and not WORD.search(clause):
         return canonical(clause), True  # x+1
     return canonical(clause) if len(clause.split()) == 1 else None, False
+
+
+def _bracketed(line: str) -> str | None:
+    r"""The pair, set or union of intervals that opens a line: "(3, 4)", ``[1, 2) \cup (5, \infty)``."""
+    depth, end = 0, 0
+    for bracket in re.finditer(r"\\?[([{]|\\?[)\]}]|\\(?:cup|cap)(?![A-Za-z])|\bU\b|,|[^\s,]", line):
+        if depth == 0 and bracket[0][-1] not in "([{" and bracket[0] not in ("\\cup", "\\cap", "U"):
+            break
+        depth += (bracket[0][-1] in "([{") - (bracket[0][-1] in ")]}")
+        if depth == 0 and bracket[0][-1] in ")]}":
+            end = bracket.end()
+    inside = line[:end]
+    return inside if "," in inside and not WORD.search(inside) else None
 
 
 def _maths_in_a_row(text: str, maths: re.Match) -> str | None:
@@ -217,6 +242,13 @@ def _pick(window: str) -> tuple[str | None, bool]:
     return (canonical(choice[0]), True) if choice and not choice[0].strip().islower() else (None, False)
 
 
+def _tagged(window: str) -> str | None:
+    """What stands between ``<answer>`` and ``</answer>``."""
+    content = re.sub(r"^<answer>\s*", "", window).partition("</answer>")[0]
+    answer, sure = _stated(content)
+    return answer if sure else canonical(content)
+
+
 def _backwards(text: str, marker: str) -> Iterator[tuple[int, str]]:
     position = text.rfind(marker)
     while position >= 0:
@@ -224,7 +256,7 @@ def _backwards(text: str, marker: str) -> Iterator[tuple[int, str]]:
         position = text.rfind(marker, 0, position)
 
 
-_LABEL = re.compile(r"\s*(?:(?:A|Ans|Result|Total)\s?[:=]|[-=]+>)\s*", re.IGNORECASE)
+_LABEL = re.compile(r"\A\s*(?:(?:A|Ans|Result|Total)\s?[:=]|[-=]+>)\s*", re.IGNORECASE)
 _NO_MARKS = re.compile(r"[\s.!✓✔✅☑]+$")
 
 
@@ -261,6 +293,8 @@ def _extract(text: str) -> str | None:
             window = window.rstrip(_DIGITS)  # never half a number
         if marker == "answer":
             answer, sure = _phrase(window, before[-6:].lower() == "final ")
+        elif marker == "<answer>":
+            answer, sure = _tagged(window), True
         elif marker in ("option", "choice"):
             answer, sure = _pick(window)
         elif marker != "####":

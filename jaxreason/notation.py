@@ -38,8 +38,6 @@ _CHARACTERS = {
     "。": ". ",
     "：": ":",
     "！": "!",
-    "²": "^2",
-    "³": "^3",
     "½": " 1/2",
     "¼": " 1/4",
     "¾": " 3/4",
@@ -54,6 +52,8 @@ _CHARACTERS = {
     "\u2009": "\\,",
     "\u202f": "\\,",
 } | {chr(0xFF10 + i): digit for i, digit in enumerate("0123456789")}  # the full-width digits
+_SUPERSCRIPTS = re.compile("[⁰¹²³⁴-⁹⁻]{1,9}")
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
 # LaTeX that changes how an answer looks and not what it says.
 _SWITCHES = (
@@ -83,7 +83,7 @@ _REWRITES = [
         (r"\\(?:approx|thickapprox|simeq)(?![A-Za-z])", "="),
         (r"\\(le|ge|ne)q(?:slant)?(?![A-Za-z])", r"\\\1"),
         (r"[$€£¥₹]", ""),
-        (r"(?<=\d)\s?[x*]\s?10\s?\^\s?\{?\s?([+-]?\d+)\s?\}?", r"e\1"),
+        (r"(?<=\d)\s?[x*]\s?10\s?\^\s?\{?\s?([+-]?\d+)(?:\s?\})?", r"e\1"),
         (r"(?i)\bnegative (?=\d)", "-"),
         *(
             (rf"(?i)(?<=\d)\s?{word}\b", power)
@@ -105,6 +105,7 @@ def to_ascii(text: str) -> str:
     """Look-alikes of ASCII characters as those; most of them one for one."""
     if text.isascii():
         return text.replace("\0", "")
+    text = _SUPERSCRIPTS.sub(lambda power: "^" + power[0].translate(_RAISED), text)
     for old, new in _CHARACTERS.items():  # on long texts faster than str.translate
         text = text.replace(old, new)
     return text

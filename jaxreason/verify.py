@@ -87,12 +87,11 @@ def is_correct(text_or_answer: str | None, gold: Gold) -> bool:
         return False
     if isinstance(text_or_answer, Answer):
         return same_value(value(text_or_answer), target)
-    as_it_stands = canonical(text_or_answer)
-    answer = extract_answer(text_or_answer) or as_it_stands
-    if not answer:
-        return False
+    answer = extract_answer(text_or_answer)
+    if answer and same_value(value(answer), target):
+        return True
     # A text that is the gold word for word is right, whatever else it could be read as: "Room 20".
-    return same_value(value(answer), target) or isinstance(target, str) and value(as_it_stands) == target
+    return isinstance(target, str) and "<" not in text_or_answer and value(text_or_answer) == target
 
 
 def _gold_value(gold: str | int | float) -> Value:
