@@ -52,7 +52,7 @@ _CHARACTERS = {
     "\u2009": "\\,",
     "\u202f": "\\,",
 } | {chr(0xFF10 + i): digit for i, digit in enumerate("0123456789")}  # the full-width digits
-_SUPERSCRIPTS = re.compile("[⁰¹²³⁴-⁹⁻]{1,9}")
+_SUPERSCRIPTS = re.compile("[⁰¹²³⁴-⁹⁻]+")
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
 # LaTeX that changes how an answer looks and not what it says.

@@ -2,7 +2,8 @@
 
 math-verify reads the LaTeX; the difference of what it read is then compared with zero exactly. Its own comparison rounds
 to a number of decimals, so that 2^-99 equals 2^-98 (math-verify 0.9.0). sympy can hang inside one call (9^9^9), where
-neither a thread nor a signal stops it, so a timer kills the process. It is started on first use.
+neither a thread nor a Python signal handler stops it, so after a second of the processor's time the system kills the
+process (a second by the clock would grade by how busy the machine is). It is started on first use.
 """
 
 import atexit
@@ -14,7 +15,7 @@ import sys
 import threading
 
 _WORKER = r"""
-import json, sys
+import json, signal, sys
 import sympy
 from math_verify import LatexExtractionConfig, parse
 def read(text):
@@ -29,14 +30,19 @@ def same(a, b):
     if isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr):
         return bool(is_zero(a - b))
     return False
-read("x+1")  # the first call builds the parser
+same(read("x+1"), read(r"1+\sqrt{x}"))  # the first call builds the parser
 print("ready", flush=True)
+def allow(seconds):
+    if hasattr(signal, "setitimer"):  # not on Windows, where _ask ends it
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
 for line in sys.stdin:
+    allow(1.0)
     try:
         gold, answer = map(read, json.loads(line))
         equal = gold is not None and answer is not None and same(gold, answer)
     except Exception:
         equal = False
+    allow(0.0)
     print(int(equal), flush=True)
 """
 _lock = threading.Lock()
@@ -78,4 +84,4 @@ def same_mathematics(answer: str, gold: str) -> bool:
             atexit.register(_process.communicate)  # closes its stdin, which ends it
             if _ask("", seconds=60.0) != "ready":  # the first import of sympy may be slow
                 return False
-        return _ask(json.dumps([gold, answer]) + "\n", seconds=1.0) == "1"
+        return _ask(json.dumps([gold, answer]) + "\n", seconds=10.0) == "1"

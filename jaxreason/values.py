@@ -4,18 +4,16 @@ r"""What an answer is worth: its canonical string, and the value by which answer
 structure of numbers and texts, and `same_value` compares two of them, never as substrings and never as floats.
 """
 
-import ast
-import operator
 import re
 from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
 
+from jaxreason.exact import MAX_EXPONENT, evaluate, repeating, root
 from jaxreason.notation import DECIMAL, plain, to_ascii
 from jaxreason.symbolic import same_mathematics
 
 SPAN = 500  # characters of an answer that are read; no real answer is longer
-_MAX_EXPONENT = 400  # covers every float; Fraction("1e999999999") would fill the memory
 
 # An exact number, a text without case and blanks, or a tuple: its kind, then its parts.
 Value = Fraction | str | tuple
@@ -40,7 +38,9 @@ WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{3,}")  # prose: no LaTeX command and
 JOINED = re.compile(r"[,;]\s|(?<![A-Za-z\\])(?:or|and)(?![A-Za-z])")
 _THOUSANDS = re.compile(r"(?<![\d,.(\[{])\d{1,3}(?:,\d{3})++(?![\d)\]}]|,\d)")  # in a list, not in a pair
 _EQUALS = re.compile(r"(?<![<>!\\:])=(?![=>])")
-_CHOICE = re.compile(r"\(([A-J])\)(?:\s+(?!or\b|and\b)[\w$\\(].*)?|([A-J])[.:)](?:\s.*)?|(?i:option|choice)\s\(?([A-J])\)?")
+_CHOICE = re.compile(
+    r"\(([A-J])\)(?:\s+(?!or\b|and\b)[\w$\\(].*)?|([A-J])[.:)](?:\s.*)?|(?i:option|choice)\s\(?([A-J])\)?"
+)
 _LETTERS = r"[A-Za-z\u0391-\u03c9]"
 # What is worked out, to the left of an equals sign: x, x_1, f(x), P(A and B), AB, \angle ABC, Area, total cost.
 _NAME = re.compile(
@@ -60,7 +60,7 @@ def number(match: re.Match) -> str:
     """Canonical string of a `NUMBER` match; as written if it has no sensible value (1/0, 1e999999999)."""
     parts = (re.sub(r"[,\s]", "", match[name] or "").lower() for name in ("whole", "top", "bottom"))
     whole, top, bottom = parts
-    if any(abs(int(part.partition("e")[2][:9] or 0)) > _MAX_EXPONENT for part in (top, bottom)):
+    if any(abs(int(part.partition("e")[2][:9] or 0)) > MAX_EXPONENT for part in (top, bottom)):
         return match[0]
     if bottom and not Fraction(bottom):
         return match[0]
@@ -221,79 +221,10 @@ def _notation(text: str) -> str:
     text = re.sub(r"([_^])\{(\w)\}", r"\1\2", text)
     text = re.sub(r"_\{(\w+)\}", r"_\1", text)
     text = re.sub(r"\\sqrt\s?(\d)", r"\\sqrt{\1}", text)
-    text = re.sub(r"\\sqrt\{([^{}]*)\}", _root, text)
-    text = re.sub(r"(\d+)\.(\d*)\\overline\{(\d+)\}", _repeating, text)
+    text = re.sub(r"\\sqrt\{([^{}]*)\}", root, text)
+    text = re.sub(r"(\d+)\.(\d*)\\overline\{(\d+)\}", repeating, text)
     text = re.sub(r"(?<=[\d)])\*(?=[A-Za-z\\(])", "", text)
     return text.replace("<=", r"\le").replace(">=", r"\ge").replace("!=", r"\ne")
-
-
-def _root(match: re.Match) -> str:
-    r"""``\sqrt{2(3)}`` is ``\sqrt{6}``, and ``\sqrt{16}`` 4."""
-    radicand = evaluate(match[1])
-    if radicand is None or radicand < 0:
-        return match[0]
-    top, bottom = (_integer_root(part) for part in radicand.as_integer_ratio())
-    if top is None or bottom is None:
-        return rf"\sqrt{{{radicand}}}"
-    before = match.string[: match.start()][-1:]
-    return f"({Fraction(top, bottom)})" if before else str(Fraction(top, bottom))
-
-
-def _integer_root(square: int) -> int | None:
-    root = int(Decimal(square).sqrt()) if square < 10**20 else 0
-    return root if root * root == square else None
-
-
-def _repeating(match: re.Match) -> str:
-    whole, start, period = match.groups()
-    tail = Fraction(int(period), 10 ** len(start) * (10 ** len(period) - 1))
-    return f"({Fraction(f'{whole}.{start}0') + tail})"
-
-
-_OPERATORS = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.USub: operator.neg,
-    ast.UAdd: operator.pos,
-}
-
-
-def evaluate(text: str) -> Fraction | None:
-    r"""The exact value of a sum of numbers, as a person reads it; None where it is none, or can be read in two ways.
-
-    A number before a bracket multiplies it, ``2(3)``, and a fraction behind a whole number is added, ``3 1/2``.
-    ``1/2(3)`` and ``1/2/3`` have two readings, ``007+1`` and ``2024-01-05`` none.
-    """
-    if not re.fullmatch(r"[\d.+\-*/^(){} ]+", text) or re.search(r"/\s?\d+\s?[(/]|\d \d+(?!/|\d)|\.\d*\.", text):
-        return None
-    text = re.sub(r"(?<![\d.])(\d+) (\d+/\d+)", r"(\1+\2)", text)
-    text = re.sub(r"\d*\.\d+", lambda match: f"({Fraction(match[0])})", text.translate(_BRACKETS))
-    text = re.sub(r"(?<=[\d)])\s?(?=\()|(?<=\))(?=\d)", "*", text.replace("^", "**"))
-    try:
-        return _fold(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, ArithmeticError, MemoryError, RecursionError):
-        return None
-
-
-_BRACKETS = str.maketrans("{}", "()")
-
-
-def _fold(node: ast.expr) -> Fraction:
-    match node:
-        case ast.Constant(value=int(whole)):
-            return Fraction(whole)
-        case ast.UnaryOp(op=sign, operand=operand):
-            return _OPERATORS[type(sign)](_fold(operand))
-        case ast.BinOp(left=base, op=ast.Pow(), right=exponent):
-            base, exponent = _fold(base), _fold(exponent)
-            if exponent.denominator > 1 or abs(exponent) > _MAX_EXPONENT or len(str(base)) > 20:
-                raise ValueError("not worked out")
-            return base ** int(exponent)
-        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _OPERATORS:
-            return _OPERATORS[type(sign)](_fold(left), _fold(right))
-    raise ValueError("no number")
 
 
 def same_value(answer: Value, gold: Value) -> bool:

@@ -4,8 +4,8 @@ import importlib.util
 
 import pytest
 
+from jaxreason.exact import evaluate
 from jaxreason.extract import extract_answer
-from jaxreason.values import evaluate
 from jaxreason.verify import answer_ids, is_correct
 
 has_math_verify = importlib.util.find_spec("math_verify") is not None
