@@ -1,4 +1,4 @@
-"""The grader against texts whose answer is known: no wrong answer passes, next to no right one is missed."""
+"""The grader on texts whose answer is known: nothing wrong passes, hardly anything right fails."""
 
 import importlib.util
 import random
