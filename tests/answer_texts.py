@@ -299,7 +299,8 @@ def boxed(rng: random.Random, latex: str, script: str = "English") -> tuple[str,
 
 
 def marked(rng: random.Random, plain: str) -> tuple[str, list[int]]:
-    return frame(rng, rng.choice(MARKED).format(x=plain), [], tail=True)
+    shapes = [shape for shape in MARKED if not ("*" in shape and "*" in plain)]
+    return frame(rng, rng.choice(shapes).format(x=plain), [], tail=True)
 
 
 def bare(rng: random.Random, plain: str, script: str = "English") -> tuple[str, list[int]]:
@@ -627,24 +628,23 @@ def answer_with_unit(rng):
 
 
 def gold_with_unit(rng):
-    value = Fraction(rng.choice([2, 3]) if rng.random() < 0.4 else rng.randint(4, 999))
-
-    def golds(n):
-        return [latex_unit(rng, n), f"{n} {rng.choice(UNITS)}", rf"\${n}", rf"{n}\text{{ cm}}^2"]
+    value = rng.choice([2, 3]) if rng.random() < 0.4 else rng.randint(4, 999)
+    unit = rng.choice(LATEX_UNITS) if rng.random() < 0.6 else "{x} " + rng.choice(UNITS)
+    unit = rng.choice([unit] * 6 + [r"\${x}", r"{x} \text{ cm}^2"])
 
     def write(rng):
         x = str(value)
         draw = rng.random()
-        if draw < 0.3:
-            return boxed(rng, rng.choice([x, latex_unit(rng, x)]))
+        if draw < 0.35:
+            return boxed(rng, rng.choice([x, unit.replace("{x}", x)]))
         return marked(rng, x) if draw < 0.7 else bare(rng, x)
 
-    other = rng.randint(4, 99) + (1 if value > 3 else 0)
-    misses = golds(other if other != value else other + 1)
+    other = rng.choice([k for k in range(4, 99) if k != value])
+    misses = [unit.replace("{x}", str(other)), latex_unit(rng, other)]
     if value <= 3:
         misses += [rf"{other} \text{{ cm}}^{value}", f"{other} cm^{value}"]
         misses += [rf"{other} \mbox{{ inches}}^{value}"]
-    return Draw(value, write, golds(int(value)), misses)
+    return Draw(value, write, [unit.replace("{x}", str(value))], misses)
 
 
 def percent(rng):
@@ -1459,7 +1459,7 @@ def generate(rng: random.Random) -> Case:
     if draw.key is not None and rng.random() < 0.3:
         twin = draw.write(rng)[0]
         another = KINDS[kind][1](rng)
-        rival = another.write(rng)[0] if another.key != draw.key else None
+        rival = another.write(rng)[0] if another.key not in (None, draw.key) else None
     return Case(text, gold, verdict, kind, twin, rival, draw.number)
 
 
