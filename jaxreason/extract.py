@@ -36,9 +36,7 @@ _PHRASE = re.compile(
 _HEADING = re.compile(r"answer(?P<header>[\s*_:]{0,8}\n|\s(?=[-\d$\\(]))", re.IGNORECASE)  # "Final Answer\n"
 _PICK = re.compile(r"(?:option|choice)\s(?:is|must be|would be)\b:?", re.IGNORECASE)  # "the correct option is E"
 # A statement that begins behind a doubt, "10 or the answer is 12", and boxes in a row, "\boxed{3} and \boxed{4}".
-_DOUBTED = re.compile(
-    rf"\b{DOUBT}\b[,\s]*(?:(?:{DOUBT}|the|my|is|it|it's|final|correct|right|$)[,\s]*)*$", re.IGNORECASE
-)
+_DOUBTED = re.compile(rf"{DOUBT}[,\s]*(?:(?:{DOUBT}|the|my|is|it|it's|final|correct|right|$)[,\s]*)*$", re.IGNORECASE)
 _BOX_BEFORE = re.compile(r"\\f?boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}[\s$]*(?:,|,?\s*\b(?:and|or)\b)[\s$]*$")
 
 

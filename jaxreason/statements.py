@@ -36,10 +36,15 @@ _OPERATOR = re.compile(  # behind the 3 of 3x+1, 3:1, 3 < x, 3 - 1, 3 000
 )
 
 # Several answers in a row: "10 or 12", "10, maybe 11", "5 apples and 7", "2 hours and 30 minutes".
-DOUBT = r"(?:or|maybe|perhaps|possibly|alternatively|otherwise)"
+# In other scripts no blanks part the words: 10或12, 10 или 12.
+_FOREIGN_OR = r"或者?|还是|또는|혹은|または|あるいは|أو"
+DOUBT = (
+    r"(?:\b(?:or|maybe|perhaps|possibly|alternatively|otherwise|oder|ou|o|или)\b"
+    rf"|{_FOREIGN_OR})"
+)
 JOINT = re.compile(
-    rf"[\s*_]*(?:[,;&|]|[.(]\s*(?={DOUBT}\b))?\s*"
-    rf"(?P<words>(?:\b(?:and/or|and|to|also|even|then|is|it|it's|{DOUBT})\b[,\s]*)*)",
+    rf"[\s*_]*(?:[,;&|]|[.(]\s*(?={DOUBT}))?\s*"
+    rf"(?P<words>(?:(?:\b(?:and/or|and|to|also|even|then|is|it|it's)\b|{DOUBT})[,\s]*)*)",
     re.IGNORECASE,
 )
 _MEASURE = (
@@ -50,8 +55,8 @@ _MEASURE = (
 _COMPOUND = re.compile(rf"\s?{_MEASURE},?\s(?:and\s)?(?=\d+\s?{_MEASURE})", re.IGNORECASE)
 _ASSIGNED = re.compile(r"(?:[A-Za-z]\s?=\s?)?")  # the second x of "x = 1 or x = 2"
 _UNITS = re.compile(
-    r"(?:\s?-?(?!(?:and|or|to|is|so|as|if|but|maybe|perhaps|possibly|because|since|for|with|which|"
-    r"than|when|where)\b)[^\W\d_]+\.?(?:\s?\^\{?[23]\}?)?){0,2}",
+    rf"(?:\s?-?(?!(?:and|to|is|so|as|if|but|because|since|for|with|which|than|when|where)\b|{DOUBT})"
+    rf"(?:(?!{_FOREIGN_OR})[^\W\d_])+\.?(?:\s?\^\{{?[23]\}}?)?){{0,2}}",
     re.IGNORECASE,
 )
 _ENDED = re.compile(rf"[\s*_)\"'}}]*(?:[.,;:!?)\]✓✔✅]|$)|{_CLAUSE.pattern}")
@@ -61,10 +66,12 @@ _AND_A_HALF = re.compile(
     re.IGNORECASE,
 )
 
-_DENIED = re.compile(  # what is said not to be the answer
+_NUMERAL = rf"-?{DECIMAL}(?:\s?/\s?{DECIMAL})?"
+_DENIED = re.compile(  # what is said not to be the answer: "is not 12", "12 is not the answer"
     r"(?:\b(?:not|never|cannot|nor|rather than|instead of|anything but|other than)|n't|"
     r"\\neq?(?![A-Za-z])|!=)(?:\s(?:be|equal(?: to)?|necessarily|just|simply|only))*"
-    rf"\s*[$(]*\s*-?{DECIMAL}(?:\s?/\s?{DECIMAL})?",
+    rf"\s*[$(]*\s*{_NUMERAL}"
+    rf"|{_NUMERAL}(?:\s[a-z]+)?\s(?:is|was|be)(?:n't|\snot)\s(?:the|my|a|correct|right|it)\b",
     re.IGNORECASE,
 )
 _EXPONENT = re.compile(r"\^\s?\{?\s?-?$")
@@ -85,7 +92,7 @@ def read_statement(text: str, header: bool = False) -> Statement:
     text = text.lstrip(" \n\t:=*_\"'`#")
     if (maths := _MATHS.match(text)) and not re.search(r"[A-Za-z]{3,} [a-z]{2,}", maths[0]):
         return Statement(_formulas(text, maths), sure=True)
-    text = re.sub(rf"\n\s*(?={DOUBT}\b)", " ", text, count=1, flags=re.IGNORECASE)
+    text = re.sub(rf"\n\s*(?={DOUBT})", " ", text, count=1, flags=re.IGNORECASE)
     line = plain(text.partition("\n")[0]).strip()
     if bracketed := _bracketed(line):
         return Statement(canonical(bracketed), sure=True)

@@ -265,6 +265,8 @@ def _is_comparable(*values: Fraction | str) -> bool:
         return False
     if exact and re.search(r"(?<![A-Za-z\\])[A-Za-z]", texts[0]):
         return False  # a constant such as \sqrt{4} may be a number, a variable is none
+    if all(re.fullmatch("[a-z]", text) for text in texts):
+        return False  # one letter is not another
     # A word is no product of letters (listen, silent), and bases, times and ratios are not arithmetic.
     foreign = r"\d{15}|[$:,;]|_\{?\d|\d_|\d \d|[<>]|\\(?:le|ge|ne|text|begin|cup|cap|in)(?![A-Za-z])"
     return all(t.isprintable() and not WORD.search(t) and not re.search(foreign, t) for t in texts)

@@ -1143,7 +1143,7 @@ def several(rng):
     golds = [joined, latex]
     misses: list[Gold] = [*numbers, *map(str, numbers), f"({a}, {b})"]
     misses += [f"{a} and {b + 1}" if word else f"{a}, {b + 1}"]
-    return Draw((word, *numbers), write, golds, misses)
+    return Draw(tuple(sorted(numbers)), write, golds, misses)
 
 
 def coefficient(k: int, name: str) -> str:
