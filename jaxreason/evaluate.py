@@ -1,10 +1,12 @@
 """Measuring a claim: intervals, compute in FLOPs, and a lesson's ``results.json`` (numpy, on the host)."""
 
+import contextlib
 import json
 import math
 import os
 import platform
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -362,13 +364,20 @@ class Results:
             "measurements": self.measurements,
             "claims": self.claims,
         }
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with atomic_file(path) as temporary:
             temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
         return path
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Where to write a file that takes the place of ``path`` once it is whole; a failure leaves the old one and no traces."""
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _finite(name: str, interval: Interval) -> tuple[float, float, float]:

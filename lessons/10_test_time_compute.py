@@ -21,6 +21,12 @@
 # *larger* than the one that wrote it, and one token of `tiny-l` costs as much as a dozen of `tiny`.
 
 # %%
+from jaxreason.options import read_options
+
+# First of all, so that a misspelt option does not wait for the imports below.
+GIVEN = read_options("10_test_time_compute", problems=252, chains=16, halved=True, reward_models=("prm", "orm"))
+
+# %%
 import functools
 from typing import NamedTuple
 
@@ -48,10 +54,8 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
-run = lesson.start("10_test_time_compute", problems=252, chains=16, cpu_devices=2)
+run = lesson.start(GIVEN, cpu_devices=2)
 QUICK, N, TEMPERATURE, OPERATIONS = run.options.quick, run.chains, 0.7, (1, 2, 3, 4, 5, 6)
-if N < 4 or N & (N - 1):
-    raise lesson.InputError(f"--chains is {N}: expected 4, 8, 16, ..., since they are halved again and again")
 N = min(N, 4) if QUICK else N
 prm, orm = (load_reward_model(f"{run.model.name}-{kind}", run.model) for kind in ("prm", "orm"))
 

@@ -21,6 +21,7 @@ ORDER = [
     "prompts",
     "tokens",
     "mesh",
+    "models.names",
     "models.rope",
     "models.decoder",
     "models.weights",
@@ -54,6 +55,8 @@ ORDER = [
     "reward_model",
     "evaluate",
     "viz",
+    "api",
+    "options",
     "lesson",
     "cli",
 ]

@@ -13,7 +13,6 @@ Two things of such a package cannot be taken on trust:
 """
 
 import contextlib
-import difflib
 import functools
 import importlib.util
 import os
@@ -23,7 +22,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from jaxreason.errors import InputError, one_line
+from jaxreason.errors import InputError, did_you_mean, one_line
 from jaxreason.tasks.problem import EXTRA, Problem
 
 SPLITS = ("train", "validation", "test")
@@ -49,12 +48,21 @@ def problems(family: str, split: str, n: int, seed: int = 0) -> list[Problem]:
         raise InputError(f"number of problems is {n}: expected at least 1")
     if not 0 <= seed <= 1000:
         raise InputError(f"seed is {seed}: expected 0 to 1000")
-    if importlib.util.find_spec("reasoning_gym") is None:  # optional
-        raise InputError(f"the task gym:{family} needs the package reasoning-gym: {EXTRA}")
+    find_package(family)
     first = (len(SPLITS) * seed + SPLITS.index(split)) * BLOCK
     entries = _made_apart(family, first, n)
     data = _dataset(family)
     return [Problem(e["question"], _stated(e), judge=_judge(data, e)) for e in entries]
+
+
+def find_package(family: str) -> None:
+    """That reasoning-gym, which is optional, is installed; whether it has the family is not asked.
+
+    Raises:
+      InputError: it is not.
+    """
+    if importlib.util.find_spec("reasoning_gym") is None:
+        raise InputError(f"the task gym:{family} needs the package reasoning-gym: {EXTRA}")
 
 
 def _stated(entry: dict) -> str | None:
@@ -196,10 +204,9 @@ def _make(family: str, first: int, n: int) -> list[dict]:
     from reasoning_gym.factory import DATASETS
 
     if family not in DATASETS:
-        close = difflib.get_close_matches(family, DATASETS, n=3)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise InputError(
-            f"gym:{family} gives no problems: expected a family of reasoning-gym's gallery{hint}"
+            f"gym:{family} gives no problems: expected a family of reasoning-gym's gallery"
+            f"{did_you_mean(family, DATASETS)}"
         )
     try:
         fault = find_fault(reasoning_gym.create_dataset(family, size=PROBES, seed=0))
@@ -215,10 +222,5 @@ def _make(family: str, first: int, n: int) -> list[dict]:
     except InputError:
         raise
     except Exception as error:  # options a family cannot do without, and what generators raise
-        raise InputError(
-            f"gym:{family} gives no problems ({one_line(error)}): choose another family"
-        ) from error
-    raise InputError(
-        f"{n} different problems of gym:{family}: {MAX_DRAWS * n} draws gave {len(found)}; "
-        "ask for fewer"
-    )
+        raise InputError(f"gym:{family} gives no problems ({one_line(error)}): choose another family") from error
+    raise InputError(f"{n} different problems of gym:{family}: {MAX_DRAWS * n} draws gave {len(found)}; ask for fewer")
