@@ -1,12 +1,10 @@
 """Measuring a claim: intervals, compute in FLOPs, and a lesson's ``results.json`` (numpy, on the host)."""
 
-import contextlib
 import json
 import math
 import os
 import platform
 import time
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 from jaxreason.errors import InputError
+from jaxreason.files import atomic_file
 
 
 class Interval(NamedTuple):
@@ -276,6 +275,9 @@ def search_flops(
 # --- results.json -------------------------------------------------------------------------------------------
 
 
+VERDICTS = {True: "holds", False: "NOT SEEN", None: "not testable here"}  # of Results.claim
+
+
 class Results:
     """Collects a lesson's measurements and claims; :meth:`write` puts them in ``results.json``.
 
@@ -318,12 +320,17 @@ class Results:
         at_least: float | None = None,
         at_most: float | None = None,
         excludes_zero: bool = False,
-    ) -> bool:
-        """Record and return whether a claim holds.
+        worst: float | None = None,
+    ) -> bool | None:
+        """Record and return whether a claim holds; None if it cannot be tested here.
 
         It holds if the *value* is at least ``at_least`` and at most ``at_most`` (those given) and, with
         ``excludes_zero``, the *interval* lies on the bounded side of zero: low > 0 for ``at_least``, high < 0
         for ``at_most``. Say ``excludes_zero`` for a difference, not for an accuracy.
+
+        A claim that nothing could refute is not testable: a method cannot lose more than its baseline has, so "loses at
+        most 1 point" says nothing of a baseline at 0%. ``worst`` is the value that the claim would have had if all had
+        gone against it, given the baseline; where even that keeps the bound, the claim is recorded as not testable.
 
         Raises:
             InputError: no bound, ``excludes_zero`` with two, or limits that are not finite.
@@ -334,8 +341,14 @@ class Results:
                 "say what would refute it"
             )
         value, low, high = _finite(claim, interval)
-        holds = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
-        if excludes_zero:
+
+        def kept(value: float) -> bool:
+            return (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
+
+        holds: bool | None = kept(value)
+        if worst is not None and kept(worst):
+            holds = None
+        elif excludes_zero:
             holds = holds and (low > 0 if at_most is None else high < 0)
         self.claims.append({"claim": claim, "value": value, "low": low, "high": high, "holds": holds})
         return holds
@@ -348,7 +361,7 @@ class Results:
             + ("" if m["tokens"] is None else f"  {m['tokens']:.1f} tokens")
             for m in self.measurements
         ]
-        lines += [f"{'holds' if c['holds'] else 'NOT SEEN'}: {c['claim']}" for c in self.claims]
+        lines += [f"{VERDICTS[c['holds']]}: {c['claim']}" for c in self.claims]
         return "\n".join(lines)
 
     def write(self, folder: str | Path) -> Path:
@@ -367,17 +380,6 @@ class Results:
         with atomic_file(path) as temporary:
             temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         return path
-
-
-@contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """Where to write a file that takes the place of ``path`` once it is whole; a failure leaves the old one and no traces."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _finite(name: str, interval: Interval) -> tuple[float, float, float]:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -14,11 +14,13 @@ from transformers import PreTrainedTokenizerBase
 
 from jaxreason import prompts
 from jaxreason.errors import InputError, clean_exit
-from jaxreason.evaluate import Interval, Results, atomic_file
+from jaxreason.evaluate import VERDICTS, Interval, Results
+from jaxreason.files import atomic_file, check_folder, writing_to
+from jaxreason.memory import check_decoding
 from jaxreason.mesh import divide_cpu, initialize, is_first, make_mesh, mesh_of
 from jaxreason.models.hf import LanguageModel, default_dtype, load_model
 from jaxreason.models.names import shipped
-from jaxreason.options import Given, Options, check_folder, in_notebook
+from jaxreason.options import Given, Options, in_notebook
 from jaxreason.rollout import Completions, complete
 from jaxreason.sampling import Sampler
 
@@ -94,7 +96,7 @@ class Lesson:
         """
         if is_first():
             try:
-                with _writing(self.folder), atomic_file(self.folder / f"{name}.png") as path:
+                with writing_to(self.folder), atomic_file(self.folder / f"{name}.png") as path:
                     figure.savefig(path, dpi=130)
             except InputError as error:
                 print(f"no figure {name}: {error}", file=sys.stderr)
@@ -106,7 +108,7 @@ class Lesson:
         """Records a claim with its interval, and prints whether it holds; bounds as in ``Results.claim``."""
         holds = self.results.claim(text, interval, **bounds)
         shown = f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
-        print(f"{'holds   ' if holds else 'NOT SEEN'} {text}: {shown} (n={interval.n})")
+        print(f"{VERDICTS[holds]:<8} {text}: {shown} (n={interval.n})")
 
     def finish(self) -> None:
         """Prints the measurements and writes ``OUT/NN_name/results.json``.
@@ -117,18 +119,9 @@ class Lesson:
         if not is_first():
             return
         print(f"\n{self.results.table()}\n")
-        with _writing(self.folder):
+        with writing_to(self.folder):
             path = self.results.write(self.folder)
         print(f"written to {path.parent}{os.sep}")
-
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turns what the file system refuses into one line."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"--out: {str(folder)!r} cannot be written to: {error.strerror or error}") from error
 
 
 def keep_compiled() -> None:
@@ -179,7 +172,7 @@ def _start(given: Given) -> Lesson:
     model = load_model(options.model, default_dtype(options.model) if options.dtype == "auto" else options.dtype, mesh)
     folder = options.out / name
     check_folder(options.out, name)
-    with _writing(folder):
+    with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
     count = given.num_problems
     identity = {"name": model.name, "params": model.num_params, "sha256": model.sha256}
@@ -195,6 +188,11 @@ def _start(given: Given) -> Lesson:
     print(f"lesson {name}: {count} held-out problems{of_task}, model {model.name} ({model.num_params:,} parameters, {dtype}), "
           f"{device()}")  # fmt: skip
     rows = options.rows or (512 if model.name in shipped() else 64)
+    # What no prompt can make fit is refused now, and not when the chains are reached.
+    check_decoding(
+        model.cfg, rows=rows, chains=options.chains or 1, total=count * (options.chains or 1), prompt_tokens=0,
+        new_tokens=length, dtype=dtype, mesh=mesh,
+    )  # fmt: skip
     key = jax.random.key(options.seed)
     as_measured = model.name in shipped() and options.task == given.task
     return Lesson(

@@ -8,7 +8,6 @@ import dataclasses
 import importlib.util
 import os
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -16,11 +15,11 @@ from typing import Literal, NamedTuple
 import tyro
 
 from jaxreason.errors import InputError, clean_exit
+from jaxreason.files import check_folder
 from jaxreason.models import names
 from jaxreason.tasks import check_task
 
 QUICK_PROBLEMS = 24
-ROOM = 2**26  # bytes that --out should have left; the figures and results of a lesson take under a tenth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,23 +139,3 @@ def _check_model(model: str, reward_models: tuple[str, ...], student: str | None
         names.find_reward_model(f"{model}-{kind}")
     if student is not None:
         names.check_same_vocabulary(model, student)
-
-
-def check_folder(out: Path, name: str) -> None:
-    """That OUT/NAME can be made and written to, and has room; makes nothing.
-
-    Raises:
-      InputError: something else is in the way, it may not be written to, or the disk is full.
-    """
-    there = out / name
-    while not os.path.lexists(there) and there != there.parent:
-        there = there.parent
-    reason = None
-    if not os.path.isdir(there):
-        reason = f"{str(there)!r} is no folder"
-    elif not os.access(there, os.W_OK | os.X_OK):
-        reason = f"{str(there)!r} may not be written to"
-    elif (free := shutil.disk_usage(there).free) < ROOM:
-        reason = f"{free / 2**20:.0f} MiB are free on its disk, and {ROOM / 2**20:.0f} are needed"
-    if reason:
-        raise InputError(f"--out {str(out)!r} cannot be written to: {reason}; name another folder")

@@ -227,7 +227,7 @@ run.figure(
 at_k = {n: np.asarray(vote.pass_at_k(correct.sum(1), N, n)) for n in SIZES}
 apart = max((paired_difference(by_n["oracle"][n], at_k[n]) for n in SIZES), key=lambda i: abs(i.value))
 run.claim("the oracle's curve equals unbiased pass@k, within a point at every N",
-          apart._replace(value=abs(apart.value)), at_most=0.01)  # fmt: skip
+          apart._replace(value=abs(apart.value)), at_most=0.01, worst=at_k[N].mean())  # fmt: skip
 textbook = [1 - (1 - one.mean()) ** n for n in SIZES]
 middle = SIZES[len(SIZES) // 2]
 gap = mean_interval((1 - (1 - one.mean()) ** middle) - at_k[middle])

@@ -71,7 +71,7 @@ def test_the_address_stands_in_pyproject_alone(notebooks, monkeypatch, tmp_path,
 
 @pytest.mark.parametrize("there", ["installed", "wheel", "checkout", "checkout above", "address", "nothing"])
 def test_the_first_cell_installs_only_what_is_missing_and_keeps_jax(notebooks, monkeypatch, tmp_path, there):
-    commands, find = [], importlib.util.find_spec
+    commands = []
     here = tmp_path / "docs" / "notebooks"
     here.mkdir(parents=True)
     monkeypatch.chdir(here)

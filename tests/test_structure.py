@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "jaxreason"
 # The way data travels; a module imports only from lines above its own.
 ORDER = [
     "errors",
+    "files",
     "tasks.problem",
     "tasks.arithmetic",
     "tasks.game24",
@@ -28,6 +29,7 @@ ORDER = [
     "models.gguf",
     "models.hf",
     "models.lora",
+    "memory",
     "sampling",
     "rollout",
     "budget",
@@ -46,7 +48,6 @@ ORDER = [
     "sft",
     "grpo",
     "distill",
-    "memory",
     "checkpoint",
     "train",
     "grpo_device",

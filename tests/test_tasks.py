@@ -285,8 +285,8 @@ def test_a_generator_that_draws_from_sets_gives_the_same_problems_in_every_proce
         ("broken", r"gym:broken gives no problems \(no luck\)"),
         ("dying", "gym:dying gives no problems"),
         ("few", "4 different problems of gym:few: 80 draws gave 3"),
-        ("set", "gym:set gives no problems.*did you mean sets"),
-        ("generos", "did you mean generous"),
+        ("set", "gym:set gives no problems.*did you mean 'sets'"),
+        ("generos", "did you mean 'generous'"),
         ("nothing_like_it_at_all", "expected a family of reasoning-gym's gallery$"),
     ],
 )

@@ -85,6 +85,9 @@ def _vocabulary(directory: Path | None) -> dict[str, int] | None:
     try:
         stored = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
         added = {token["content"]: token["id"] for token in stored["added_tokens"]}
-        return {**stored["model"]["vocab"], **added}
+        vocabulary = stored["model"]["vocab"]
+        if isinstance(vocabulary, list):  # of Unigram: [token, score], in the order of the ids
+            vocabulary = {token: i for i, (token, _) in enumerate(vocabulary)}
+        return {**vocabulary, **added}
     except (AttributeError, OSError, ValueError, KeyError, TypeError):
         return None  # elsewhere, in another format, or damaged, which the loader will say
