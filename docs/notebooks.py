@@ -1,12 +1,17 @@
 """The lessons as notebooks: ``python docs/notebooks.py`` writes docs/notebooks/NN_name.ipynb of every lessons/NN_name.py.
 
-The scripts are what is edited. A notebook is a script behind three cells, of which the first links to Colab, the second installs
-the package there, and the third takes options. No outputs, and the same bytes for the same script: a test asks whether
-they are in step. Needs jupytext, of the ``dev`` extra. To run one from its first cell to the last, with jupyter alone:
+The scripts are what is edited. A notebook is a script behind three cells: the first says where it comes from, the second
+installs the package where it is missing, and the third takes options. No outputs, and the same bytes for the same script: a
+test asks whether they are in step. Needs jupytext, of the ``dev`` extra. To run one from its first cell to the last, with
+jupyter alone:
 
     JAXREASON_OPTIONS=--quick jupyter nbconvert --to notebook --execute --output-dir /tmp docs/notebooks/00_introduction.ipynb
+
+The address of the project stands in one place, as ``Repository`` in ``[project.urls]`` of pyproject.toml. With one on GitHub the
+first cell links to Colab and the second installs from there; without one there is no link, and a checkout or a wheel is needed.
 """
 
+import tomllib
 from pathlib import Path
 
 import jupytext
@@ -14,41 +19,61 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
 ROOT = Path(__file__).parent.parent
-REPOSITORY = "OWNER/jaxreason"  # on GitHub; Colab opens notebooks from there
+GITHUB = "https://github.com/"
 
+WRITTEN = "Written by `docs/notebooks.py` from `lessons/{name}.py`."
 BADGE = """[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{repository}/blob/main/docs/notebooks/{name}.ipynb)
 
 Written by `docs/notebooks.py` from [lessons/{name}.py](https://github.com/{repository}/blob/main/lessons/{name}.py)."""
 
-INSTALL = """# Installs jaxreason where it is missing, as on Colab; elsewhere it does nothing. Jax, and what a kernel may have loaded already,
-# keep their versions, so that nothing needs a restart and jax goes on to match the accelerator.
+# No wheel, no checkout and no address: one line says what to do.
+INSTALL = """# Installs jaxreason where it is missing, as on Colab: from a wheel or a checkout that is there, or else from its address.
+# Jax, and what a kernel may have loaded already, keep their versions, so that nothing needs a restart and jax goes on to match
+# the accelerator.
 import importlib.util
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
+ADDRESS = "{address}"
 if importlib.util.find_spec("jaxreason") is None:
+    here = Path.cwd()
+    wheels = sorted(here.glob("jaxreason-*.whl"), reverse=True)
+    checkouts = [folder for folder in (here, *here.parents) if (folder / "jaxreason" / "lesson.py").is_file()]
+    sources = [*map(str, wheels + checkouts), ADDRESS]
+    if not sources[0]:
+        raise SystemExit("jaxreason is not installed: put its wheel (jaxreason-*.whl) beside this notebook and run this cell again")
     kept = ("jax", "libtpu", "numpy", "matplotlib", "tqdm")
     installed = (f"{d.name}=={d.version}\\n" for d in metadata.distributions() if (d.name or "").lower().startswith(kept))
     Path("constraints.txt").write_text("".join(sorted(installed)))
-    source = "jaxreason @ git+https://github.com/{repository}"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-c", "constraints.txt", source], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-c", "constraints.txt", sources[0]], check=True)
     importlib.invalidate_caches()"""
 
-OPTIONS = """from jaxreason import lesson
+OPTIONS = """from jaxreason import options
 
 # As on the command line: "--quick" is a smoke run, "--model Qwen/Qwen2.5-0.5B-Instruct --problems 50" another model.
-lesson.notebook_options = \"\""""
+options.notebook_options = \"\""""
+
+
+def repository() -> str:
+    """``owner/name`` on GitHub by pyproject.toml, or nothing."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    address = project.get("urls", {}).get("Repository", "")
+    return address.removeprefix(GITHUB).strip("/") if address.startswith(GITHUB) else ""
+
+
+def opening(name: str, repository: str) -> list[NotebookNode]:
+    """The three cells before those of the script."""
+    address = f"jaxreason @ git+{GITHUB}{repository}" if repository else ""
+    first = (BADGE if repository else WRITTEN).replace("{repository}", repository).replace("{name}", name)
+    return [new_markdown_cell(first), new_code_cell(INSTALL.replace("{address}", address)), new_code_cell(OPTIONS)]
 
 
 def notebook(script: Path) -> NotebookNode:
     """The notebook of a lesson, with ids that follow from the place of a cell."""
     made = jupytext.read(script)
-    texts = [
-        text.replace("{repository}", REPOSITORY).replace("{name}", script.stem) for text in (BADGE, INSTALL, OPTIONS)
-    ]
-    made.cells = [new_markdown_cell(texts[0]), new_code_cell(texts[1]), new_code_cell(texts[2]), *made.cells]
+    made.cells = [*opening(script.stem, repository()), *made.cells]
     for i, cell in enumerate(made.cells):
         cell.id = f"cell-{i}"
         cell.metadata = {}

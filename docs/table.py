@@ -174,7 +174,7 @@ def table(folder: str, shown: dict[str, list[str]] | None, root: str) -> str:
                 rows.append(f"| {link} | {m['name']} | {cells(m)} | {m['n']} | {tokens} |")
         for claim in record["claims"]:
             if shown is not None or any(part in claim["claim"] for part in HEADLINES[lesson]):
-                verdict = "" if claim["holds"] else " **(not seen)**"
+                verdict = {True: "", False: " **(not seen)**", None: " *(not testable here)*"}[claim["holds"]]
                 rows.append(f"| {link} | {claim['claim']}{verdict} | {cells(claim)} |{'' if shown is None else ' | |'}")
     return "\n".join(rows) + "\n"
 

@@ -6,17 +6,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-import jax
 import tyro
 
-from jaxreason import prompts
-from jaxreason.errors import InputError
-from jaxreason.lesson import chain_length, clean_exit, keep_compiled
-from jaxreason.models.hf import default_dtype, load_model
-from jaxreason.rollout import complete
-from jaxreason.sampling import GREEDY, Sampler
-from jaxreason.verify import answer_ids, extract_answer
-from jaxreason.vote import vote
+from jaxreason.errors import InputError, clean_exit, did_you_mean
+from jaxreason.models.names import check_name
 
 
 def solve(
@@ -45,6 +38,19 @@ def solve(
         raise InputError("question is empty: expected a problem in words")
     if max_new_tokens is not None and max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {max_new_tokens}: expected at least 1")
+    check_name(model)
+
+    # What takes seconds to import is imported when all that takes no time has been checked.
+    import jax
+
+    from jaxreason import prompts
+    from jaxreason.lesson import chain_length, keep_compiled
+    from jaxreason.models.hf import default_dtype, load_model
+    from jaxreason.rollout import complete
+    from jaxreason.sampling import GREEDY, Sampler
+    from jaxreason.verify import answer_ids, extract_answer
+    from jaxreason.vote import vote
+
     keep_compiled()
     language_model = load_model(model, default_dtype(model) if dtype == "auto" else dtype)
     ask = prompts.direct if method == "direct" else prompts.zero_shot_cot
@@ -72,21 +78,22 @@ def solve(
         print(f"\n{answers[chosen]}  ({float(outcome.confidence[0]):.0%} of {samples} chains agree)")
 
 
-def find_lesson(number: str) -> Path:
-    """The script of lesson ``02`` or ``2``, in a checkout or an installed wheel.
+def find_lesson(name: str) -> Path:
+    """The script of lesson ``02``, ``2`` or ``02_self_consistency``, in a checkout or an installed wheel.
 
     Raises:
       InputError: there is no such lesson.
     """
     package = Path(str(resources.files("jaxreason")))
     for root in (package / "lessons", package.parent / "lessons"):
-        scripts = sorted(root.glob("[0-9][0-9]_*.py"))
+        scripts = {path.stem: path for path in sorted(root.glob("[0-9][0-9]_*.py"))}
         if scripts:
-            for script in scripts:
-                if script.name[:2] == number.zfill(2):
-                    return script
-            raise InputError(f"lesson {number!r} not found: expected one of {', '.join(s.name[:2] for s in scripts)}")
-    raise InputError(f"lesson {number!r} not found: no lessons are installed with this package")
+            for stem, path in scripts.items():
+                if name == stem or name.zfill(2) == stem[:2]:
+                    return path
+            numbers = ", ".join(stem[:2] for stem in scripts)
+            raise InputError(f"lesson {name!r} not found: expected one of {numbers}{did_you_mean(name, scripts)}")
+    raise InputError(f"lesson {name!r} not found: no lessons are installed with this package")
 
 
 def lesson(number: tyro.conf.Positional[str], options: Annotated[tuple[str, ...], tyro.conf.Positional] = ()) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 from jaxreason.errors import InputError
+from jaxreason.files import atomic_file
 
 
 class Interval(NamedTuple):
@@ -274,6 +275,9 @@ def search_flops(
 # --- results.json -------------------------------------------------------------------------------------------
 
 
+VERDICTS = {True: "holds", False: "NOT SEEN", None: "not testable here"}  # of Results.claim
+
+
 class Results:
     """Collects a lesson's measurements and claims; :meth:`write` puts them in ``results.json``.
 
@@ -316,12 +320,17 @@ class Results:
         at_least: float | None = None,
         at_most: float | None = None,
         excludes_zero: bool = False,
-    ) -> bool:
-        """Record and return whether a claim holds.
+        worst: float | None = None,
+    ) -> bool | None:
+        """Record and return whether a claim holds; None if it cannot be tested here.
 
         It holds if the *value* is at least ``at_least`` and at most ``at_most`` (those given) and, with
         ``excludes_zero``, the *interval* lies on the bounded side of zero: low > 0 for ``at_least``, high < 0
         for ``at_most``. Say ``excludes_zero`` for a difference, not for an accuracy.
+
+        A claim that nothing could refute is not testable: a method cannot lose more than its baseline has, so "loses at
+        most 1 point" says nothing of a baseline at 0%. ``worst`` is the value that the claim would have had if all had
+        gone against it, given the baseline; where even that keeps the bound, the claim is recorded as not testable.
 
         Raises:
             InputError: no bound, ``excludes_zero`` with two, or limits that are not finite.
@@ -332,8 +341,14 @@ class Results:
                 "say what would refute it"
             )
         value, low, high = _finite(claim, interval)
-        holds = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
-        if excludes_zero:
+
+        def kept(value: float) -> bool:
+            return (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
+
+        holds: bool | None = kept(value)
+        if worst is not None and kept(worst):
+            holds = None
+        elif excludes_zero:
             holds = holds and (low > 0 if at_most is None else high < 0)
         self.claims.append({"claim": claim, "value": value, "low": low, "high": high, "holds": holds})
         return holds
@@ -346,7 +361,7 @@ class Results:
             + ("" if m["tokens"] is None else f"  {m['tokens']:.1f} tokens")
             for m in self.measurements
         ]
-        lines += [f"{'holds' if c['holds'] else 'NOT SEEN'}: {c['claim']}" for c in self.claims]
+        lines += [f"{VERDICTS[c['holds']]}: {c['claim']}" for c in self.claims]
         return "\n".join(lines)
 
     def write(self, folder: str | Path) -> Path:
@@ -362,12 +377,8 @@ class Results:
             "measurements": self.measurements,
             "claims": self.claims,
         }
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with atomic_file(path) as temporary:
             temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
         return path
 
 

@@ -1,51 +1,29 @@
-"""What every lesson script shares: its options, its model and output folder, its figures and ``results.json``."""
+"""What every lesson script shares: its model and output folder, its figures and ``results.json``."""
 
 import contextlib
 import dataclasses
 import os
-import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import jax
 import matplotlib.pyplot as plt
-import tyro
 from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerBase
 
 from jaxreason import prompts
-from jaxreason.errors import InputError
-from jaxreason.evaluate import Interval, Results
+from jaxreason.errors import InputError, clean_exit
+from jaxreason.evaluate import VERDICTS, Interval, Results
+from jaxreason.files import atomic_file, check_folder, writing_to
+from jaxreason.memory import check_decoding
 from jaxreason.mesh import divide_cpu, initialize, is_first, make_mesh, mesh_of
-from jaxreason.models.hf import LanguageModel, default_dtype, load_model, shipped
+from jaxreason.models.hf import LanguageModel, default_dtype, load_model
+from jaxreason.models.names import shipped
+from jaxreason.options import Given, Options, in_notebook
 from jaxreason.rollout import Completions, complete
 from jaxreason.sampling import Sampler
 
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Options that all lessons take."""
-
-    model: str = "tiny"  # a shipped model, a directory, a .gguf file, or a Hugging Face id
-    task: str | None = None  # arithmetic[:LOW-HIGH], gsm8k[:FILE], math500[:FILE] or gym:FAMILY
-    problems: int = 500  # number of held-out problems
-    seed: int = 0  # of the problems and of the sampling
-    chains: int | None = None  # sampled chains per problem
-    seeds: int | None = None  # training runs, of as many seeds
-    max_new_tokens: int | None = None  # longest chain; if unset 96 of shipped models, 512 of others, 2048 if they think
-    rows: int | None = None  # chains decoded at a time; if unset 512 of shipped models, 64 of others; fewer save memory
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 where the device is fast in it
-    mesh: str | None = (
-        None  # devices to spread over, such as data=4,model=2: prompts along data and fsdp, matrices along fsdp and model
-    )
-    chat: bool = True  # use the chat template of a model that has one
-    out: Path = Path("outputs")  # results and figures go to OUT/NN_name/
-    quick: bool = False  # a smoke run on a few problems: seconds, wide intervals
-
-
-QUICK_PROBLEMS = 24
 AT_ONCE_TOKENS = 32  # a real model's direct answer; what is longer is no answer at once
 
 
@@ -112,9 +90,16 @@ class Lesson:
         return written._replace(texts=[[b + t for t in row] for b, row in zip(begun, written.texts, strict=True)])
 
     def figure(self, figure: plt.Figure, name: str) -> None:
-        """Saves ``OUT/NN_name/name.png``; a notebook shows it as well."""
+        """Saves ``OUT/NN_name/name.png``; a notebook shows it as well.
+
+        Where that fails, as on a full disk, the lesson says so and goes on: its measurements are worth more than a figure.
+        """
         if is_first():
-            figure.savefig(self.folder / f"{name}.png", dpi=130)
+            try:
+                with writing_to(self.folder), atomic_file(self.folder / f"{name}.png") as path:
+                    figure.savefig(path, dpi=130)
+            except InputError as error:
+                print(f"no figure {name}: {error}", file=sys.stderr)
         if in_notebook():
             plt.show()
         plt.close(figure)
@@ -123,14 +108,20 @@ class Lesson:
         """Records a claim with its interval, and prints whether it holds; bounds as in ``Results.claim``."""
         holds = self.results.claim(text, interval, **bounds)
         shown = f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
-        print(f"{'holds   ' if holds else 'NOT SEEN'} {text}: {shown} (n={interval.n})")
+        print(f"{VERDICTS[holds]:<8} {text}: {shown} (n={interval.n})")
 
     def finish(self) -> None:
-        """Writes ``OUT/NN_name/results.json`` and prints the measurements."""
+        """Prints the measurements and writes ``OUT/NN_name/results.json``.
+
+        Raises:
+          InputError: it cannot be written; the measurements are printed all the same.
+        """
         if not is_first():
             return
-        path = self.results.write(self.folder)
-        print(f"\n{self.results.table()}\n\nwritten to {path.parent}{os.sep}")
+        print(f"\n{self.results.table()}\n")
+        with writing_to(self.folder):
+            path = self.results.write(self.folder)
+        print(f"written to {path.parent}{os.sep}")
 
 
 def keep_compiled() -> None:
@@ -148,90 +139,42 @@ def keep_compiled() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-def in_notebook() -> bool:
-    """Whether this runs inside a Jupyter kernel, where there is no command line."""
-    return "ipykernel" in sys.modules
-
-
-notebook_options = ""  # in a notebook: the options, as on the command line; if empty, those of JAXREASON_OPTIONS
-
-
-def read_options(name: str, defaults: Options) -> Options:
-    """The options on the command line, or in a notebook those in ``notebook_options`` or in ``JAXREASON_OPTIONS``.
-
-    Raises:
-      InputError: in a notebook only; elsewhere bad options end the program.
-    """
-    given, description = notebook_options or os.environ.get("JAXREASON_OPTIONS", ""), f"Lesson {name}"
-    if not in_notebook():
-        return tyro.cli(Options, default=defaults, prog=name, description=description)
-    try:
-        return tyro.cli(Options, default=defaults, prog=name, description=description, args=shlex.split(given))
-    except SystemExit as end:
-        raise InputError(f"options {given!r}: expected those of the command line, such as '--quick'") from end
-
-
-def start(
-    name: str,
-    problems: int = 500,
-    task: str | None = None,
-    chains: int | None = None,
-    model: str = "tiny",
-    seeds: int | None = None,
-    cpu_devices: int = 1,
-) -> Lesson:
-    """Reads the command line, loads the model, makes the output folder.
-
-    Args:
-      name: of the lesson and its folder.
-      problems, task, chains, model, seeds: defaults of the options; without a task, chains or seeds the lesson has no such option.
-      cpu_devices: into how many devices a CPU is divided for a shipped model, and ``--mesh`` then is ``data=`` as many. The small
-        matrices of small models keep one core busy; two devices decode about 1.4 times as many tokens on two cores.
+def start(given: Given, *, cpu_devices: int = 1) -> Lesson:
+    """Loads the model and makes the output folder.
 
     Bad input ends the program with one line and exit status 2; in a notebook, where there is no command line, it raises.
+
+    Args:
+      given: of :func:`jaxreason.options.read_options`.
+      cpu_devices: into how many devices a CPU is divided for a shipped model, and ``--mesh`` then is ``data=`` as many. The small
+        matrices of small models keep one core busy; two devices decode about 1.4 times as many tokens on two cores.
 
     Raises:
       InputError: in a notebook only.
     """
     keep_compiled()
-    defaults = Options(model=model, problems=problems, task=task, chains=chains, seeds=seeds)
-    options = read_options(name, defaults)
+    options = given.options
     if options.mesh is None and options.model in shipped():  # a large model has large matrices, and is there once
-        options = dataclasses.replace(options, mesh=divide_cpu(cpu_devices))
+        given = given._replace(options=dataclasses.replace(options, mesh=divide_cpu(cpu_devices)))
     if in_notebook():
-        return _start(name, options, defaults)
+        return _start(given)
     plt.switch_backend("agg")
     sys.excepthook = _excepthook
     with clean_exit():
-        return _start(name, options, defaults)
+        return _start(given)
 
 
-def _start(name: str, options: Options, defaults: Options) -> Lesson:
-    if options.problems < 1:
-        raise InputError(f"--problems is {options.problems}: expected at least 1")
-    for option in ("task", "chains", "seeds"):
-        if getattr(options, option) is not None and getattr(defaults, option) is None:
-            raise InputError(
-                f"--{option} is {getattr(options, option)!r}: this lesson has no such option, leave it out"
-            )
-    for option in ("chains", "seeds", "max_new_tokens", "rows"):
-        if (value := getattr(options, option)) is not None and value < 1:
-            raise InputError(f"--{option.replace('_', '-')} is {value}: expected at least 1")
+def _start(given: Given) -> Lesson:
+    name, options = given.name, given.options
     if options.mesh and "JAX_COORDINATOR_ADDRESS" in os.environ:  # several hosts; before any device is asked for
         initialize()
     mesh = make_mesh(options.mesh) if options.mesh else None
     model = load_model(options.model, default_dtype(options.model) if options.dtype == "auto" else options.dtype, mesh)
     folder = options.out / name
-    try:
+    check_folder(options.out, name)
+    with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"--out {str(options.out)!r} cannot be written to: {error.strerror}; name another folder"
-        ) from error
-    count = min(options.problems, QUICK_PROBLEMS) if options.quick else options.problems
+    count = given.num_problems
     identity = {"name": model.name, "params": model.num_params, "sha256": model.sha256}
     length = options.max_new_tokens or chain_length(model)
     dtype = jax.tree.leaves(model.params)[0].dtype.name
@@ -245,8 +188,13 @@ def _start(name: str, options: Options, defaults: Options) -> Lesson:
     print(f"lesson {name}: {count} held-out problems{of_task}, model {model.name} ({model.num_params:,} parameters, {dtype}), "
           f"{device()}")  # fmt: skip
     rows = options.rows or (512 if model.name in shipped() else 64)
+    # What no prompt can make fit is refused now, and not when the chains are reached.
+    check_decoding(
+        model.cfg, rows=rows, chains=options.chains or 1, total=count * (options.chains or 1), prompt_tokens=0,
+        new_tokens=length, dtype=dtype, mesh=mesh,
+    )  # fmt: skip
     key = jax.random.key(options.seed)
-    as_measured = model.name in shipped() and options.task == defaults.task
+    as_measured = model.name in shipped() and options.task == given.task
     return Lesson(
         name,
         options,
@@ -287,16 +235,3 @@ def _excepthook(kind: type[BaseException], error: BaseException, traceback) -> N
         return
     with clean_exit():
         raise error
-
-
-@contextlib.contextmanager
-def clean_exit() -> Iterator[None]:
-    """Ends the program without a traceback: InputError with its one line and status 2, Ctrl-C with status 130."""
-    try:
-        yield
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt as interrupt:
-        print(f"\n{interrupt or 'interrupted'}", file=sys.stderr)
-        raise SystemExit(130) from None

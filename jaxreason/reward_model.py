@@ -20,7 +20,8 @@ from jaxreason.errors import InputError, one_line
 from jaxreason.heads import init_verifier_head, judge_states, reward_logits
 from jaxreason.mesh import gather, is_first, mesh_of, num_row_parts, shard_batch, shard_params, wait_for_all
 from jaxreason.models.decoder import DecoderConfig, Params, branch_states
-from jaxreason.models.hf import LanguageModel, load_model, save_model, shipped
+from jaxreason.models.hf import LanguageModel, load_model, save_model
+from jaxreason.models.names import find_reward_model
 from jaxreason.models.weights import digest, read_json
 from jaxreason.sft import Document, pack
 from jaxreason.step_labels import Kind, LabelledChain, split_steps, step_ends, step_targets
@@ -305,14 +306,8 @@ def load_reward_model(name: str, policy: LanguageModel | None = None, mesh: Mesh
     Raises:
       InputError: not found, damaged, or not made for the policy.
     """
-    beside = [path.parent for path in shipped().values()]  # the folder of the shipped models
-    directory = next((root / name for root in beside if (root / name / "reward_model.json").is_file()), Path(name))
+    directory = find_reward_model(name)
     path = directory / "reward_model.json"
-    if not path.is_file():
-        raise InputError(
-            f"reward model {name!r} not found: expected a shipped one or a directory with reward_model.json; "
-            "checkpoints/train_rm.py makes tiny-prm and tiny-orm"
-        )
     if (kind := read_json(path).get("kind")) not in ("prm", "orm"):
         raise InputError(f"{str(path)!r}: kind is {kind!r}: expected 'prm' or 'orm'")
     mesh = mesh_of(policy.params) if mesh is None and policy is not None else mesh

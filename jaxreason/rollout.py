@@ -11,6 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from jaxreason.errors import InputError
+from jaxreason.memory import check_decoding
 from jaxreason.mesh import gather, mesh_of, num_row_parts, shard_batch
 from jaxreason.models.decoder import KV, Cache, DecoderConfig, Params, fork, hidden_states, output_head, unstack
 from jaxreason.models.hf import LanguageModel
@@ -289,7 +290,7 @@ def complete(
     rule: Rule | None = None,
     rule_state: Any = None,
 ) -> Completions:
-    """Texts for texts: :func:`generate` over batches of prompts of similar length, at most ``rows`` chains at a time.
+    """Texts for texts: :func:`generate` over batches of prompts of similar length, at most ``rows`` chains at a time, but all of a prompt.
 
     On a mesh the prompts of a batch are cut among its devices, and every process gets all texts.
 
@@ -298,7 +299,8 @@ def complete(
     rule and its state, arrays of numpy ``[G, N]``, are those of :func:`generate`.
 
     Raises:
-      InputError: a prompt is empty or leaves no room for ``max_new_tokens`` in the context, or there are not as many keys as prompts.
+      InputError: a prompt is empty or leaves no room for ``max_new_tokens`` in the context, there are not as many keys as prompts, or
+        the chains do not fit into memory.
     """
     if num_samples < 1:
         raise InputError(f"number of chains is {num_samples}: expected at least 1")
@@ -311,6 +313,11 @@ def complete(
     batch_size = -(-min(max(1, rows // num_samples), max(1, len(encoded))) // parts) * parts
     if key.shape not in ((), (len(encoded),)):
         raise InputError(f"keys of shape {key.shape}: expected one, or one for each of {len(encoded)} prompts")
+    check_decoding(
+        model.cfg, rows=batch_size * num_samples, chains=num_samples, total=len(encoded) * num_samples,
+        prompt_tokens=max(map(len, encoded), default=0), new_tokens=max_new_tokens,
+        dtype=jax.tree.leaves(model.params)[0].dtype, mesh=mesh,
+    )  # fmt: skip
     keys = _chain_keys(key if key.ndim else _prompt_keys(key, len(encoded)), num_samples)
     shape = (len(encoded), num_samples)
     texts: list = [None] * len(encoded)

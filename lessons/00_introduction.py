@@ -25,6 +25,12 @@
 # First, where are we running?
 
 # %%
+from jaxreason.options import read_options
+
+# First of all, so that a misspelt option does not wait for the imports below.
+GIVEN = read_options("00_introduction", problems=500, task="arithmetic:2-6", chains=16)
+
+# %%
 import time
 
 import jax
@@ -36,7 +42,7 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import load_examples, load_problems
 from jaxreason.verify import answer_ids, gold_ids, grade, read_answers
 
-run = lesson.start("00_introduction", problems=500, task="arithmetic:2-6", chains=16, cpu_devices=2)
+run = lesson.start(GIVEN, cpu_devices=2)
 
 # %% [markdown]
 # ## One problem, every method

@@ -27,6 +27,12 @@
 # in them are about the shipped models; of any other model only the directions are claimed.
 
 # %%
+from jaxreason.options import read_options
+
+# First of all, so that a misspelt option does not wait for the imports below.
+GIVEN = read_options("01_chain_of_thought", problems=600, task="arithmetic:1-6", chains=32)
+
+# %%
 import jax
 import numpy as np
 
@@ -38,7 +44,7 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import load_examples, load_problems
 from jaxreason.verify import extract_answer, grade, read_answers
 
-run = lesson.start("01_chain_of_thought", problems=600, task="arithmetic:1-6", chains=32, cpu_devices=2)
+run = lesson.start(GIVEN, cpu_devices=2)
 problems = load_problems(run.task, "test", run.problems, seed=run.options.seed)
 questions, golds = [p.question for p in problems], [p.gold for p in problems]
 

@@ -24,6 +24,12 @@
 # any of this helps on word problems.
 
 # %%
+from jaxreason.options import read_options
+
+# First of all, so that a misspelt option does not wait for the imports below.
+GIVEN = read_options("03_tree_of_thoughts", problems=100, model="tiny-24")
+
+# %%
 import functools
 
 import numpy as np
@@ -39,7 +45,7 @@ from jaxreason.tasks import arithmetic, game24
 from jaxreason.tasks.game24_value import MAX_TOKENS
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
-run = lesson.start("03_tree_of_thoughts", problems=100, model="tiny-24", cpu_devices=2)
+run = lesson.start(GIVEN, cpu_devices=2)
 
 # %% [markdown]
 # ## The puzzles

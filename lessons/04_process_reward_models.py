@@ -22,6 +22,12 @@
 # The course's word problems have an exact step checker. It trains nothing here; it is the judge of what was learned.
 
 # %%
+from jaxreason.options import read_options
+
+# First of all, so that a misspelt option does not wait for the imports below.
+GIVEN = read_options("04_process_reward_models", problems=250, chains=4, reward_models=("prm", "orm"))
+
+# %%
 import jax
 import numpy as np
 
@@ -35,7 +41,7 @@ from jaxreason.tokens import token_bytes
 from jaxreason.verify import grade
 from jaxreason.vote import best_of_n
 
-run = lesson.start("04_process_reward_models", problems=250, chains=4)
+run = lesson.start(GIVEN)
 N = run.chains
 prm = load_reward_model(f"{run.model.name}-prm", run.model)
 orm = load_reward_model(f"{run.model.name}-orm", run.model)

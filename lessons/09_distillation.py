@@ -28,6 +28,12 @@
 # By default every way is tried once; `--seeds 4` trains four students of each, which see other examples in another order.
 
 # %%
+from jaxreason.options import read_options
+
+# First of all, so that a misspelt option does not wait for the imports below.
+GIVEN = read_options("09_distillation", problems=250, chains=4, seeds=1, student="tiny-start")
+
+# %%
 import dataclasses
 import functools
 import itertools
@@ -57,7 +63,7 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic
 from jaxreason.verify import grade
 
-run = lesson.start("09_distillation", problems=250, chains=4, seeds=1)
+run = lesson.start(GIVEN)
 teacher, student = run.model, load_model("tiny-start")
 SEEDS = [run.options.seed + i for i in range(run.seeds)]
 vocab_size = distill.shared_vocabulary(student, teacher)  # refuses a teacher whose token 17 is another token

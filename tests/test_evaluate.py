@@ -263,6 +263,32 @@ def test_a_claim_holds_by_its_bounds(interval, bounds, holds):
     assert results.claims[0]["holds"] is holds
 
 
+@pytest.mark.parametrize(
+    ("value", "bounds", "worst", "holds"),
+    [
+        (0.0, {"at_most": 0.01}, 0.0, None),  # a baseline at 0% has nothing to lose
+        (0.0, {"at_most": 0.01}, 0.01, None),
+        (0.0, {"at_most": 0.01}, 0.02, True),  # it had two points, and lost none
+        (0.02, {"at_most": 0.01}, 0.02, False),
+        (-0.3, {"at_most": 0.03}, 0.0, None),
+        (0.0, {"at_least": -0.02}, 0.0, None),  # nobody is 2 points behind one who is at 0%
+        (0.1, {"at_least": -0.02}, -0.02, None),
+        (0.0, {"at_least": -0.02}, -0.5, True),
+        (-0.1, {"at_least": -0.02}, -0.5, False),
+        (0.2, {"at_least": 0.1, "excludes_zero": True}, 0.15, None),
+        (0.2, {"at_least": 0.1, "excludes_zero": True}, -1.0, True),
+        (0.0, {"at_least": -0.02, "at_most": 0.02}, 0.0, None),
+        (0.0, {"at_most": 0.01}, None, True),  # nothing is said of the worst
+    ],
+)  # fmt: skip
+def test_a_claim_that_nothing_could_refute_is_not_testable(tmp_path, value, bounds, worst, holds):
+    results = make_results()
+    assert results.claim("a claim", Interval(value, value - 0.01, value + 0.01, 24), **bounds, worst=worst) is holds
+    assert json.loads(results.write(tmp_path).read_text())["claims"][0]["holds"] is holds
+    verdict = {True: "holds", False: "NOT SEEN", None: "not testable here"}[holds]
+    assert results.table() == f"{verdict}: a claim"
+
+
 def test_results_refuse_what_could_not_be_refuted_or_written():
     results = make_results()
     for bounds in ({}, {"at_least": 0.0, "at_most": 1.0, "excludes_zero": True}):

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoConfig
 
 from jaxreason.errors import InputError
-from jaxreason.models import hf
+from jaxreason.models import hf, names
 from jaxreason.models.hf import KEYS, find_model, load_config, load_model, save_model
 from jaxreason.models.weights import Tensors, assemble
 
@@ -129,11 +129,11 @@ def test_shipped_models_are_the_directories_with_a_config(tmp_path, monkeypatch)
     for name in ("a", "b"):
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
     (tmp_path / "checkpoints" / "b" / "config.json").write_text("{}")
-    monkeypatch.setattr(hf.resources, "files", lambda _: tmp_path / "jaxreason")
-    assert hf.shipped() == {"b": tmp_path / "checkpoints" / "b"}
+    monkeypatch.setattr(names.resources, "files", lambda _: tmp_path / "jaxreason")
+    assert names.shipped() == {"b": tmp_path / "checkpoints" / "b"}
     (tmp_path / "jaxreason" / "checkpoints" / "c").mkdir(parents=True)  # as in a wheel
     (tmp_path / "jaxreason" / "checkpoints" / "c" / "config.json").write_text("{}")
-    assert hf.shipped() == {"c": tmp_path / "jaxreason" / "checkpoints" / "c"}
+    assert names.shipped() == {"c": tmp_path / "jaxreason" / "checkpoints" / "c"}
 
 
 @pytest.mark.parametrize(

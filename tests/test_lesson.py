@@ -73,6 +73,11 @@ def test_a_weak_chat_model_on_problems_of_a_file(monkeypatch, capsys, tmp_path, 
         assert "<user>What is 1+" in capsys.readouterr().out  # the prompt it prints went through the template
     if script.name.startswith("02"):
         assert {"finished", "answered", "accuracy/majority@4", "accuracy/early_stop@2"} <= names
+        # Where no chain is right, early stopping has nothing to lose.
+        assert max(m["value"] for m in record["measurements"] if m["name"].startswith("accuracy")) == 0
+        (loss,) = (claim for claim in record["claims"] if "loses at most 1 point" in claim["claim"])
+        assert loss["holds"] is None
+        assert "not testable here: early stopping loses at most 1 point" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

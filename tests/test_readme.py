@@ -20,6 +20,21 @@ def test_the_tables_are_those_of_the_committed_results():
         assert module.insert(text, document) == text, "run: python docs/table.py"
 
 
+def test_a_table_says_what_was_not_seen_and_what_could_not_be_tested(monkeypatch, tmp_path):
+    spec = importlib.util.spec_from_file_location("table", ROOT / "docs" / "table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    claims = [{"claim": str(holds), "value": 0, "low": 0, "high": 0, "holds": holds} for holds in (True, False, None)]
+    folder = tmp_path / "docs" / "results" / "02_self_consistency"
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(
+        json.dumps({"lesson": "02_self_consistency", "measurements": [], "claims": claims})
+    )
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    rows = module.table("results", module.SHOWN, "").splitlines()[2:]
+    assert [row.split(" | ")[1] for row in rows] == ["True", "False **(not seen)**", "None *(not testable here)*"]
+
+
 def test_committed_results_are_of_the_shipped_model_and_enough_problems():
     records = [json.loads(path.read_text()) for path in sorted((ROOT / "docs" / "results").glob("*/results.json"))]
     assert [record["lesson"] for record in records] == [

@@ -1,12 +1,13 @@
 """Tasks: problems of one shape from generators and files, held-out ones apart, and one line for what cannot be read."""
 
 import json
+import re
 import sys
 
 import pytest
 
 from jaxreason.errors import InputError
-from jaxreason.tasks import arithmetic, gsm8k, load_examples, load_problems, math500
+from jaxreason.tasks import arithmetic, gsm8k, gym, load_examples, load_problems, math500
 from jaxreason.verify import grade
 
 
@@ -157,4 +158,139 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch, task, package):
     monkeypatch.setitem(sys.modules, package, None)  # how Python marks a module that cannot be imported
     with pytest.raises(InputError, match=r'pip install "jaxreason\[tasks\]"') as error:
         load_problems(task, "test", 1)
+    assert "\n" not in str(error.value)
+
+
+# ---- reasoning-gym, by a stand-in: the package itself is in tests/parity/test_tasks_live.py
+
+
+class Family:
+    """A data set of the package's shape: golds, and a rule ``(answer, gold) -> score``."""
+
+    def __init__(self, golds, rule):
+        self.golds, self.rule = golds, rule
+
+    def __getitem__(self, i: int) -> dict:
+        gold = self.golds[i % len(self.golds)]
+        return {"question": f"question {i}", "answer": gold, "metadata": {}}
+
+    def score_answer(self, answer: str, entry: dict) -> float:
+        return float(self.rule(answer, entry["answer"]))
+
+
+NUMBERS, VERDICTS = ["3", "-12", "7", "40", "-5", "8.5", "11", "26"], ["True", "False", "True"]
+SUMS = ["1+4", "2+3", "5+0", "1+5", "4+2", "3+4", "2+2", "6+3"]
+
+
+def first_number(text: str) -> str:
+    return re.search(r"-?\d+", text)[0]  # a TypeError where there is none, as some rules raise
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        Family(NUMBERS, lambda answer, gold: answer == gold),
+        Family(NUMBERS, lambda answer, gold: abs(float(answer) - float(gold)) < 1e-3),
+        Family(NUMBERS, lambda answer, gold: answer == gold or 0.01),
+        Family(["12", "-3", "4", "6"], lambda answer, gold: first_number(answer) == gold),
+        Family(VERDICTS, lambda answer, gold: answer.lower() == gold.lower()),
+        Family(["1.0", "0.0", "1.0"], lambda answer, gold: float(answer) == float(gold)),
+        Family([4, 9, 16], lambda answer, gold: answer == str(gold)),  # answers that are no texts
+        Family(SUMS, lambda answer, gold: re.fullmatch(r"[0-9+]+", answer) and eval(answer) == eval(gold)),
+        Family([None], lambda answer, gold: answer == "c a b"),  # without a stated solution
+        Family(["True"], lambda answer, gold: answer == gold),  # the same answer everywhere is right
+        Family(["the cat", "a dog", "no"], lambda answer, gold: answer.strip(".").lower() == gold),
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_a_sound_rule_has_no_fault(family):
+    assert gym.find_fault(family) is None
+
+
+@pytest.mark.parametrize(
+    ("family", "fault"),
+    [
+        (Family(VERDICTS, lambda answer, gold: bool(answer) == bool(gold)), "pays the wrong answer '0'"),
+        (Family(NUMBERS, lambda answer, gold: True), "pays the wrong answer ''"),
+        (Family(["0.5", "0.25", "0.125"], lambda answer, gold: gold.startswith(answer)), "pays the wrong answer '"),
+        (Family([None], lambda answer, gold: not answer.isdigit()), "pays the wrong answer '"),
+        (Family(NUMBERS, lambda answer, gold: answer.strip("-") == gold.strip("-")), "pays numbers of the wrong sign"),
+        (Family(NUMBERS, lambda answer, gold: abs(float(answer)) == abs(float(gold))), "pays numbers of the wrong sign"),
+        (Family(["8*3", "6*4", "12+12"], lambda answer, gold: eval(answer) == 24), "pays the wrong answer '8*3'"),
+        (Family(["cat", "dog", "ant"], lambda answer, gold: gold in answer), "pays two answers at once"),
+        (Family(NUMBERS, lambda answer, gold: gold in answer.split()), "pays two answers at once"),
+        (Family([4, 9, 16], lambda answer, gold: answer == gold), "does not pay the answers that it states"),
+        (Family(NUMBERS, lambda answer, gold: 0.5), "does not pay the answers that it states"),
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_a_rule_that_pays_wrong_answers_is_found(family, fault):
+    assert f"its own rule {fault}" in str(gym.find_fault(family))
+
+
+STAND_IN = """
+class Sets:  # draws from a set of strings, whose order differs from process to process
+    def __init__(self, size, seed): self.seed = seed
+    def __getitem__(self, i):
+        print("loading")
+        words = list({f"word {k}" for k in range(50)})
+        return {"question": f"{self.seed + i}: {words[:5]}", "answer": words[5], "metadata": {1: (2,)}}
+    def score_answer(self, answer, entry): return float(answer == entry["answer"])
+class Generous(Sets):
+    def score_answer(self, answer, entry): return 1.0
+class Broken(Sets):
+    def __getitem__(self, i): raise RuntimeError("no luck\\nat all")
+class Dying(Sets):
+    def __getitem__(self, i): raise SystemExit(3)
+class Few(Sets):
+    def __getitem__(self, i): return {"question": str(i % 3), "answer": str(i % 3)}
+DATASETS = {"sets": Sets, "generous": Generous, "broken": Broken, "dying": Dying, "few": Few}
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    package = tmp_path / "reasoning_gym"
+    package.mkdir()
+    (package / "factory.py").write_text(STAND_IN)
+    (package / "__init__.py").write_text(
+        "from reasoning_gym.factory import DATASETS\n"
+        "def create_dataset(name, size, seed): return DATASETS[name](size, seed)\n"
+    )
+    gym._dataset.cache_clear()
+    loaded = [name for name in sys.modules if name.partition(".")[0] == "reasoning_gym"]
+    for name in [*loaded, "reasoning_gym", "reasoning_gym.factory"]:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    gym._dataset.cache_clear()
+    for name in ("reasoning_gym", "reasoning_gym.factory"):
+        sys.modules.pop(name, None)
+
+
+def test_a_generator_that_draws_from_sets_gives_the_same_problems_in_every_process(stand_in, monkeypatch):
+    drawn = []
+    for hash_seed in ("1", "2"):  # of this process, as far as its child is concerned
+        monkeypatch.setenv("PYTHONHASHSEED", hash_seed)
+        drawn.append(load_problems("gym:sets", "test", 3, seed=1))
+    assert [p[:4] for p in drawn[0]] == [p[:4] for p in drawn[1]]
+    assert [p.question.partition(":")[0] for p in drawn[0]] == ["5000000", "5000001", "5000002"]
+    assert all(p.judge(p.answer) and not p.judge("word") for p in drawn[0])
+
+
+@pytest.mark.parametrize(
+    ("family", "named"),
+    [
+        ("generous", "gym:generous cannot be graded: its own rule pays the wrong answer ''"),
+        ("broken", r"gym:broken gives no problems \(no luck\)"),
+        ("dying", "gym:dying gives no problems"),
+        ("few", "4 different problems of gym:few: 80 draws gave 3"),
+        ("set", "gym:set gives no problems.*did you mean 'sets'"),
+        ("generos", "did you mean 'generous'"),
+        ("nothing_like_it_at_all", "expected a family of reasoning-gym's gallery$"),
+    ],
+)
+def test_what_a_family_lacks_is_one_line(stand_in, family, named):
+    with pytest.raises(InputError, match=named) as error:
+        load_problems(f"gym:{family}", "test", 4)
     assert "\n" not in str(error.value)

@@ -5,7 +5,6 @@ The tiny models that ship with the package are ordinary Llama directories, so on
 
 import os
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from transformers import (
 from jaxreason.errors import InputError, one_line
 from jaxreason.models.decoder import DecoderConfig, Params
 from jaxreason.models.gguf import load_gguf
+from jaxreason.models.names import check_name, find_local, shipped
 from jaxreason.models.rope import RopeScaling
 from jaxreason.models.weights import LanguageModel, assemble, digest, get_path, open_safetensors, read_json
 from jaxreason.tokens import load_tokenizer
@@ -61,16 +61,6 @@ KEYS = {
 }
 
 
-def shipped() -> dict[str, Path]:
-    """The models that come with the package: name -> directory."""
-    package = Path(str(resources.files("jaxreason")))
-    # In a wheel they lie inside the package, in a checkout beside it.
-    for root in (package / "checkpoints", package.parent / "checkpoints"):
-        if root.is_dir():
-            return {path.parent.name: path.parent for path in sorted(root.glob("*/config.json"))}
-    return {}
-
-
 def find_model(name: str) -> Path:
     """The directory of a shipped model, a local directory, or a hub id (downloaded, or taken from the hub's cache).
 
@@ -79,20 +69,13 @@ def find_model(name: str) -> Path:
     """
     if name in shipped():
         return shipped()[name]
-    path = Path(os.path.expanduser(name))  # of os: Path's own raises for an unknown user, and for a name too long
-    if os.path.isdir(path) and name:
-        return path
-    if name.count("/") == 1 and not path.is_absolute() and not name.startswith((".", "~")):
-        try:
-            return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja"]))
-        except Exception as error:  # the hub client raises many kinds; the user needs one line
-            raise InputError(
-                f"model {name!r} cannot be fetched from the Hugging Face hub ({one_line(error)})"
-            ) from error
-    raise InputError(
-        f"model {name!r} not found: expected one of {', '.join(shipped())}, a directory, a .gguf file, or a hub id "
-        "such as 'HuggingFaceTB/SmolLM2-135M-Instruct'"
-    )
+    if directory := find_local(name):
+        return directory
+    check_name(name)
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja"]))
+    except Exception as error:  # the hub client raises many kinds; the user needs one line
+        raise InputError(f"model {name!r} cannot be fetched from the Hugging Face hub ({one_line(error)})") from error
 
 
 def default_dtype(name: str) -> str:

@@ -1,10 +1,33 @@
 """Problems with exact verifiers, made here or read from published sets, all of one shape."""
 
-from jaxreason.errors import InputError
+from jaxreason.errors import InputError, did_you_mean
 from jaxreason.tasks import arithmetic, gsm8k, gym, math500
-from jaxreason.tasks.problem import Problem
+from jaxreason.tasks.problem import Problem, find_source
 
 TASKS = "arithmetic[:LOW-HIGH], gsm8k[:FILE], math500[:FILE] or gym:FAMILY"
+NAMES = ("arithmetic", "gsm8k", "math500", "gym")
+
+
+def check_task(task: str) -> None:
+    """That there may be such a task: its name and what stands behind the colon; reads no problems.
+
+    Raises:
+      InputError: there is no such task, file or package.
+    """
+    name, _, detail = task.partition(":")
+    if name == "arithmetic":
+        _operations(task, detail)
+    elif name in ("gsm8k", "math500"):
+        find_source(name, detail or None)
+    elif name == "gym" and detail:
+        gym.find_package(detail)
+    else:
+        raise _unknown(task)
+
+
+def _unknown(task: str) -> InputError:
+    name = task.partition(":")[0]
+    return InputError(f"task {task!r} is unknown: expected {TASKS}{did_you_mean(name, set(NAMES) - {name})}")
 
 
 def load_problems(task: str, split: str, n: int, seed: int = 0) -> list[Problem]:
@@ -31,7 +54,7 @@ def load_problems(task: str, split: str, n: int, seed: int = 0) -> list[Problem]
         return math500.problems(n, seed, detail or None)
     if name == "gym" and detail:
         return gym.problems(detail, split, n, seed)
-    raise InputError(f"task {task!r} is unknown: expected {TASKS}")
+    raise _unknown(task)
 
 
 def load_examples(task: str, n: int = 2, seed: int = 0) -> list[Problem]:

@@ -1,5 +1,6 @@
 """What every task gives: problems of one shape; and how the published sets among them are read."""
 
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -31,6 +32,19 @@ class Problem(NamedTuple):
         return self.judge or self.answer  # either is there
 
 
+def find_source(name: str, path: str | None) -> None:
+    """That there is a JSONL file or, where ``path`` is None, the package that reads data sets of the hub.
+
+    Raises:
+      InputError: the one or the other is missing.
+    """
+    if path is None and importlib.util.find_spec("datasets") is None:  # optional
+        raise InputError(f"{name!r} is read from the hub by the package datasets: {EXTRA}, or name a file")
+    if path is not None and not os.path.isfile(os.path.expanduser(path)):
+        reason = "it is a folder" if os.path.isdir(os.path.expanduser(path)) else "there is none"
+        raise InputError(f"{path!r} cannot be read ({reason}): expected a JSONL file")
+
+
 def rows(path: str | None, hub_id: str, config: str, split: str) -> list[dict]:
     """The rows of a JSONL file or, where ``path`` is None, of a data set on the Hugging Face hub.
 
@@ -40,10 +54,9 @@ def rows(path: str | None, hub_id: str, config: str, split: str) -> list[dict]:
     """
     if path is not None:
         return _read_jsonl(Path(os.path.expanduser(path)))
-    try:
-        import datasets  # optional, and slow to import
-    except ImportError as error:
-        raise InputError(f"{hub_id!r} is read from the hub by the package datasets: {EXTRA}, or name a file") from error
+    find_source(hub_id, None)
+    import datasets  # slow to import
+
     try:
         return list(datasets.load_dataset(hub_id, config, split=split))
     except Exception as error:  # the hub client raises many kinds; the user needs one line

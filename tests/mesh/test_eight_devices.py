@@ -35,6 +35,7 @@ from jaxreason.logprobs import choice_logprobs
 from jaxreason.mesh import describe, gather, mesh_of, shard_batch, shard_params, sharding
 from jaxreason.models import decoder
 from jaxreason.models.decoder import DecoderConfig
+from jaxreason.options import read_options
 from jaxreason.sft import Document, pack, sft_loss
 from jaxreason.train import fit, init_state, make_update
 
@@ -238,7 +239,7 @@ def test_rows_that_do_not_divide_are_one_line(cfg):
 def test_a_lesson_takes_a_mesh(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["lesson", "--mesh", "data=4,model=2", "--out", str(tmp_path)])
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    run = lesson.start("00_introduction")
+    run = lesson.start(read_options("00_introduction"))
     assert run.results.header["settings"]["mesh"] == "data=4,model=2"
     assert describe(mesh_of(run.model.params)) == "data=4,model=2"
 
