@@ -12,6 +12,7 @@ ORDER = [
     "errors",
     "tasks.problem",
     "tasks.arithmetic",
+    "tasks.game24_answer",
     "tasks.game24",
     "tasks.game24_tokens",
     "tasks.game24_value",
