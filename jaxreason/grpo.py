@@ -58,6 +58,9 @@ class Objective:
         log(p/ref), taken from the reward of the chain (Ouyang et al. 2022, equation 2): in the loss its gradient is 0 on average.
       kl_coef: beta; 0 is no reference.
       overlong: DAPO's soft punishment of chains that end within so many tokens of the limit; 0 is none.
+      drop_truncated: leave chains that were cut off at the limit out of the loss: overlong filtering (DAPO, Yu et al. 2025,
+        arXiv 2503.14476, section 3.4). The averages are then over the other chains, as if those had not been drawn; their
+        rewards stay in the baseline, as in the paper, which masks their loss.
 
     Raises:
       InputError: a value is outside its range.
@@ -71,6 +74,7 @@ class Objective:
     kl: Literal["k3", "k1"] = "k3"
     kl_coef: float = 0.0
     overlong: int = 0
+    drop_truncated: bool = False
 
     def __post_init__(self):
         for name in KNOWN:
@@ -109,7 +113,7 @@ def group_advantages(
     """How much better a completion is than the others of its prompt: rewards ``[G, N]`` -> ``[G, N]``.
 
     The kinds are those of :class:`Objective`; "least_variance" needs :func:`squared_norms`. Where all N rewards are equal all
-    advantages are 0: nothing is learned there.
+    advantages are exactly 0: nothing is learned there.
 
     Raises:
       InputError: an unknown kind, or "least_variance" without the norms.
@@ -122,10 +126,12 @@ def group_advantages(
     chex.assert_equal_shape([rewards, weights])
     centred = rewards - (weights * rewards).sum(-1, keepdims=True) / weights.sum(-1, keepdims=True)
     if kind in ("standardised", "least_variance"):
-        return centred / (rewards.std(-1, keepdims=True) + 1e-4)
-    if kind == "leave_one_out":
-        return centred * (rewards.shape[-1] / max(rewards.shape[-1] - 1, 1))
-    return centred
+        centred = centred / (rewards.std(-1, keepdims=True) + 1e-4)
+    elif kind == "leave_one_out":
+        centred = centred * (rewards.shape[-1] / max(rewards.shape[-1] - 1, 1))
+    # The mean of equal numbers is rounded, and divided by their std the error would look like a signal.
+    equal = rewards.max(-1, keepdims=True) == rewards.min(-1, keepdims=True)
+    return jnp.where(equal, 0.0, centred)
 
 
 def squared_norms(logprobs: jax.Array, mask: jax.Array) -> jax.Array:
@@ -147,14 +153,27 @@ def overlong_penalty(lengths: jax.Array, limit: int, buffer: int) -> jax.Array:
     return -jnp.clip((lengths - (limit - buffer)) / max(buffer, 1), 0.0, 1.0) if buffer else jnp.zeros(lengths.shape)
 
 
-def token_weights(mask: jax.Array, average: str = "sequence", limit: int | None = None) -> jax.Array:
-    """B times the weight of every token, as in :class:`Objective`; ``[B, N, T]`` bool -> float32. The limit is T if None.
+def token_weights(
+    mask: jax.Array,
+    average: str = "sequence",
+    limit: int | None = None,
+    counted: jax.Array | None = None,
+) -> jax.Array:
+    """B times the weight of every token, as in :class:`Objective`; ``[B, N, T]`` bool -> float32.
+
+    Args:
+      mask: the tokens.
+      average: over them.
+      limit: T of "constant", the width of the mask if None.
+      counted: bool ``[B, N]``, the chains that the average is over; None is all. The others weigh nothing.
 
     Raises:
       InputError: an unknown average.
     """
     _check_known("average", average)
     b, n, width = mask.shape
+    if counted is not None:
+        mask, n = mask & counted[..., None], jnp.maximum(counted.sum(), 1) / b  # n of a group, on average
     lengths = mask.sum(-1, keepdims=True)
     if average == "token":
         return mask * (b / jnp.maximum(lengths.sum(), 1))
@@ -183,16 +202,20 @@ def make_batch(
         worth = shaped - objective.kl_coef * ((rollout.logprobs - reference) * mask).sum(-1)
     norms = squared_norms(rollout.logprobs, mask)
     advantages = group_advantages(worth, kind=objective.advantages, squared_norms=norms)
+    counted, teaches = None, informative(shaped)
+    if objective.drop_truncated:
+        counted = rollout.finished
+        teaches &= counted.any(-1)
     metrics = {
         "reward": rewards.mean(),
-        "zero_variance": 1 - informative(shaped).mean(),
+        "zero_variance": 1 - teaches.mean(),
         "truncated": 1 - rollout.finished.mean(),
         "length": lengths.mean(),
         "entropy": -(rollout.logprobs * mask).sum() / jnp.maximum(lengths.sum(), 1),
     }
     batch = Batch(
         prompt, rollout.tokens, mask, rollout.logprobs, reference,
-        jnp.broadcast_to(advantages[..., None], mask.shape), token_weights(mask, objective.average, limit),
+        jnp.broadcast_to(advantages[..., None], mask.shape), token_weights(mask, objective.average, limit, counted),
     )  # fmt: skip
     return batch, metrics
 
@@ -207,12 +230,12 @@ def policy_loss(logprobs: jax.Array, batch: Batch, *, objective: Objective) -> t
         log_ratio = jnp.broadcast_to(
             log_ratio.sum(-1, keepdims=True) / jnp.maximum(mask.sum(-1, keepdims=True), 1), mask.shape
         )
-    ratio = jnp.exp(log_ratio)
+    ratio = jnp.exp(_bounded(log_ratio))
     clipped = jnp.clip(ratio, 1 - objective.clip_low, 1 + objective.clip_high)
     gain, clipped_gain = ratio * batch.advantages, clipped * batch.advantages
     loss = -(weights * jnp.minimum(gain, clipped_gain)).sum()
 
-    k3 = kl_k3(logprobs, batch.reference) * mask
+    k3 = kl_k3(jnp.where(mask, logprobs, 0.0), jnp.where(mask, batch.reference, 0.0))
     if objective.kl == "k3" and objective.kl_coef:
         loss += objective.kl_coef * (weights * k3).sum()
     tokens = jnp.maximum(mask.sum(), 1)
@@ -227,9 +250,24 @@ def policy_loss(logprobs: jax.Array, batch: Batch, *, objective: Objective) -> t
 
 def kl_k3(logprobs: jax.Array, reference: jax.Array) -> jax.Array:
     """KL(policy || reference) of each token, estimated at a token that the policy drew: never negative (Schulman 2020)."""
-    # Padding may be next to impossible under one of them; exp of that would be no number, times a mask of 0 or not.
-    log_ratio = jnp.clip(reference - logprobs, -30.0, 30.0)
+    log_ratio = _bounded(reference - logprobs)
     return jnp.expm1(log_ratio) - log_ratio
+
+
+@jax.custom_jvp
+def _bounded(log_ratio: jax.Array) -> jax.Array:
+    """The logarithm of a ratio, at most 30, so that neither the ratio nor its sums and squares are infinite.
+
+    e^30 lies beyond every clip, so min() in the loss decides as it would without the bound. Where it
+    takes the clipped ratio the gradient is 0. Where it takes the other, A < 0, the gradient goes
+    through the bound as if that were not there, or such a token would never be mended.
+    """
+    return jnp.minimum(log_ratio, 30.0)
+
+
+@_bounded.defjvp
+def _(primals, tangents):
+    return _bounded(*primals), tangents[0]
 
 
 def grpo_loss(

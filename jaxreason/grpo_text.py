@@ -101,7 +101,8 @@ def make_text_update(
             prompt, short, jnp.asarray(rewards), reference, objective=objective, limit=max_new_tokens
         )
         step, of_updates = state.step + 1, []
-        if metrics["zero_variance"] < 1 or objective.kl_coef:
+        learnable = batch.weights > 0 if objective.kl_coef else (batch.weights > 0) & (batch.advantages != 0)
+        if learnable.any():
             for _ in range(epochs):
                 state, of_update = learn(state, batch)
                 of_updates.append(of_update)

@@ -26,13 +26,16 @@ import numpy as np
 from jaxreason.errors import InputError
 
 RULES = ("puct", "uct")
+NEVER = -1e8  # a prior logit of at most this is a mask: -inf, or what is written for it, -1e9 or finfo.min
 
 
 class Node(NamedTuple):
     """What the search must know of B nodes, one of each problem: the root, and what ``expand_fn`` returns."""
 
     embedding: Any  # pytree of [B, ...]: all that expand_fn needs to go on from here
-    prior_logits: jax.Array  # [B, A], -inf for an action that does not exist here; a node without any is terminal
+    # [B, A], at most NEVER for an action that does not exist here, as -inf is; nor does one whose prior
+    # is 0 in float32. A node without any action is terminal.
+    prior_logits: jax.Array
     value: jax.Array  # [B], the return to expect from here on
     reward: jax.Array | float = 0.0  # [B], of the step into the node
     discount: jax.Array | float = 1.0  # [B], what the node's value counts for its parent; 0: the node is terminal
@@ -94,12 +97,17 @@ def search(
     whose root is terminal keeps its root alone.
 
     Raises:
-      InputError: a number of simulations below one, an unknown rule, an empty q_range, or shapes that do not agree.
+      InputError: a number of simulations below one, an unknown rule, a constant that is negative or not finite, an empty q_range,
+        or shapes that do not agree.
     """
     if isinstance(num_simulations, bool) or not isinstance(num_simulations, int) or num_simulations < 1:
         raise InputError(f"num_simulations is {num_simulations!r}: expected a whole number, at least 1")
     if rule not in RULES:
         raise InputError(f"selection rule is {rule!r}: expected one of {', '.join(RULES)}")
+    for name, value, least in (("c", c, 0.0), ("c_base", c_base, np.finfo(np.float32).tiny)):
+        # A traced one, as under vmap over constants, has no value to look at.
+        if value is not None and not isinstance(value, jax.core.Tracer) and not least <= value < np.inf:
+            raise InputError(f"{name} is {value}: expected a finite number, {'0 or more' if not least else 'above 0'}")
     if q_range is not None and not q_range[0] < q_range[1]:
         raise InputError(f"q_range is {q_range}: expected the smallest and the largest Q, in this order")
     if jnp.ndim(root.prior_logits) != 2:
@@ -353,8 +361,9 @@ def _insert(tree: SearchResult, i, node: Node, new: jax.Array, parent: jax.Array
     def write(x, row):
         return jax.lax.dynamic_update_index_in_dim(x, row.astype(x.dtype), i, axis=1)
 
-    exists = node.prior_logits > -jnp.inf  # not for NaN either
+    exists = node.prior_logits > NEVER  # not for NaN either
     priors = jax.nn.softmax(jnp.where(exists, node.prior_logits, -jnp.inf), axis=-1)
+    exists &= priors > 0  # UCT tries every action once: not one whose probability is 0, as behind a mask of -1e4
     return tree._replace(
         values=write(tree.values, jnp.where(new, node.value, 0)),
         rewards=write(tree.rewards, jnp.where(new, node.reward, 0)),

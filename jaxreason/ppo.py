@@ -54,6 +54,15 @@ def gae(
     return advantages, jnp.where(mask, advantages + values, 0.0)
 
 
+def standardised(advantages: jax.Array, mask: jax.Array) -> jax.Array:
+    """Advantages ``[B, N, T]`` with mean 0 and standard deviation 1 over the tokens of the mask; exactly 0 where all are equal."""
+    mean = (advantages * mask).sum() / mask.sum()
+    spread = jnp.sqrt((((advantages - mean) * mask) ** 2).sum() / mask.sum())
+    high = jnp.max(advantages, where=mask, initial=-jnp.inf)
+    equal = high == jnp.min(advantages, where=mask, initial=jnp.inf)  # else their mean, rounded, would be a signal
+    return jnp.where(equal, 0.0, (advantages - mean) / (spread + 1e-8) * mask)
+
+
 def state_values(critic: Params, states: jax.Array) -> jax.Array:
     """The critic's value of the text before each token, ``[..., E]`` -> ``[...]``."""
     return states.astype(jnp.float32) @ critic["kernel"] + critic["bias"]
@@ -111,9 +120,7 @@ def make_ppo_step(
         values = jnp.where(mask, state_values(params["critic"], states), 0.0)
         last = mask & ~jnp.pad(mask, ((0, 0), (0, 0), (0, 1)))[..., 1:]
         advantages, returns = gae(rewards[..., None] * last, values, mask, discount=discount, trace=trace)
-        mean = (advantages * mask).sum() / mask.sum()
-        spread = jnp.sqrt((((advantages - mean) * mask) ** 2).sum() / mask.sum())
-        batch = batch._replace(advantages=(advantages - mean) / (spread + 1e-8) * mask)
+        batch = batch._replace(advantages=standardised(advantages, mask))
         around = ((returns - (returns * mask).sum() / mask.sum()) * mask) ** 2
         explained = 1 - ((returns - values) ** 2).sum() / jnp.maximum(around.sum(), 1e-8)
         return PPOBatch(batch, values, returns), metrics | {"value_explained": explained}

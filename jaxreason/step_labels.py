@@ -24,25 +24,30 @@ Kind = Literal["prm", "orm"]
 
 
 def split_steps(text: str) -> list[str]:
-    """The lines of a chain that are not blank, each with the newline that ends it."""
+    """The lines of a chain that are not blank, each with the newline that ends it.
+
+    Blank is what ``str.strip`` takes away, the ideographic space U+3000 and the like included.
+    """
     return [f"{line}\n" for line in text.split("\n") if line.strip()]
 
 
 def step_ends(ids: Sequence[int], pieces: Sequence[bytes]) -> list[int]:
     """Index of the token that ends each line that is not blank; the text has to end with a newline to end its last.
 
+    There are as many as :func:`split_steps` has steps of the same text.
+
     Args:
       ids: of a chain, without its prompt.
       pieces: the bytes of every token, from ``tokens.token_bytes``.
     """
-    ends, line_is_blank = [], True
+    ends, line = [], b""
     for i, token in enumerate(ids):
         before, *after = pieces[token].split(b"\n")
-        line_is_blank = line_is_blank and not before.strip()
+        line += before
         for rest in after:  # a newline, then what the token holds of the next line
-            if not line_is_blank:
+            if line.decode(errors="replace").strip():  # as text: some blanks are several bytes, and several tokens
                 ends.append(i)
-            line_is_blank = not rest.strip()
+            line = rest
     return ends
 
 

@@ -251,6 +251,124 @@ def test_a_solution_needs_all_its_steps():
     assert not game24.is_solved((4, 6, 1, 1), "4*6=24 left 1 1 24\n#### 24")
 
 
+STEPS = "10 - 6 = 4 (left: 4 4 5)\n5 * 4 = 20 (left: 4 20)\n20 + 4 = 24 (left: 24)\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "10 − 6 = 4 (left: 4 4 5)",
+        "10 – 6 = 4 left: 4, 4, 5",
+        "10-6=4 left 4,4,5",
+        "10 - 6 = 4, left: 4, 4, 5",
+        "10\u00a0−\u00a06 = 4 (left: 5, 4, 4)",
+        "$10 - 6 = 4$ (left: 4 4 5)",
+    ],
+)
+def test_moves_are_read_as_people_write_them(line):
+    assert game24.parse_line(line) == Move(10, "-", 6, 4, (4, 4, 5))
+    assert game24.check_steps((4, 5, 6, 10), line) == [True]
+
+
+@pytest.mark.parametrize("sign", ["×", "·", "⋅", "∗", "x", "X", r"\times", r"\cdot", r"\*", "＊"])
+def test_signs_of_multiplication(sign):
+    assert game24.parse_line(f"5 {sign} 4 = 20 left: 4, 20") == Move(5, "*", 4, 20, (4, 20))
+    assert game24.is_solved((4, 5, 6, 10), f"Answer: (5 {sign} 4) + (10 - 6) = 24")
+
+
+@pytest.mark.parametrize("sign", ["÷", "∕", r"\div", "／"])
+def test_signs_of_division(sign):
+    assert game24.parse_line(f"8 {sign} 4 = 2 (left: 2 3 4)") == Move(8, "/", 4, 2, (2, 3, 4))
+    assert not game24.is_solved((4, 8, 3, 4), f"Answer: 8 {sign} 4 * 3 + 4 = 24")
+    assert game24.is_solved((4, 8, 3, 4), f"Answer: 8 {sign} 4 * 3 * 4 = 24")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["10 ± 6 = 4 left: 4 4 5", "10 - 6 = −4 left: 4 4 5", "10 - 6 = 4.0 left: 4 4 5", "10 ** 6 = 4 left: 4 4 5",
+     "10 - 6 = 4 left: 4; 4; 5", "10 - 6 = 4 left: 4 4 5 or 6", "10 - 6 = 4 left: 4,, 4 5", "١٠ - 6 = 4 left: 4 4 5",
+     "10 xx 6 = 60 left: 4 5 60"],
+)  # fmt: skip
+def test_what_is_no_move_is_none(line):
+    assert game24.parse_line(line) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Answer: (5 * 4) + (10 - 6) = 24",  # as Yao et al. 2023 have it
+        "Answer: (5 × 4) + (10 − 6) = 24",
+        "answer: 5*4+10-6=24.",
+        "Answer: 5*4+10-6",
+        "#### (5 * 4) + (10 - 6) = 24",
+        r"Answer: $\left(5 \times 4\right) + (10 - 6) = 24$",
+        "Answer: ((5) * (4)) - (6 - 10) = 24",  # below 0 on the way
+    ],
+)
+def test_an_expression_proves_itself(answer):
+    for numbers in ((4, 5, 6, 10), (10, 6, 5, 4)):
+        assert game24.is_solved(numbers, answer)
+        assert game24.is_solved(numbers, f"Steps:\n{STEPS}{answer}\nInput: 1 1 1 1\nAnswer: 1 = 1")
+    assert not game24.is_solved((4, 5, 6, 11), answer)
+    assert not game24.is_solved((4, 5, 6), answer)
+    assert not game24.is_solved((4, 5, 6, 10), STEPS.replace("= 20", "= 21") + answer)
+    assert not game24.is_solved((4, 5, 6, 10), f"I think so.\n{answer}")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "answer"),
+    [
+        ((4, 5, 6, 10), "(5 * 4) + (10 - 6) = 25"),
+        ((4, 5, 6, 10), "(5 * 4) + (10 - 5) = 24"),
+        ((4, 5, 6, 10), "(5 * 4) + 4 = 24"),  # a number of its own
+        ((4, 5, 6, 10), "(5 * 4) + (10 - 6) + 0 = 24"),
+        ((4, 5, 6, 10), "(5 * 4) + (10 - 6) = 24 or 25"),
+        ((4, 5, 6, 10), "(5 * 4) + (10 - 6) = 24%"),
+        ((4, 5, 6, 10), "(5 * 4) + (10 - 6) = 2 * 12 = 24"),
+        ((4, 5, 6, 10), "-6 + 10 + 5 * 4 = 24"),  # a sign is no operation
+        ((4, 5, 6, 10), "(5)(4) + 10 - 6 = 24"),
+        ((4, 5, 6, 10), "24 = (5 * 4) + (10 - 6) = 24"),
+        ((4, 5, 6, 10), "(5 * 4 + (10 - 6) = 24"),
+        ((4, 5, 6, 10), "24"),  # without steps it proves nothing
+        ((2, 3, 3, 8), "3 ** 2 + 3 * 8 - 9 = 24"),
+        ((2, 3, 3, 3), "3 ** 3 - 3 = 24"),
+        ((1, 2, 4, 4), "12 * 4 / 2 = 24"),
+        ((2, 4, 9, 12), "24 + 9 - 9 = 24"),
+        ((1, 1, 2, 4), "24 * 1 * 1 = 24"),  # digits put together
+        ((3, 4, 5, 9), "4! = 24"),
+        ((1, 1, 4, 6), "4 * 6 / (1 - 1) = 24"),
+        ((5, 5, 5, 1), "5 * (5 - 0.2) = 24"),
+        ((8, 3, 1, 1), "8_3 - 59 = 24"),
+        ((4, 6), "__import__('os') = 24"),
+        ((4, 6), "(" * 60 + "4*6" + ")" * 60),
+    ],
+)
+def test_what_is_no_expression_of_the_numbers_is_no_solution(numbers, answer):
+    assert not game24.is_solved(numbers, f"Answer: {answer}")
+
+
+def test_an_expression_may_go_through_fractions():
+    assert game24.is_solved((3, 3, 8, 8), "Answer: 8 / (3 - 8 / 3) = 24")
+    assert not game24.is_solved((3, 3, 8, 8), "Answer: 8 / (3 - 3 / 8) = 24")
+
+
+@pytest.mark.parametrize("said", ["24", " 24", " 24 ", " 24.", " 24!", " 24. That is all.", " $24$"])
+@pytest.mark.parametrize("mark", ["####", "Answer:"])
+def test_24_alone_is_an_answer_of_the_steps(mark, said):
+    assert game24.is_solved((4, 5, 6, 10), f"{STEPS}{mark}{said}")
+    assert not game24.is_solved((4, 5, 6, 10), f"{STEPS.replace('4 + 20', '4 * 20')[:-40]}{mark}{said}")
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["24%", "24 %", "24°", "24^2", "24/2", "24 * 2", "24 or 25", "24, 25", "24 and 12", "-24", "−24", "24e1", "24k", "24!!", "24!5",
+     "24 000", "24,000", "24.0.1", "24 = 25", "24. No, 25", "0x18", "2 4", "twenty-four"],
+)  # fmt: skip
+def test_24_and_something_is_another_answer(said):
+    assert not game24.is_solved((4, 5, 6, 10), f"{STEPS}#### {said}")
+    assert not game24.is_solved((4, 5, 6, 10), f"{STEPS}Answer: {said}")
+
+
 def test_parse_numbers():
     assert game24.parse_numbers("4 6 8 2") == (4, 6, 8, 2)
     assert game24.parse_numbers(" 13, 1,1 1\n") == (13, 1, 1, 1)

@@ -16,11 +16,13 @@ from jaxreason.grpo import (
     DR_GRPO,
     GRPO,
     GSPO,
+    KNOWN,
     RLOO,
     Batch,
     NothingToLearn,
     Objective,
     Watch,
+    _bounded,
     group_advantages,
     grpo_loss,
     informative,
@@ -47,7 +49,7 @@ from jaxreason.models import decoder
 from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.hf import LanguageModel
 from jaxreason.models.lora import init_lora
-from jaxreason.ppo import gae, init_critic, make_ppo_step
+from jaxreason.ppo import gae, init_critic, make_ppo_step, standardised
 from jaxreason.rollout import Rollout, generate
 from jaxreason.sampling import Sampler
 from jaxreason.tokens import Prompt, pad_left, token_bytes
@@ -116,8 +118,42 @@ def test_a_group_of_equal_rewards_teaches_nothing():
             advantages = group_advantages(
                 jnp.full((2, 8), value), kind=kind, squared_norms=jnp.arange(1.0, 17).reshape(2, 8)
             )
-            np.testing.assert_allclose(advantages, 0.0, atol=1e-3)
+            np.testing.assert_array_equal(advantages, 0.0)
     assert informative(jnp.array([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("kind", KNOWN["advantages"])
+def test_equal_rewards_have_no_advantage_whatever_they_are(kind):
+    """Their mean is rounded: -1500.7 in a group of 15 would have -1.22, 100.3 in one of 32 -0.19. And nothing else changes."""
+    rng = np.random.default_rng(0)
+    values = [-1500.7, 100.3, 0.1, -0.3, 1e-30, 1e30, 3e38, 1 / 3, 16777217.0, np.inf, *rng.normal(0, 1e3, 20)]
+    for size in (1, 15, 32):
+        rewards = np.repeat(np.float32(values)[:, None], size, 1)
+        norms = np.float32(rng.uniform(0.1, 9, rewards.shape))
+        advantages = np.asarray(group_advantages(jnp.asarray(rewards), kind=kind, squared_norms=norms))
+        np.testing.assert_array_equal(advantages, 0.0)
+        if size > 1:  # where one reward differs, if in its last bit only, the formula decides
+            other = rewards[:4].copy()
+            other[:, 0] = np.nextafter(other[:, 0], np.float32(np.inf))
+            other, weights = jnp.asarray(other), norms[:4] if kind == "least_variance" else jnp.ones((4, size))
+            formula = other - (weights * other).sum(-1, keepdims=True) / weights.sum(-1, keepdims=True)
+            if kind in ("standardised", "least_variance"):
+                formula = formula / (other.std(-1, keepdims=True) + 1e-4)
+            elif kind == "leave_one_out":
+                formula = formula * (size / (size - 1))
+            found = group_advantages(other, kind=kind, squared_norms=norms[:4])
+            np.testing.assert_array_equal(found, formula)
+    with_nan = jnp.array([[1.0, np.nan, 1.0], [np.nan] * 3, [2.0] * 3])
+    found = group_advantages(with_nan, kind=kind, squared_norms=jnp.ones((3, 3)))
+    assert jnp.isnan(found).all(-1).tolist() == [True, True, False]
+
+
+def test_equal_advantages_of_ppo_are_no_signal():
+    mask = jnp.arange(5) < jnp.array([5, 3, 1])[:, None]
+    for value in (-1500.7, 100.3, 0.1):
+        np.testing.assert_array_equal(standardised(jnp.full(mask.shape, value), mask), 0.0)
+    found = standardised(jnp.array([[1.0, 3.0, 99.0]]), jnp.array([[True, True, False]]))
+    np.testing.assert_allclose(found, [[-1.0, 1.0, 0.0]], atol=1e-6)
 
 
 def test_weights_by_hand():
@@ -128,6 +164,59 @@ def test_weights_by_hand():
     np.testing.assert_allclose(means["constant"], mask / 16)
     assert means["sequence"].sum() == means["token"].sum() == 1
     np.testing.assert_allclose(token_weights(mask, "constant", limit=8), token_weights(mask, "constant") / 2)
+
+
+def test_weights_without_truncated_chains_by_hand():
+    """The chains left out weigh nothing, and the others what they would if those had not been drawn."""
+    mask = jnp.array([[[1, 1, 0, 0], [1, 1, 1, 1]], [[1, 1, 1, 1], [1, 1, 1, 1]]], bool)  # B = N = 2, T = 4
+    ended = jnp.array([[True, False], [False, True]])
+    means = {name: token_weights(mask, name, counted=ended) / 2 for name in ("sequence", "token", "constant")}
+    zeros = [[0, 0, 0, 0], [0, 0, 0, 0]]
+    np.testing.assert_allclose(means["sequence"], [[[1 / 4, 1 / 4, 0, 0], zeros[0]], [zeros[0], [1 / 8] * 4]])
+    np.testing.assert_allclose(means["token"], [[[1 / 6, 1 / 6, 0, 0], zeros[0]], [zeros[0], [1 / 6] * 4]])
+    np.testing.assert_allclose(means["constant"], [[[1 / 8, 1 / 8, 0, 0], zeros[0]], [zeros[0], [1 / 8] * 4]])
+    for name in means:
+        everything, nothing = jnp.ones((2, 2), bool), jnp.zeros((2, 2), bool)
+        np.testing.assert_array_equal(token_weights(mask, name, counted=everything), token_weights(mask, name))
+        np.testing.assert_array_equal(token_weights(mask, name, counted=nothing), 0.0)
+        one = token_weights(mask[:1, :1], name)  # the batch without them: a group of one
+        half = token_weights(mask[:1], name, counted=ended[:1])
+        np.testing.assert_allclose(half[:, :1], one)
+
+
+@pytest.mark.parametrize("average", KNOWN["average"])
+def test_truncated_chains_are_left_out_of_the_loss(average):
+    """Loss and gradient are those of a batch that never had them, with the baseline of all."""
+    rng = np.random.default_rng(0)
+    now, of_all = random_batch(rng, b=2, n=4, off_policy=0.3)
+    ended = jnp.array([[True, False, True, False], [True, True, False, False]])  # as many in each group
+    rewards = jnp.asarray(rng.normal(size=(2, 4)), jnp.float32)
+    rollout = Rollout(of_all.tokens, of_all.logprobs, of_all.mask, ended)
+    objective = Objective(average=average, drop_truncated=True, kl_coef=0.1)
+    batch, metrics = make_batch(of_all.prompt, rollout, rewards, of_all.reference, objective=objective)
+    loss_fn = jax.value_and_grad(lambda x, given: policy_loss(x, given, objective=objective)[0])
+    loss, gradient = loss_fn(now, batch)
+    assert (np.asarray(gradient)[~ended] == 0).all() and metrics["truncated"] == 0.5
+
+    def kept(x):
+        return jnp.asarray(x)[ended].reshape(2, 2, -1)
+
+    smaller = Batch(batch.prompt, *map(kept, batch[1:]))
+    smaller = smaller._replace(weights=token_weights(smaller.mask, average), advantages=kept(batch.advantages))
+    expected, of_kept = loss_fn(kept(now), smaller)
+    assert loss == pytest.approx(float(expected), rel=1e-5)
+    np.testing.assert_allclose(kept(gradient), of_kept, rtol=1e-5, atol=1e-7)
+    advantages = group_advantages(rewards)
+    np.testing.assert_array_equal(batch.advantages[..., 0], advantages)
+
+
+def test_groups_that_are_cut_off_altogether_teach_nothing():
+    mask, rewards = jnp.ones((2, 2, 3), bool), jnp.array([[0.0, 1.0], [0.0, 1.0]])
+    rollout = Rollout(mask.astype(jnp.int32), -1.0 * mask, mask, jnp.array([[False, False], [True, False]]))
+    prompt = Prompt(np.ones((2, 1), np.int32), np.ones((2, 1), bool))
+    for drop, share in ((False, 0.0), (True, 0.5)):
+        _, metrics = make_batch(prompt, rollout, rewards, None, objective=Objective(drop_truncated=drop))
+        assert metrics["zero_variance"] == share
 
 
 def test_overlong_penalty_by_hand():
@@ -217,6 +306,42 @@ def test_the_clip_stops_the_gradient_on_one_side_only():
     assert gradient(1.31, -1.0) == (pytest.approx(1.31, rel=1e-4), 0.0)
     assert gradient(0.79, -1.0) == (0.0, 1.0)
     assert gradient(0.79, 1.0) == (pytest.approx(-0.79, rel=1e-4), 0.0)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_ratios_of_any_size_leave_loss_and_gradient_finite(name):
+    """The old log-probabilities are 100 nats and more away, at one token and at all: the clip decides."""
+    objective = VARIANTS[name]
+    loss_fn = jax.jit(jax.value_and_grad(functools.partial(policy_loss, objective=objective), has_aux=True))
+    for away in (35.0, 89.0, 100.0, 1e4, 1e9, -35.0, -100.0, -1e9):
+        for everywhere in (False, True):
+            now, batch = random_batch(np.random.default_rng(0), off_policy=0.3)
+            at = batch.mask if everywhere else batch.mask & (np.cumsum(batch.mask, -1) == 1)
+            batch = batch._replace(logprobs=np.where(at, now - away, batch.logprobs))
+            (loss, metrics), gradient = jax.device_get(loss_fn(now, batch))
+            assert np.isfinite([loss, *metrics.values(), (gradient**2).sum()]).all(), away
+            if objective.ratio == "token" and not objective.kl_coef:
+                decided = at & ((batch.advantages > 0) == (away > 0))  # clipped: no gain for going on
+                assert (gradient[decided] == 0).all()
+                if away > 0:  # what became far too likely is pushed down, the clip lets that through
+                    assert (gradient[at & (batch.advantages < 0)] > 0).all()
+
+
+def test_a_reference_of_any_distance_leaves_the_kl_finite_and_pulls():
+    away = jnp.array([35.0, 89.0, 100.0, 1e4, -35.0, -100.0, -1e9])
+    now = jnp.full(7, -1.0)
+    value, slope = kl_k3(now, now + away), jax.grad(lambda x: kl_k3(x, now + away).sum())(now)
+    assert np.isfinite(np.r_[value, slope]).all()
+    np.testing.assert_array_equal(np.sign(slope), -np.sign(away))  # the gradient of k3 by log p is 1 - ref/p
+    np.testing.assert_allclose(value[4:], -away[4:] - 1, rtol=1e-6)
+    np.testing.assert_array_equal(slope[4:], 1.0)
+
+
+def test_ordinary_ratios_are_not_touched():
+    rng = np.random.default_rng(0)
+    log_ratio = jnp.asarray(np.r_[rng.normal(0, 1, 1000), rng.uniform(-80, 30, 1000)], jnp.float32)
+    np.testing.assert_array_equal(_bounded(log_ratio), log_ratio)
+    np.testing.assert_array_equal(kl_k3(-log_ratio[:1000], 0.0), jnp.expm1(log_ratio[:1000]) - log_ratio[:1000])
 
 
 def test_k3_is_never_negative_and_estimates_the_kl():

@@ -303,6 +303,27 @@ def test_invalid_actions_are_never_visited(rule):
     assert rule == "puct" or (tried == ~invalid[:, 0]).all()
 
 
+@pytest.mark.parametrize("mask", [-1e9, -1e8, -1e10, -1e4, -65504.0, float(jnp.finfo(jnp.float32).min), -np.inf, np.nan])
+@pytest.mark.parametrize("options", RULES[::2])
+def test_a_mask_of_large_negative_logits_is_that_of_minus_infinity(options, mask):
+    """Where nothing can be done in a state its node is terminal, too, if the mask is no possible log-probability."""
+    mdp = random_mdp(13, num_actions=6, invalid=0.6)
+    if mask > mcts.NEVER:  # a state in which everything is masked cannot be told from one with equal actions
+        mdp = mdp._replace(prior_logits=mdp.prior_logits.at[1, 0].set(0.0))
+    masked = jnp.where(mdp.prior_logits == -jnp.inf, mask, mdp.prior_logits)
+    states = [0, 2, 3, 4, 5, 6]
+    ours, theirs = run(mdp._replace(prior_logits=masked), states, 80, **options), run(mdp, states, 80, **options)
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_uct_gives_no_visit_to_an_invalid_action():
+    """Of six actions four are masked with -1e9: all 20 visits go to the two others."""
+    mdp = random_mdp(12, num_actions=6, ending=0.0, invalid=0.0)
+    masked = mdp._replace(prior_logits=mdp.prior_logits.at[:, 1:5].set(-1e9))
+    visits, _ = action_values(run(masked, [0, 2], 20, rule="uct"))
+    assert visits[:, 1:5].sum() == 0 and visits.sum(-1).tolist() == [20, 20]
+
+
 def test_visit_distribution_by_hand():
     tree = run(random_mdp(12, ending=0.0, invalid=0.0), [0], 60)
     visits = np.asarray(action_values(tree)[0], float)
@@ -337,6 +358,13 @@ def test_no_simulations_is_one_clear_line(num_simulations):
     [
         ("selection rule is 'ucb': expected one of puct, uct", {"rule": "ucb"}),
         ("q_range is (1.0, 1.0): expected the smallest and the largest Q, in this order", {"q_range": (1.0, 1.0)}),
+        ("c is nan: expected a finite number, 0 or more", {"c": math.nan}),
+        ("c is inf: expected a finite number, 0 or more", {"c": math.inf}),
+        ("c is -1.0: expected a finite number, 0 or more", {"c": -1.0, "rule": "uct"}),
+        ("c_base is 0: expected a finite number, above 0", {"c_base": 0}),
+        ("c_base is -2.0: expected a finite number, above 0", {"c_base": -2.0}),
+        ("c_base is nan: expected a finite number, above 0", {"c_base": math.nan}),
+        ("c_base is inf: expected a finite number, above 0", {"c_base": math.inf}),
         ("keys have shape (3,): expected one key, or one for each of the 2 problems", {"key": (3,)}),
         ("value of root has shape (3,): expected (2,)", {"value": jnp.zeros(3)}),
         ("embedding of root has a leaf of shape (5,): expected (2, ...)", {"embedding": jnp.zeros(5, jnp.int32)}),

@@ -82,6 +82,30 @@ def test_each_line_of_a_digit_tokenizer_ends_at_its_newline(tokenizer):
     ]
 
 
+BLANKS = "\n\n\n \t\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2003\u200a\u2028\u2029\u202f\u205f\u3000"
+NOT_BLANK = "a1.\x00\x7f\xad\u00e9\u180e\u200b\u200d\u2060\u4e2d\ufeff\U0001f600"
+
+
+def test_steps_of_a_text_and_of_its_tokens_are_the_same(bpe, tokenizer):
+    """Whatever the blanks, however many bytes they have, and wherever tokens end."""
+    rng = np.random.default_rng(0)
+    alphabet = list(BLANKS * 2 + NOT_BLANK)
+    texts = ["\xa0\n", "\u3000\n", "\x85\n", "1\n\u3000\xa0\n2\n", "\u200b\n", "\ufeff\n", "\u4e2d\n\x1c\n"]
+    texts += ["".join(rng.choice(alphabet, rng.integers(1, 12))) + "\n" for _ in range(2000)]
+    by_byte = [bytes([i]) for i in range(256)]
+    for text in texts:
+        steps = sl.split_steps(text)
+        ends = sl.step_ends(list(text.encode()), by_byte)
+        assert [text.encode()[: end + 1].decode() for end in ends] == [
+            "".join(line + "\n" for line in text.split("\n")[: i + 1])
+            for i, line in enumerate(text.split("\n"))
+            if line.strip()
+        ], ascii(text)
+        assert len(steps) == len(ended(bpe, text)), ascii(text)
+    for blank in BLANKS.replace("\n", ""):
+        assert sl.split_steps(blank) == [] == ended(bpe, f"{blank}\n{blank}\n")
+
+
 def test_blank_lines_are_no_steps(tokenizer):
     assert ended(tokenizer, "\n \n1\n\n") == ["\n \n1\n"]
     assert ended(tokenizer, "12") == []  # not ended

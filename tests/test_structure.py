@@ -13,6 +13,7 @@ ORDER = [
     "files",
     "tasks.problem",
     "tasks.arithmetic",
+    "tasks.game24_answer",
     "tasks.game24",
     "tasks.game24_tokens",
     "tasks.game24_value",

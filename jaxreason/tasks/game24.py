@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxreason.errors import InputError
+from jaxreason.tasks import game24_answer
 
 TARGET = 24
 MAX_NUMBER = 999  # three digits bound a line's length; no puzzle needs more
@@ -167,20 +168,19 @@ def _join(numbers: Iterable[int]) -> str:
     return " ".join(map(str, numbers))
 
 
-# Also takes the paper's spelling, `8 - 6 = 2 (left: 2 2 4)`. At most three digits: MAX_NUMBER.
+# Also takes the paper's spelling, `8 - 6 = 2 (left: 2 2 4)`, and commas. At most three digits: MAX_NUMBER.
 _MOVE = re.compile(
-    r"\s*([0-9]{1,3}) ?([-+*/]) ?([0-9]{1,3}) ?= ?([0-9]{1,3}) \(?left:? ([0-9]{1,3}(?: [0-9]{1,3})*)\)?\s*"
+    r"\s*([0-9]{1,3}) ?([-+*/]) ?([0-9]{1,3}) ?= ?([0-9]{1,3}),? \(?left:? ([0-9]{1,3}(?:(?: |, ?)[0-9]{1,3})*)\)?\s*"
 )
-_ANSWER = re.compile(r"^####(?: *([0-9]+)(?![.,/]?[0-9]))?", re.MULTILINE)
 
 
 def parse_line(line: str) -> Move | None:
     """The move a line states, right or wrong, its `left` put in ascending order; None if it states none."""
-    match = _MOVE.fullmatch(line)
+    match = _MOVE.fullmatch(game24_answer.plain(line))
     if not match:
         return None
     a, op, b, result, left = match.groups()
-    return Move(int(a), op, int(b), int(result), tuple(sorted(map(int, left.split()))))
+    return Move(int(a), op, int(b), int(result), tuple(sorted(map(int, left.replace(",", " ").split()))))
 
 
 def parse_numbers(text: str, min_count: int = 4) -> tuple[int, ...]:
@@ -194,24 +194,25 @@ def parse_numbers(text: str, min_count: int = 4) -> tuple[int, ...]:
 
 
 def check_steps(numbers: Sequence[int], text: str) -> list[bool]:
-    """For every thought line whether it and all before it are right: a legal move on what is left, right
-    arithmetic, the right `left`. Lines end at `####`; a blank one is no step, other text is a wrong one."""
+    """For every thought line whether it and all before it are right: a legal move on what is left, right arithmetic,
+    the right `left`. Lines end at the answer. A blank one and `Steps:` are no steps, other text is a wrong one."""
     return _replay(numbers, text)[0]
 
 
 def is_solved(numbers: Sequence[int], text: str) -> bool:
-    """Whether every step is right, 24 alone is left and the first `####` says 24; what follows is ignored."""
+    """Whether every step is right and so is the first answer, a line that begins with `####` or `Answer:`: 24, if the steps
+    leave 24 alone, or an expression that makes 24 (:func:`game24_answer.is_answer`). Lines behind it are ignored."""
     steps, state = _replay(numbers, text)
-    answer = _ANSWER.search(text)
-    return all(steps) and state == (TARGET,) and answer is not None and answer[1] == str(TARGET)
+    answer = game24_answer.ANSWER.search(text)
+    return all(steps) and answer is not None and game24_answer.is_answer(answer[1], numbers, state, TARGET)
 
 
 def _replay(numbers: Sequence[int], text: str) -> tuple[list[bool], tuple[int, ...]]:
     """The checks of the lines, and what is left after the last right one."""
     state, right, steps = tuple(sorted(numbers)), True, []
-    answer = _ANSWER.search(text)
+    answer = game24_answer.ANSWER.search(text)
     for line in text[: answer.start() if answer else None].split("\n"):
-        if line.strip():
+        if line.strip() not in ("", "Steps:"):
             move = parse_line(line)
             right = right and move is not None and _legal(state, move)
             state = move.left if right else state
