@@ -267,12 +267,12 @@ def _by_token(
     params: Params, teacher_params: Params, states, of_teacher, targets, *, kind, temperature, vocab_size, chunk
 ) -> tuple[jax.Array, jax.Array]:
     """Divergence and -log p(target) from the states before every target ``[...]``, logits formed for a chunk at a time."""
-    head, teacher_head = (output_head(p)[:, :vocab_size] for p in (params, teacher_params))
+    head, teacher_head = (output_head(p, slice(vocab_size)) for p in (params, teacher_params))
 
     @jax.checkpoint
     def score(state: jax.Array, of_teacher: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-        logits = (state @ head).astype(jnp.float32)
-        kl = divergence(logits, of_teacher @ teacher_head, kind=kind, temperature=temperature)
+        logits = head(state)
+        kl = divergence(logits, teacher_head(of_teacher), kind=kind, temperature=temperature)
         return kl, jax.nn.logsumexp(logits) - logits[target]
 
     flat = *(x.reshape(-1, x.shape[-1]) for x in (states, of_teacher)), targets.reshape(-1)

@@ -39,7 +39,7 @@ def score_tokens(params: Params, states: jax.Array, targets: jax.Array, chunk: i
 
     @jax.checkpoint
     def score(state: jax.Array, target: jax.Array) -> jax.Array:
-        logits = (state @ head).astype(jnp.float32)
+        logits = head(state)
         return logits[target] - jax.nn.logsumexp(logits)
 
     flat = states.reshape(-1, states.shape[-1]), targets.reshape(-1)
@@ -121,5 +121,5 @@ def _next_logprobs(params: Params, prompt: Prompt, chosen: jax.Array, *, cfg: De
     """log p(token | prompt) of the chosen tokens, ``[B, K]``."""
     positions = jnp.maximum(jnp.cumsum(prompt.mask, axis=-1) - 1, 0)
     states, _ = hidden_states(params, prompt.tokens, positions, cfg=cfg, segment_ids=prompt.mask.astype(jnp.int32))
-    logits = (states[:, -1] @ output_head(params)).astype(jnp.float32)
+    logits = output_head(params)(states[:, -1])
     return jax.nn.log_softmax(logits)[:, chosen]

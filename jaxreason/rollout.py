@@ -141,7 +141,7 @@ def _prefill(
     num_samples = rows // len(prompt.tokens)
     lengths, logits = (
         jnp.repeat(x, num_samples, axis=0)
-        for x in (prompt.mask.sum(-1).astype(jnp.int32), _logits(params, states[:, -1]))
+        for x in (prompt.mask.sum(-1).astype(jnp.int32), output_head(params)(states[:, -1]))
     )
     buffers = jnp.zeros(shape, jnp.int32), jnp.zeros(shape), jnp.zeros(shape, bool)
     cache = fork(cache, num_samples, max_new_tokens)
@@ -179,7 +179,7 @@ def _decode(
             t=t + 1,
             state=jnp.where(alive, next_state[token, c.state], c.state),
             rule_state=rule_state,
-            logits=_logits(params, states[:, 0]),
+            logits=output_head(params)(states[:, 0]),
             cache=cache,
             tokens=c.tokens.at[:, t].set(token),
             logprobs=c.logprobs.at[:, t].set(jnp.where(alive, chosen, 0.0)),
@@ -214,10 +214,6 @@ def _select(chains: _Chains, rows: jax.Array) -> _Chains:
     )
     by_row = {name: x for name, x in chains._asdict().items() if name not in ("t", "cache")}
     return _Chains(t=chains.t, cache=cache, **jax.tree.map(lambda x: x[rows], by_row))
-
-
-def _logits(params: Params, states: jax.Array) -> jax.Array:
-    return (states @ output_head(params)).astype(jnp.float32)
 
 
 RETIRE_FROM = 128  # new tokens; a shorter tail is over before another program is compiled

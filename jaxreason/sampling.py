@@ -45,20 +45,23 @@ GREEDY = Sampler(temperature=0.0)
 
 
 def sample(key: jax.Array, logits: jax.Array, sampler: Sampler) -> jax.Array:
-    """One token: logits ``[V]`` -> int32 ``[]``; use ``jax.vmap`` over keys for a batch."""
+    """One token: logits ``[V]`` -> int32 ``[]``; use ``jax.vmap`` over keys for a batch.
+
+    Logits of any float dtype: the draw is made in float32. Sums in bfloat16 would lose whole tails.
+    """
     if sampler.temperature == 0:
         return logits.argmax(-1).astype(jnp.int32)
     return _inverse_cdf(key, _mass(logits, sampler))
 
 
 def filter_logits(logits: jax.Array, sampler: Sampler) -> jax.Array:
-    """Tempered logits ``[..., V]`` with every token outside the sampler's filters at -inf.
+    """Tempered logits ``[..., V]``, float32, with every token outside the sampler's filters at -inf.
 
     Each filter is a threshold on the probability, so tokens that tie with the last one kept are kept too.
     """
     mass = _mass(logits, sampler)
     kept = mass.reshape(*logits.shape[:-1], -1)[..., : logits.shape[-1]] > 0
-    return jnp.where(kept, logits / sampler.temperature, -jnp.inf)
+    return jnp.where(kept, logits.astype(jnp.float32) / sampler.temperature, -jnp.inf)
 
 
 def _mass(logits: jax.Array, sampler: Sampler) -> jax.Array:
@@ -66,7 +69,7 @@ def _mass(logits: jax.Array, sampler: Sampler) -> jax.Array:
 
     In a square, a sum is one over columns and then one over S: XLA on CPU vectorises that, and not a sum along a row.
     """
-    logits = logits / sampler.temperature
+    logits = logits.astype(jnp.float32) / sampler.temperature
     size = math.isqrt(logits.shape[-1] - 1) + 1
     mass = jnp.exp(logits - logits.max(-1, keepdims=True))
     padding = [(0, 0)] * (mass.ndim - 1) + [(0, size * size - mass.shape[-1])]

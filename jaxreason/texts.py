@@ -132,7 +132,7 @@ def value_words(abc: g24.Alphabet, cfg: DecoderConfig) -> EvaluateFn:
         mask = jnp.concatenate([jnp.ones_like(head, bool), mask], 1)
         positions = jnp.maximum(jnp.cumsum(mask, -1) - 1, 0)
         states, _ = hidden_states(weights.lm, tokens, positions, cfg=cfg, segment_ids=mask.astype(jnp.int32))
-        logits = (states[:, -1] @ output_head(weights.lm)[:, abc.labels]).astype(jnp.float32)
+        logits = output_head(weights.lm, abc.labels)(states[:, -1])
         return _evaluation(jax.nn.softmax(logits) @ worth, mask.sum(-1) + 1)
 
     return evaluate

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from conftest import random_params
 
+from jaxreason import logprobs, rollout
 from jaxreason.models import decoder
 from jaxreason.models.decoder import DecoderConfig, fork, unstack
+from jaxreason.rollout import compile_stop
+from jaxreason.sampling import Sampler
+from jaxreason.tokens import Prompt
 
 LLAMA = DecoderConfig(
     vocab_size=29,
@@ -284,3 +288,43 @@ def test_new_layers_change_nothing_until_they_are_trained(model):
     np.testing.assert_array_equal(got, want)
     grads = jax.grad(lambda p: decoder.forward(p, tokens, positions, cfg=more)[0].var())(deeper)
     assert float(jnp.abs(grads["layers"]["mlp"]["down"]["kernel"][-2:]).max()) > 0  # so training moves them
+
+
+# ---- the output head
+
+
+def test_the_tied_head_reads_the_embedding_as_it_lies(params, cfg, tokenizer):
+    """No program holds the embedding transposed: with jax 0.12.0 on CPU one row of it takes four times as long."""
+    tokens = jnp.ones((2, 5), jnp.int32)
+    positions = jnp.broadcast_to(jnp.arange(5, dtype=jnp.int32), (2, 5))
+    prompt, stop = Prompt(tokens, tokens > 0), compile_stop(tokenizer)
+    key, chosen = jax.random.key(0), jnp.array([3, 5, 7])
+    programs = {
+        "forward": lambda p: decoder.forward(p, tokens, positions, cfg=cfg),
+        "generate": lambda p: rollout.generate(p, key, prompt, stop, cfg=cfg, sampler=Sampler(), max_new_tokens=2),
+        "logprobs": lambda p: logprobs.token_logprobs(p, tokens, positions, tokens, cfg=cfg),
+        "completions": lambda p: logprobs.completion_logprobs(p, prompt, tokens[:, None], cfg=cfg),
+        "choices": lambda p: logprobs._next_logprobs(p, prompt, chosen, cfg=cfg),
+        "some tokens": lambda p: decoder.output_head(p, chosen)(jnp.ones((2, cfg.hidden_size))),
+    }
+    transposed = f"[{cfg.hidden_size},{cfg.vocab_size}]"
+    for name, program in programs.items():
+        text = str(jax.make_jaxpr(program)(params))
+        assert transposed not in text and "[32,3]" not in text, name
+    untied = dataclasses.replace(cfg, tie_word_embeddings=False)
+    assert transposed in str(jax.make_jaxpr(decoder.output_head(random_params(untied)))(jnp.ones(32)))
+
+
+@pytest.mark.parametrize("tie", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_head_gives_float32_logits_of_the_tokens_asked_for(cfg, tie, dtype):
+    params = random_params(dataclasses.replace(cfg, tie_word_embeddings=tie))
+    params = jax.tree.map(lambda x: x.astype(dtype), params)
+    states = jax.random.normal(jax.random.key(0), (2, 3, cfg.hidden_size), dtype)
+    kernel = np.float32(params["embed"]["embedding"]).T if tie else np.float32(params["head"]["kernel"])
+    expected = np.float32(states) @ kernel
+    tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-2, "atol": 0.05}
+    for tokens in (slice(None), slice(9), np.array([3, 5, 7])):
+        logits = decoder.output_head(params, tokens)(states)
+        assert logits.dtype == jnp.float32
+        np.testing.assert_allclose(logits, expected[..., tokens], **tolerance)

@@ -163,7 +163,7 @@ def bigrams(monkeypatch):
         return jax.nn.one_hot(tokens, len(params)), None
 
     monkeypatch.setattr(distill, "hidden_states", states)
-    monkeypatch.setattr(distill, "output_head", lambda params: params)
+    monkeypatch.setattr(distill, "output_head", lambda params, tokens: lambda states: states @ params[:, tokens])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -300,7 +300,7 @@ def test_what_stands_behind_the_end_of_a_chain_does_not_count(params, teacher, c
 def test_on_policy_in_a_two_token_language_finds_the_teacher(monkeypatch):
     """Each token is drawn from sigmoid(x): whatever was drawn, the loss is KL(p || q), lowest where x is the teacher's logit."""
     monkeypatch.setattr(distill, "completion_states", lambda params, prompt, tokens, cfg: jnp.ones((*tokens.shape, 1)))
-    monkeypatch.setattr(distill, "output_head", lambda params: params[None])
+    monkeypatch.setattr(distill, "output_head", lambda params, tokens: lambda states: states @ params[None, tokens])
     two, wanted = Five(2), jnp.array([0.0, 1.5])
     samples = Samples(None, jnp.array([[[0, 1, 1]]]), jnp.array([[[True, True, False]]]))
     loss_fn = jax.jit(lambda x: on_policy_loss(x, samples, wanted, cfg=two, teacher_cfg=two)[0])

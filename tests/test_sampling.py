@@ -123,6 +123,25 @@ def test_greedy_takes_the_best_whatever_the_key():
     assert {int(sample(jax.random.key(seed), logits, Sampler(top_k=1))) for seed in range(30)} == {1, 3}  # a tie
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("options", [{}, {"top_p": 0.9}, {"top_k": 150}, {"min_p": 0.001}], ids=str)
+def test_half_precision_draws_what_float32_draws(options, dtype):
+    """One token of 85% and a tail of 99 that have 15% together: it is drawn, and in 15% of the draws."""
+    probs = np.full(100, 0.15 / 99)
+    probs[60] = 0.85
+    logits, sampler = jnp.log(jnp.asarray(probs, jnp.float32)).astype(dtype), Sampler(**options)
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    draws = np.asarray(jax.vmap(lambda key: sample(key, logits, sampler))(keys))
+    exact = jax.vmap(lambda key: sample(key, logits.astype(jnp.float32), sampler))(keys)
+    np.testing.assert_array_equal(draws, exact)
+    kept = np.float64(special.softmax(np.float64(filter_logits(logits, sampler))))
+    assert filter_logits(logits, sampler).dtype == jnp.float32
+    counts = np.bincount(draws, minlength=100)
+    assert 0.145 < 1 - kept[60] < 0.155 and abs(1 - counts[60] / 20_000 - (1 - kept[60])) < 0.01
+    assert stats.chisquare(counts, 20_000 * kept / kept.sum()).pvalue > 1e-3
+    assert sample(keys[0], logits, GREEDY) == 60
+
+
 def test_same_key_same_token():
     logits = jnp.asarray(np.random.default_rng(0).normal(size=50), jnp.float32)
     keys = jax.random.split(jax.random.key(0), 64)

@@ -7,6 +7,7 @@ L layers, H query heads, K key-value heads, G = H / K, D head_dim, E hidden_size
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -355,9 +356,21 @@ def _causal(segment_ids: jax.Array) -> jax.Array:
     return (same & jnp.tril(jnp.ones(same.shape[1:], bool)))[:, None]
 
 
-def output_head(params: Params) -> jax.Array:
-    """The matrix ``[E, V]`` from states to logits; a transposed copy of the embedding where they are tied."""
-    return params["head"]["kernel"] if "head" in params else params["embed"]["embedding"].T
+def output_head(params: Params, tokens: slice | jax.Array = slice(None)) -> Callable[[jax.Array], jax.Array]:
+    """The last layer: a function from states ``[..., E]`` to float32 logits ``[..., V]``.
+
+    Where the head is tied, it reads the embedding as it lies. With jax 0.12.0 on CPU, one row times
+    its transpose takes four times as long.
+
+    Args:
+      params: of a decoder.
+      tokens: the columns of V that are wanted, all by default.
+    """
+    if "head" in params:
+        kernel = params["head"]["kernel"][:, tokens]
+        return lambda states: (states @ kernel).astype(jnp.float32)
+    rows = params["embed"]["embedding"][tokens]
+    return lambda states: jnp.einsum("...e,ve->...v", states, rows).astype(jnp.float32)
 
 
 def forward(
@@ -385,4 +398,4 @@ def forward(
       Logits ``[B, T, V]`` in float32, and the cache: without one given, a prefix cache of all T tokens.
     """
     x, cache = hidden_states(params, tokens, positions, cache, cfg=cfg, segment_ids=segment_ids)
-    return (x @ output_head(params)).astype(jnp.float32), cache
+    return output_head(params)(x), cache
