@@ -42,7 +42,7 @@ def solve(
       max_new_tokens: longest chain, by default 96 of shipped models, 512 of others, 2048 if they think.
       dtype: auto is bfloat16 where the device is fast in it, else float32.
       seed: of the sampling.
-      prompt: your own words instead of the prompt of cot and majority, with {question} where the question goes, such as
+      prompt: what cot and majority ask, in your own words, with {question} where the question goes:
         "{question} Think first, then answer in one word."
       system: the system turn of a chat model; if unset, the model's own default.
     """
@@ -51,7 +51,7 @@ def solve(
     if max_new_tokens is not None and max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {max_new_tokens}: expected at least 1")
     if prompt is not None and method == "direct":
-        raise InputError("--prompt goes with --method cot or majority: the direct method has a wording of its own")
+        raise InputError("--prompt goes with --method cot or majority: the direct method has its own wording")
     asked = None if prompt is None else prompts.fill(prompt, question)
     keep_compiled()
     language_model = load_model(model, default_dtype(model) if dtype == "auto" else dtype)

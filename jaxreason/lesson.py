@@ -11,7 +11,6 @@ from typing import Literal
 
 import jax
 import matplotlib.pyplot as plt
-import numpy as np
 import tyro
 from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerBase
@@ -114,7 +113,7 @@ class Lesson:
         return written._replace(texts=[[b + t for t in row] for b, row in zip(begun, written.texts, strict=True)])
 
     def prompt_fails(self, written: Completions) -> bool:
-        """Whether the model answered at once though it was asked to reason; says so in one line, as :func:`failed_prompt`."""
+        """Whether the model answered at once though asked to reason; prints :func:`failed_prompt`."""
         failed = failed_prompt(self.model, written)
         if failed:
             print(f"\nnote: {failed}")
@@ -280,26 +279,20 @@ def chain_length(model: LanguageModel) -> int:
     return 2048 if prompts.thinks(model.tokenizer) else 512
 
 
-def at_once(written: Completions) -> np.ndarray:
-    """Which chains ended before they can have reasoned, in fewer than ``REASONED_TOKENS``: ``[G, N]`` bool.
-
-    A chain that was cut off is not among them: it might have gone on.
-    """
-    return written.finished & (written.num_tokens < REASONED_TOKENS)
-
-
 def failed_prompt(model: LanguageModel, written: Completions) -> str | None:
-    """One line for the reader where more than half of the chains of thought answered at once; else None.
+    """One line for the reader if more than half of the chains of thought answered at once, else None.
 
-    Some wordings make a real model answer without reasoning. Its accuracy then says nothing about the model, and a vote
-    over its chains is a vote over guesses. The shipped models are never meant: theirs are short, and right.
+    Some wordings make a real model answer without reasoning. Its accuracy then says nothing about
+    the model, and a vote over its chains is a vote over guesses. The shipped models are left out:
+    their language is terse, and a chain of one operation takes them about ten tokens.
     """
-    share = at_once(written).mean()
+    # A chain that was cut off might have gone on.
+    share = (written.finished & (written.num_tokens < REASONED_TOKENS)).mean()
     if model.name in shipped() or share <= 0.5:
         return None
     return (
-        f"{share:.0%} of the chains of thought have fewer than {REASONED_TOKENS} tokens: the prompt fails, not the model. "
-        "It answers without reasoning; try another wording."
+        f"{share:.0%} of the chains of thought have fewer than {REASONED_TOKENS} tokens: "
+        "the prompt fails, not the model. It answers without reasoning; try another wording."
     )
 
 

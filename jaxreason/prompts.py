@@ -21,7 +21,9 @@ REASON = "{question}\n\nPlease reason step by step, and put your final answer wi
 
 
 def direct(
-    question: str, tokenizer: PreTrainedTokenizerBase | None = None, system: str | None = None
+    question: str,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    system: str | None = None,
 ) -> str:
     """Ask for the answer alone; the completion is `` 54``.
 
@@ -38,11 +40,13 @@ def direct(
 
 
 def zero_shot_cot(
-    question: str, tokenizer: PreTrainedTokenizerBase | None = None, system: str | None = None
+    question: str,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    system: str | None = None,
 ) -> str:
     """Ask for reasoning with the trigger of Kojima et al. 2022, section 3; the completion is lines, then ``#### 54``.
 
-    A chat model is asked in the wording :data:`REASON`; one that thinks between ``<think>`` tags does so.
+    A chat model is asked in the words of ``REASON``; one that thinks between ``<think>`` tags does so.
 
     Raises:
       InputError: ``system`` is given, and the tokenizer has no chat template.
@@ -53,15 +57,15 @@ def zero_shot_cot(
 
 
 def fill(wording: str, question: str) -> str:
-    """A wording with the question in place of ``{question}``; other braces, as of ``\\boxed{}``, stay as they are.
+    """A wording with the question in place of ``{question}``; other braces, as of ``\\boxed{}``, stay.
 
     Raises:
       InputError: the wording has no ``{question}``.
     """
     if "{question}" not in wording:
         raise InputError(
-            f"prompt {wording!r} does not say where the question goes: write {{question}} there, as in "
-            "'{question} Think first.'"
+            f"prompt {wording!r} does not say where the question goes: write {{question}} there, "
+            "as in '{question} Think first.'"
         )
     return wording.replace("{question}", question)
 
@@ -101,8 +105,8 @@ def chat(
     if not has_template(tokenizer):
         whose = "None" if tokenizer is None else repr(tokenizer.name_or_path)
         raise InputError(
-            f"the tokenizer of {whose} has no chat template: use an instruct model, or a plain prompt "
-            "such as zero_shot_cot"
+            f"the tokenizer of {whose} has no chat template: use an instruct model, or a plain "
+            "prompt such as zero_shot_cot"
         )
     turns = [] if system is None else [("system", system)]
     for asked, answered in examples:

@@ -122,7 +122,7 @@ def test_prompts_for_a_chat_model_go_through_its_template(chat_tokenizer):
         ("{question}", "Why?"),
         ("{question} Think first.", "Why? Think first."),
         ("Q: {question}\nA:", "Q: Why?\nA:"),
-        ("{question}\n\nPut the answer in \\boxed{}.", "Why?\n\nPut the answer in \\boxed{}."),  # no format string
+        ("{question}\nUse \\boxed{}.", "Why?\nUse \\boxed{}."),  # it is no format string
         ("{} {0} {answer} {question} {{x}}", "{} {0} {answer} Why? {{x}}"),
         ("{question} Again: {question}", "Why? Again: Why?"),
         ("100%s {question}", "100%s Why?"),
@@ -140,11 +140,11 @@ def test_a_wording_that_leaves_the_question_out_is_refused(wording):
 
 
 def test_a_question_may_hold_braces():
-    assert prompts.fill("{question}!", "What is {question} in \\frac{1}{2}?") == "What is {question} in \\frac{1}{2}?!"
+    assert prompts.fill("{question}!", "\\frac{1}{2} {question}") == "\\frac{1}{2} {question}!"
 
 
 def test_no_sentence_of_the_reasoning_prompt_dictates_the_answer(chat_tokenizer):
-    """Told what to write about the answer, Qwen2.5-Coder-0.5B writes that alone: docs/results_qwen/prompts."""
+    """Told how to word its answer, Qwen2.5-Coder-0.5B writes that alone: docs/results_qwen/prompts."""
     asked = prompts.zero_shot_cot("Why?", chat_tokenizer)
     assert asked == f"<user>{prompts.fill(prompts.REASON, 'Why?')}<assistant>"  # free to think
     assert "write" not in asked.lower() and prompts.THE_ANSWER_IS not in asked
@@ -153,10 +153,8 @@ def test_no_sentence_of_the_reasoning_prompt_dictates_the_answer(chat_tokenizer)
 def test_the_system_turn(chat_tokenizer):
     end = "<assistant><think></think>"
     asked = prompts.fill(prompts.REASON, "Why?")
-    assert prompts.zero_shot_cot("Why?", chat_tokenizer, "Be brief.") == (
-        f"<system>Be brief.<user>{asked}<assistant>"
-    )
-    assert prompts.zero_shot_cot("Why?", chat_tokenizer, "").startswith("<system><user>")  # none at all, if asked for
+    assert prompts.zero_shot_cot("Why?", chat_tokenizer, "Be brief.") == (f"<system>Be brief.<user>{asked}<assistant>")
+    assert prompts.zero_shot_cot("Why?", chat_tokenizer, "").startswith("<system><user>")
     assert prompts.direct("Why?", chat_tokenizer, "Be brief.") == (
         f"<system>Be brief.<user>Why?\n\n{prompts.AT_ONCE}{end}The answer is"
     )
