@@ -21,6 +21,8 @@ def solve(
     max_new_tokens: int | None = None,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     seed: int = 0,
+    prompt: str | None = None,
+    system: str | None = None,
 ) -> None:
     """Answer a question.
 
@@ -33,38 +35,53 @@ def solve(
       max_new_tokens: longest chain, by default 96 of shipped models, 512 of others, 2048 if they think.
       dtype: auto is bfloat16 where the device is fast in it, else float32.
       seed: of the sampling.
+      prompt: what cot and majority ask, in your own words, with {question} where the question goes:
+        "{question} Think first, then answer in one word."
+      system: the system turn of a chat model; if unset, the model's own default.
     """
     if not question.strip():
         raise InputError("question is empty: expected a problem in words")
     if max_new_tokens is not None and max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {max_new_tokens}: expected at least 1")
+    if prompt is not None and method == "direct":
+        raise InputError("--prompt goes with --method cot or majority: the direct method has its own wording")
     check_name(model)
 
     # What takes seconds to import is imported when all that takes no time has been checked.
     import jax
 
     from jaxreason import prompts
-    from jaxreason.lesson import chain_length, keep_compiled
+    from jaxreason.lesson import chain_length, failed_prompt, keep_compiled
     from jaxreason.models.hf import default_dtype, load_model
     from jaxreason.rollout import complete
     from jaxreason.sampling import GREEDY, Sampler
     from jaxreason.verify import answer_ids, extract_answer
     from jaxreason.vote import vote
 
+    asked = None if prompt is None else prompts.fill(prompt, question)
     keep_compiled()
     language_model = load_model(model, default_dtype(model) if dtype == "auto" else dtype)
-    ask = prompts.direct if method == "direct" else prompts.zero_shot_cot
-    prompt = ask(question, language_model.tokenizer)
+    if system is not None and not prompts.has_template(language_model.tokenizer):
+        raise InputError(
+            f"--system is for chat models, and {model!r} has no chat template: leave it out, or use an instruct model"
+        )
+    if asked is None:
+        ask = prompts.direct if method == "direct" else prompts.zero_shot_cot
+        asked = ask(question, language_model.tokenizer, system)
+    elif prompts.has_template(language_model.tokenizer):
+        asked = prompts.chat(language_model.tokenizer, asked, system)
     voting = method == "majority"
     written = complete(
         language_model,
-        [prompt],
+        [asked],
         jax.random.key(seed),
         sampler=Sampler(temperature) if voting else GREEDY,
         max_new_tokens=max_new_tokens or chain_length(language_model),
         num_samples=samples if voting else 1,
     )
-    texts = [prompts.opening(prompt) + text for text in written.texts[0]]
+    if method != "direct" and (failed := failed_prompt(language_model, written)):
+        print(f"note: {failed}", file=sys.stderr)
+    texts = [prompts.opening(asked) + text for text in written.texts[0]]
     answers = [extract_answer(text) for text in texts]
     ids = answer_ids([answers])
     outcome = vote(ids)

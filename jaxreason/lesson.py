@@ -25,6 +25,7 @@ from jaxreason.rollout import Completions, complete
 from jaxreason.sampling import Sampler
 
 AT_ONCE_TOKENS = 32  # a real model's direct answer; what is longer is no answer at once
+REASONED_TOKENS = 20  # a real model's shortest chain of thought; "The answer is 120." takes 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +89,13 @@ class Lesson:
         )  # fmt: skip
         begun = map(prompts.opening, texts)
         return written._replace(texts=[[b + t for t in row] for b, row in zip(begun, written.texts, strict=True)])
+
+    def prompt_fails(self, written: Completions) -> bool:
+        """Whether the model answered at once though asked to reason; prints :func:`failed_prompt`."""
+        failed = failed_prompt(self.model, written)
+        if failed:
+            print(f"\nnote: {failed}")
+        return failed is not None
 
     def figure(self, figure: plt.Figure, name: str) -> None:
         """Saves ``OUT/NN_name/name.png``; a notebook shows it as well.
@@ -217,6 +225,23 @@ def chain_length(model: LanguageModel) -> int:
     if model.name in shipped():
         return 96
     return 2048 if prompts.thinks(model.tokenizer) else 512
+
+
+def failed_prompt(model: LanguageModel, written: Completions) -> str | None:
+    """One line for the reader if more than half of the chains of thought answered at once, else None.
+
+    Some wordings make a real model answer without reasoning. Its accuracy then says nothing about
+    the model, and a vote over its chains is a vote over guesses. The shipped models are left out:
+    their language is terse, and a chain of one operation takes them about ten tokens.
+    """
+    # A chain that was cut off might have gone on.
+    share = (written.finished & (written.num_tokens < REASONED_TOKENS)).mean()
+    if model.name in shipped() or share <= 0.5:
+        return None
+    return (
+        f"{share:.0%} of the chains of thought have fewer than {REASONED_TOKENS} tokens: "
+        "the prompt fails, not the model. It answers without reasoning; try another wording."
+    )
 
 
 def device() -> str:

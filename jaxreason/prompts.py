@@ -17,28 +17,57 @@ THINK, END_OF_THOUGHT = "<think>", "</think>"
 # To chat models, which are told what tiny models and examples know.
 AT_ONCE = "Give only the final answer, without any working."
 THE_ANSWER_IS = "The answer is"
-AT_THE_END = f'At the end, write "{THE_ANSWER_IS}" and the answer.'
+REASON = "{question}\n\nPlease reason step by step, and put your final answer within \\boxed{}."
 
 
-def direct(question: str, tokenizer: PreTrainedTokenizerBase | None = None) -> str:
+def direct(
+    question: str,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    system: str | None = None,
+) -> str:
     """Ask for the answer alone; the completion is `` 54``.
 
     A chat model is told to give nothing else, does not think, and finds its turn begun: ``The answer is``. Left to itself it
     would often explain first, and this prompt is to measure what it knows without.
+
+    Raises:
+      InputError: ``system`` is given, and the tokenizer has no chat template.
     """
-    if not has_template(tokenizer):
+    if system is None and not has_template(tokenizer):
         return f"Q: {question}\nAnswer:"
-    return _thoughtless(chat(tokenizer, f"{question}\n\n{AT_ONCE}", enable_thinking=False)) + THE_ANSWER_IS
+    asked = chat(tokenizer, f"{question}\n\n{AT_ONCE}", system, enable_thinking=False)
+    return _thoughtless(asked) + THE_ANSWER_IS
 
 
-def zero_shot_cot(question: str, tokenizer: PreTrainedTokenizerBase | None = None) -> str:
+def zero_shot_cot(
+    question: str,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    system: str | None = None,
+) -> str:
     """Ask for reasoning with the trigger of Kojima et al. 2022, section 3; the completion is lines, then ``#### 54``.
 
-    A chat model is asked to end with ``The answer is 54``; one that thinks between ``<think>`` tags does so.
+    A chat model is asked in the words of ``REASON``; one that thinks between ``<think>`` tags does so.
+
+    Raises:
+      InputError: ``system`` is given, and the tokenizer has no chat template.
     """
-    if not has_template(tokenizer):
+    if system is None and not has_template(tokenizer):
         return f"Q: {question}\n{STEP_BY_STEP}\n"
-    return chat(tokenizer, f"{question}\n\n{STEP_BY_STEP} {AT_THE_END}")
+    return chat(tokenizer, fill(REASON, question), system)
+
+
+def fill(wording: str, question: str) -> str:
+    """A wording with the question in place of ``{question}``; other braces, as of ``\\boxed{}``, stay.
+
+    Raises:
+      InputError: the wording has no ``{question}``.
+    """
+    if "{question}" not in wording:
+        raise InputError(
+            f"prompt {wording!r} does not say where the question goes: write {{question}} there, "
+            "as in '{question} Think first.'"
+        )
+    return wording.replace("{question}", question)
 
 
 def few_shot(
@@ -73,10 +102,11 @@ def chat(
     Raises:
       InputError: the tokenizer has no chat template, or the template refuses the turns.
     """
-    if not tokenizer.chat_template:
+    if not has_template(tokenizer):
+        whose = "None" if tokenizer is None else repr(tokenizer.name_or_path)
         raise InputError(
-            f"the tokenizer of {tokenizer.name_or_path!r} has no chat template: use an instruct model, or a plain prompt "
-            "such as zero_shot_cot"
+            f"the tokenizer of {whose} has no chat template: use an instruct model, or a plain "
+            "prompt such as zero_shot_cot"
         )
     turns = [] if system is None else [("system", system)]
     for asked, answered in examples:

@@ -98,6 +98,8 @@ for name, (prompt, sampler, n) in METHODS.items():
         [prompt(p.question, run.tokenizer) for p in problems], jax.random.fold_in(run.key, n), sampler=sampler,
         num_samples=n, at_once=name == "direct answer", stop_strings=("\n\n",), description=name,
     )  # fmt: skip
+    if name == "chain of thought":
+        run.prompt_fails(written)
     hits = grade(written.texts, golds)
     ids = answer_ids(read_answers(written.texts, golds))
     correct[name] = np.asarray(vote.majority(ids)) == gold_ids(ids, hits)

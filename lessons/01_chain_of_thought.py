@@ -98,6 +98,7 @@ completions = {
     )
     for name, texts in PROMPTS.items()
 }
+prompt_failed = run.prompt_fails(completions["cot"])
 correct = {name: grade(c.texts, golds)[:, 0] for name, c in completions.items()}
 
 shown = int(np.abs(depth - 5).argmin())
@@ -175,6 +176,10 @@ run.figure(
 # is right. The shipped models nearly always finish. A real model of a hundred million parameters writes fluent steps, loses
 # the thread or repeats itself, and the numbers it ends with are seldom right on GSM8K; prompts do not mend that, size and
 # training do. Where accuracy is near zero, the claims above cannot be seen, and the lesson says so instead of hiding them.
+#
+# The number of tokens tells a weak model from a weak prompt. A chain of fewer than 20 tokens has not reasoned: something in the
+# prompt made the model answer at once. We once asked chat models to end with `The answer is`. Qwen2.5-Coder-0.5B then wrote that
+# sentence and nothing else, though it reasons for OTHER tokens if it is only asked to (docs/results_qwen/prompts).
 
 # %%
 print(f"{'prompt':<18}{'finished':>9}{'answered':>10}{'right':>9}{'tokens':>9}")
@@ -185,7 +190,9 @@ for name, c in completions.items():
     if not run.as_measured:
         run.results.measure(f"finished/{name}", accuracy(c.finished[:, 0]))
         run.results.measure(f"answered/{name}", accuracy(answered))
-if correct["cot"].mean() < 0.1:
+        short = c.num_tokens[:, 0] < lesson.REASONED_TOKENS
+        run.results.measure(f"under_{lesson.REASONED_TOKENS}_tokens/{name}", accuracy(short))
+if not prompt_failed and correct["cot"].mean() < 0.1:
     print("\nChains are right so seldom here that the claims cannot be seen, whatever they are worth for a stronger model."
           "\nTry an easier task, such as --task arithmetic:1-2, or a larger model.")  # fmt: skip
 

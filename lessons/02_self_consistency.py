@@ -69,7 +69,7 @@ if not run.as_measured:  # the shipped models' chains nearly always end, with an
 print(
     f"{chains.finished.mean():.1%} of the chains end, {(ids >= 0).mean():.1%} have an answer, {single.mean():.1%} are right"
 )
-if single.mean() < 0.1:
+if not run.prompt_fails(chains) and single.mean() < 0.1:
     print(
         "A vote has next to nothing to find here: try an easier task, such as --task arithmetic:1-2, or a larger model."
     )

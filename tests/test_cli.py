@@ -31,6 +31,17 @@ def test_solve_answers_a_simple_question(monkeypatch, capsys):
     assert capsys.readouterr().out == "12+5=17\n#### 17\n"
 
 
+def test_solve_takes_a_wording_of_your_own(monkeypatch, capsys):
+    question = "Tom has 12 apples. Tom buys 5 more. How many apples does Tom have now?"
+    trained = ("--prompt", "Q: {question}\nLet's think step by step.\n", "--method", "cot")
+    run_cli(monkeypatch, "solve", question, *trained)
+    captured = capsys.readouterr()
+    # The words it was trained on: the chain of the test above. It is short, but the model is shipped.
+    assert (captured.out, captured.err) == ("12+5=17\n#### 17\n", "")
+    run_cli(monkeypatch, "solve", question, "--prompt", "Q: {question}\nAnswer:", "--method", "cot")
+    assert capsys.readouterr().out == "17\n"  # other words, another answer: at once
+
+
 def test_solve_by_vote_prints_the_share_of_the_winner(monkeypatch, capsys):
     run_cli(monkeypatch, "solve", "What is 20+3?", "--samples", "8")
     assert "\n23  (" in capsys.readouterr().out
@@ -46,6 +57,12 @@ def test_solve_by_vote_prints_the_share_of_the_winner(monkeypatch, capsys):
         (["solve", "What is 1+1?", "--samples", "0"], "0"),
         (["solve", "What is 1+1?", "--temperature", "-1"], "-1"),
         (["solve", "What is 1+1?", "--max-new-tokens", "0"], "0"),
+        (["solve", "What is 1+1?", "--system", "Be brief."], "'tiny' has no chat template"),
+        (["solve", "What is 1+1?", "--system", ""], "--system"),
+        (["solve", "What is 1+1?", "--prompt", "Think first."], "'Think first.' does not say where"),
+        (["solve", "What is 1+1?", "--prompt", ""], "{question}"),
+        (["solve", "What is 1+1?", "--prompt", "{}", "--method", "cot"], "{question}"),
+        (["solve", "What is 1+1?", "--prompt", "{question}", "--method", "direct"], "--prompt goes with"),
         (["lesson", "77"], "'77'"),
         (["lesson", "00", "--model", "no/such/model"], "'no/such/model'"),
         (["lesson", "01", "--problems", "0"], "0"),

@@ -6,16 +6,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import failed_cli, random_params, run_cli
 
-from jaxreason import save_model
+from jaxreason import cli, lesson, prompts, save_model
+from jaxreason.lesson import failed_prompt
 from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.hf import default_dtype, fast_dtype
+from jaxreason.rollout import Completions
 from jaxreason.tokens import build_tokenizer
 
 LESSONS = sorted(Path(__file__).parent.parent.glob("lessons/0[0-2]_*.py"))
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+
+
+ASKED = prompts.fill(prompts.REASON, "1+1?").replace("\n", " ")
 
 
 def row(i: int) -> str:
@@ -134,6 +140,121 @@ def test_solve_asks_a_chat_model_through_its_template(monkeypatch, capsys, chat_
         monkeypatch, "solve", "What is 1+1?", "--model", str(chat_model), "--method", "direct", "--max-new-tokens", "4"
     )
     assert capsys.readouterr().out.startswith("The answer is")
+
+
+@pytest.mark.parametrize(
+    ("options", "turns"),
+    [
+        (["--prompt", "{question} Think."], "(1+1? Think.)"),
+        (["--prompt", "{question}", "--method", "cot"], "(1+1?)"),
+        (["--system", "Be brief."], f"(Be brief. | {ASKED})"),
+        (["--system", "Be brief.", "--method", "direct"], f"(Be brief. | 1+1?  {prompts.AT_ONCE})"),
+        (["--system", "Be brief.", "--prompt", "Say {question}"], "(Be brief. | Say 1+1?)"),
+        (["--system", ""], f"(| {ASKED})"),
+    ],
+)
+def test_the_turns_that_solve_writes(monkeypatch, capsys, chat_model, options, turns):
+    """A template that refuses to write shows what it was asked to."""
+    template = chat_model / "chat_template.jinja"
+    written = template.read_text()
+    template.write_text(
+        "{% set turns = messages | map(attribute='content') | join(' | ') %}"
+        "{{ raise_exception(turns | replace('\n', ' ')) }}"
+    )
+    try:
+        message = fails(monkeypatch, capsys, "solve", "1+1?", "--model", str(chat_model), *options)
+    finally:
+        template.write_text(written)
+    assert turns in message
+
+
+def chains(num_tokens: list[list[int]], finished: bool = True) -> Completions:
+    tokens = np.array(num_tokens)
+    texts = [[""] * len(row) for row in num_tokens]
+    return Completions(texts, np.zeros(tokens.shape), tokens, np.full(tokens.shape, finished))
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "share"),
+    [
+        ([[7]], "100%"),
+        ([[19], [19], [400]], "67%"),
+        ([[8, 8, 300], [1, 200, 12]], "67%"),
+        ([[19, 19, 19, 20, 20]], "60%"),
+        ([[1] * 32], "100%"),
+        ([[12]] * 21 + [[90]] * 19, "52%"),
+    ],
+)
+def test_where_most_chains_answer_at_once_the_prompt_fails(model, num_tokens, share):
+    failed = failed_prompt(model, chains(num_tokens))
+    assert failed.startswith(f"{share} of the chains of thought have fewer than 20 tokens: the prompt")
+    assert "\n" not in failed
+    # A shipped model's chain may be right in a line.
+    assert failed_prompt(model._replace(name="tiny"), chains(num_tokens)) is None
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "finished"),
+    [
+        ([[20]], True),
+        ([[400]], False),
+        ([[7], [400]], True),  # half is not more than half
+        ([[19, 19, 20, 20]], True),
+        ([[8]] * 20 + [[90]] * 20, True),
+        ([[300, 7, 280], [90, 19, 41]], True),
+        ([[8]] * 40, False),  # cut off: --max-new-tokens 8
+    ],
+)
+def test_where_the_model_reasons_nothing_is_said_of_the_prompt(model, num_tokens, finished):
+    assert failed_prompt(model, chains(num_tokens, finished)) is None
+
+
+def fake_complete(tokens: int, finished: bool = True):
+    """Instead of a model: the same chain again and again, of so many tokens."""
+
+    def complete(model, texts, key, *, num_samples=1, **options):
+        written = chains([[tokens] * num_samples for _ in texts], finished)
+        return written._replace(texts=[["So it is 3."] * num_samples for _ in texts])
+
+    return complete
+
+
+@pytest.mark.parametrize(
+    ("options", "tokens", "finished", "noted"),
+    [
+        (["--method", "cot"], 8, True, True),
+        (["--method", "majority", "--samples", "4"], 8, True, True),
+        (["--method", "cot", "--prompt", "{question}"], 19, True, True),
+        (["--method", "direct"], 8, True, False),  # asked to answer at once
+        (["--method", "cot"], 20, True, False),
+        (["--method", "majority", "--samples", "4"], 300, True, False),
+        (["--method", "cot"], 8, False, False),  # cut off
+    ],
+)
+def test_solve_says_that_the_prompt_fails(monkeypatch, capsys, chat_model, options, tokens, finished, noted):
+    monkeypatch.setattr(cli, "complete", fake_complete(tokens, finished))
+    run_cli(monkeypatch, "solve", "What is 1+2?", "--model", str(chat_model), *options)
+    captured = capsys.readouterr()
+    assert "So it is 3." in captured.out and "prompt" not in captured.out
+    assert captured.err.startswith("note: 100% of the chains" if noted else "")
+    assert captured.err.count("\n") == noted
+
+
+@pytest.mark.parametrize("tokens", [8, 120])
+@pytest.mark.parametrize("script", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_blames_the_prompt_and_not_the_model(
+    monkeypatch, capsys, tmp_path, chat_model, problems, script, tokens
+):
+    monkeypatch.setattr(lesson, "complete", fake_complete(tokens))
+    options = ("--model", str(chat_model), "--task", f"gsm8k:{problems}", "--out", str(tmp_path), *SMALL)
+    run_cli(monkeypatch, "lesson", script.name[:2], *options)
+    said = capsys.readouterr().out
+    assert said.count("the prompt fails, not the model") == (tokens == 8)
+    assert not (tokens == 8 and "larger model" in said)
+    if script.name.startswith("01"):
+        record = json.loads((tmp_path / script.stem / "results.json").read_text())
+        [share] = [m["value"] for m in record["measurements"] if m["name"] == "under_20_tokens/cot"]
+        assert share == (tokens == 8)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from jaxreason import GREEDY, cli, complete, load_model, prompts, save_model, to
 from jaxreason.rollout import compile_stop, generate
 from jaxreason.step_labels import step_ends
 from jaxreason.tokens import encode_prompts, pad_left, token_bytes
+from jaxreason.verify import extract_answer
 
 QUESTIONS = [
     "What is the capital of France?",
@@ -174,15 +175,19 @@ def test_the_lessons_prompts_lead_it_to_state_an_answer(ours):
     assert texts[2].count("<|im_start|>user") == 3 and texts[2].count("The answer is 4.<|im_end|>") == 2
     written = complete(ours, texts, jax.random.key(0), sampler=GREEDY, max_new_tokens=96)
     assert written.finished.all()
-    for prompt, row in zip(texts, written.texts, strict=True):  # a form it keeps to; the sum is beyond it
-        assert re.search(r"The answer is \d+\.$", prompts.opening(prompt) + row[0])
+    # The sum is beyond it; the form is not.
+    at_once, reasoned, shown = (
+        prompts.opening(prompt) + row[0] for prompt, row in zip(texts, written.texts, strict=True)
+    )
+    assert re.search(r"The answer is \d+\.$", at_once) and re.search(r"The answer is \d+\.$", shown)
+    assert reasoned.startswith("12 + 30 = ") and extract_answer(reasoned).isdecimal()
 
 
 def test_solve_on_the_command_line(monkeypatch, capsys, path):
     arguments = ["solve", "What is 12 + 30?", "--model", str(path), "--method", "cot", "--max-new-tokens", "64"]
     monkeypatch.setattr("sys.argv", ["jaxreason", *arguments])
     cli.main()
-    assert re.search(r"The answer is \d+\.\n$", capsys.readouterr().out)
+    assert capsys.readouterr().out.startswith("12 + 30 = ")
 
 
 def test_steps_end_where_lines_do_though_newlines_are_merged(ours):
