@@ -18,6 +18,7 @@ from jaxreason.statements import (
     JOINT,
     LETTERS,
     Statement,
+    denied_numbers,
     last_number,
     read_row,
     read_statement,
@@ -30,14 +31,28 @@ MARKERS = ("<answer>", "\\boxed", "\\fbox", "\\framebox", "####", "answer", "opt
 
 _PHRASE = re.compile(
     r"answers?(?:\s?\([^()\n]{0,40}\))?(?:\s(?:to|for|in|of)\b[^.:=\n]{0,80}?)?[\s*_\"'`]{0,6}(?:(?P<header>[:=])|"
-    r"(?:is|are|was|equals|(?:would|will|should|must) be)\b)(?!\s+not\b|n't)",
+    r"(?:is|are|was|equals|(?:would|will|should|must) be)\b)"
+    r"(?!\s+not\b|n't|\s+(?:found|obtained|given|calculated|computed|determined|reached|derived)\s(?:by|in|from)\b)",
     re.IGNORECASE,
 )
 _HEADING = re.compile(r"answer(?P<header>[\s*_:]{0,8}\n|\s(?=[-\d$\\(]))", re.IGNORECASE)  # "Final Answer\n"
-_PICK = re.compile(r"(?:option|choice)\s(?:is|must be|would be)\b:?", re.IGNORECASE)  # "the correct option is E"
+_PICK = re.compile(  # "the correct option is E", "choice: E", "option E is correct"
+    r"(?:option|choice)(?:\s(?:is|must be|would be)\b:?|:"
+    r"|\s?[*_(]*(?-i:(?P<letter>[A-J]))[*_)]*\sis\s(?:the\s)?(?:correct|right|best|answer)\b)",
+    re.IGNORECASE,
+)
 # A statement that begins behind a doubt, "10 or the answer is 12", and boxes in a row, "\boxed{3} and \boxed{4}".
 _DOUBTED = re.compile(rf"{DOUBT}[,\s]*(?:(?:{DOUBT}|the|my|is|it|it's|final|correct|right|$)[,\s]*)*$", re.IGNORECASE)
-_BOX_BEFORE = re.compile(r"\\f?boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}[\s$]*(?:,|,?\s*\b(?:and|or)\b)[\s$]*$")
+_BOX_BEFORE = re.compile(r"\\(?:fbox|boxed)\s*\{((?:[^{}]|\{[^{}]*\})*)\}([^{}]{0,30}(?:\{[\sa-z,]*\})?[^{}\w]{0,9})$")
+_BOXES_JOINED = re.compile(rf"[\s*$.]*(?:[,;/|&]\s*)?(?:(?:and|{DOUBT})[,\s*$]*)*", re.IGNORECASE)
+_DISOWNED = re.compile(  # "I don't think the answer is 18"
+    r"(?:n't|\bnot)\s(?:think|believe|say|know|mean)\b[\sa-z]{0,25}$", re.IGNORECASE
+)
+_FOREIGN = re.compile(  # "the answer is" elsewhere
+    r"答案(?:是|为|為|\s?[:：])|答え(?:は|\s?[:：])|(?:정답|답)(?:은|\s?[:：])|[Оо]твет\s?[:—-]|"
+    r"(?:respuesta|réponse|antwort|resposta|risposta)(?:\s(?:final|finale|correcta))?(?:\s?:|\s(?:es|est|ist|é|è)\b)",
+    re.IGNORECASE,
+)
 
 
 class Answer(str):
@@ -60,8 +75,14 @@ def _boxed(window: str, before: str) -> str | None:
     else:
         return None
     content, after = inner[1 : brace.start()], plain(inner[brace.end() :])
-    if content.strip() and (another := _BOX_BEFORE.search(before)):
-        return canonical(f"{another[1]} , {content}")
+    row = [content] if content.strip() else []
+    while row and (another := _BOX_BEFORE.search(before)):
+        if not _BOXES_JOINED.fullmatch(plain(another[2])):
+            break
+        row = [another[1]] + [box for box in row if box.strip() != another[1].strip()]
+        before = before[: another.start()]
+    if len(row) > 1:
+        return canonical(" , ".join(row))
     joint = JOINT.match(after)
     if re.search(DOUBT, joint["words"], re.IGNORECASE) and (other := NUMBER.match(after, joint.end())):
         return canonical(f"{content} or {other[0]}")
@@ -84,6 +105,8 @@ def _phrase(window: str, final: bool) -> Statement:
 def _pick(window: str) -> Statement:
     """The letter behind "the correct option is"."""
     match = _PICK.match(window)
+    if match and match["letter"]:
+        return Statement(match["letter"], sure=True)
     line = plain(window[match.end() :]).lstrip(" :*_\"'").partition("\n")[0] if match else ""
     choice = LETTERS.match(line) or CHOICE.match(line)
     is_letter = choice is not None and not choice[0].strip().islower()
@@ -104,7 +127,11 @@ def _backwards(text: str, marker: str) -> Iterator[tuple[int, str]]:
         position = text.rfind(marker, 0, position)
 
 
-_LABEL = re.compile(r"\A\s*(?:(?:A|Ans|Result|Total)\s?[:=]|[-=]+>)\s*", re.IGNORECASE)
+_LABEL = re.compile(r"\A\s*(?:[-*>•]\s+|(?:A|Ans|Result|Total)\s?[:=]|[-=]+>)\s*", re.IGNORECASE)
+_WORDS = re.compile(
+    r"[*\s]*(?:[A-Za-z][A-Za-z'-]*|[A-Z][A-Za-z'-]+ [A-Za-z'-]+|[Nn]o [a-z]+)[.*\s]*"
+)  # Paris, New York
+_TIME = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]\.?m\.?)?", re.IGNORECASE)
 _NO_MARKS = re.compile(r"[\s.!✓✔✅☑]+$")
 
 
@@ -120,7 +147,7 @@ def _whole(text: str) -> str | None:
     first = NUMBER.match(text)
     if first and (row := read_row(text, first)) and row == canonical(text):
         return row
-    if re.fullmatch(r"\(?[A-J]\)?", text):
+    if re.fullmatch(r"\(?[A-J]\)?|\([A-J]\)\s[^()\n]*", text) or LETTERS.fullmatch(text) or _TIME.fullmatch(text):
         return canonical(text)
     if not text.isascii() or re.fullmatch(r"[^\d\\]*|.*=", text, re.DOTALL) or NUMBER.fullmatch(text):
         return None
@@ -138,6 +165,10 @@ def _marked(marker: str, window: str, before: str) -> Statement:
         return _tagged(window)
     if marker in ("option", "choice"):
         return _pick(window)
+    if marker not in MARKERS:
+        statement = read_statement(window[len(marker) :])
+        denied = statement.answer in denied_numbers(plain(window[:100]))
+        return statement if statement.sure and not denied else Statement(None, sure=False)
     if marker != "####":
         return Statement(_boxed(window, before), sure=True)
     if re.match(r"####\s*\d{1,2}[.):]\s+[^\n]*\n\s*\S", window):
@@ -149,16 +180,18 @@ def _extract(text: str) -> str | None:
     lower = text.encode("ascii", "replace").decode().lower()  # as long as text, so positions carry over
     last_digit = max(lower.rfind(digit) for digit in _DIGITS)
     markers = [_backwards(lower, marker) for marker in MARKERS if marker in lower]
+    foreign = [(found.start(), found[0]) for found in _FOREIGN.finditer(text[-4 * SPAN :])]
+    markers.append((max(len(text) - 4 * SPAN, 0) + at, word) for at, word in reversed(foreign))
     weak, position = None, -1  # weak: "the answer is Paris", which counts if no number follows
     for position, marker in itertools.islice(heapq.merge(*markers, reverse=True), _TRIES):
         window, before = text[position : position + SPAN], text[max(position - 100, 0) : position]
         if position + SPAN < len(text):
             window = window.rstrip(_DIGITS)  # never half a number
         answer, sure = _marked(marker, window, before)
-        if not answer:
+        if not answer or _DISOWNED.search(before):
             continue
         if sure:
-            doubted = _DOUBTED.search(before) and not _BOX_BEFORE.search(before)
+            doubted = _DOUBTED.search(before) and "box" not in marker
             other = last_number(plain(before)) if doubted else None
             return canonical(f"{other} or {answer}") if other else answer
         if position > last_digit and (answer[0].isupper() or last_digit < 0):  # not "is correct"
@@ -183,7 +216,12 @@ def extract_answer(text: str) -> Answer | None:
     if not isinstance(text, str):
         raise InputError(f"text is {type(text).__name__}: expected a string, decode the tokens first")
     thought, answer = _thought_and_answer(to_ascii(text))
-    stated = _extract(answer) or _extract(thought)
+    stated = _extract(answer)
+    if stated is None:  # what the answer denies is not taken from the thought
+        stated = _extract(thought)
+        stated = None if stated in denied_numbers(plain(answer[-SPAN:])) else stated
+    if stated is None and _WORDS.fullmatch(text.strip()):
+        stated = canonical(text)
     return None if stated is None else Answer(stated)
 
 

@@ -16,13 +16,15 @@ DECIMAL = rf"(?:{_INT}(?:\.\d++)?+|(?<![\w.])\.\d++)(?:[eE][+-]?\d++(?!\w))?+"  
 
 _CHARACTERS = {
     "−": "-",
+    "‐": "-",
+    "‑": "-",
     "–": "-",
     "﹣": "-",
     "－": "-",
     "×": "*",
     "·": "*",
     "÷": "/",
-    "≈": "=",
+    "≈": "\\approx ",
     "≤": "\\le ",
     "≥": "\\ge ",
     "≠": "\\ne ",
@@ -43,7 +45,13 @@ _CHARACTERS = {
     "¾": " 3/4",
     "⅓": " 1/3",
     "⅔": " 2/3",
+    "⅛": " 1/8",
+    "⅜": " 3/8",
+    "⅝": " 5/8",
+    "⅞": " 7/8",
     "⁄": "/",
+    "°C": "",
+    "°F": "",
     "°": "",
     "\0": "",
     "\u200b": "",
@@ -51,7 +59,10 @@ _CHARACTERS = {
     "\u00a0": "\\,",
     "\u2009": "\\,",
     "\u202f": "\\,",
-} | {chr(0xFF10 + i): digit for i, digit in enumerate("0123456789")}  # the full-width digits
+}
+# Digits of other scripts: full width, Arabic, Persian, Devanagari, Bengali, Thai, Telugu.
+for zero in "０٠۰०০๐౦":
+    _CHARACTERS |= {chr(ord(zero) + digit): str(digit) for digit in range(10)}
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴-⁹⁻]+")
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
@@ -64,6 +75,17 @@ _WRAPPERS = (
     r"text(?:bf|it|rm|sf|tt|sc|normal|up)?|math(?:rm|bf|it|sf|tt|bb|cal)|[mh]box|emph|underline|"
     r"uline|bm|boldsymbol|operatorname\*?|ensuremath|cancel"
 )
+_MULTIPLES = {
+    r"hundred\b": "e2",
+    r"(?:thousand|mil|mille|tausend|тысяч[аи]?)\b|千": "e3",
+    r"万|萬|만": "e4",
+    r"lakhs?\b": "e5",
+    r"(?:million|millones|milhões|Millionen|миллион[а-я]*)\b": "e6",
+    r"crores?\b": "e7",
+    r"亿|億|억": "e8",
+    r"billion\b": "e9",
+    r"trillion\b": "e12",
+}
 _REWRITES = [
     (re.compile(pattern), new)
     for pattern, new in [
@@ -72,33 +94,38 @@ _REWRITES = [
         (r"\\(?:text)?color(?:box)?\s?\{[^{}]*\}|\\[hv]space\*?\s?\{[^{}]*\}", " "),
         (rf"\\(?:{_SWITCHES})(?![A-Za-z])|\\!", ""),
         (r"\{,\}", ","),
-        (r"(?<=\d)\\[, ](?=\d{3}(?!\d))", ""),  # a thin space between thousands
+        (r"(?<=\d)(?:\\[, ]|[’'])(?=\d{3}(?!\d))", ""),  # a thin space between thousands
         (r"\\[,;:> ]|\\(?:q?quad|enspace|thinspace)(?![A-Za-z])|~|\\[()\[\]]|\*\*|`", " "),
         (r"\\(?=[$%#&])", ""),
         (rf"\\(?:{_WRAPPERS})\s?\{{([^{{}}]*)\}}", r" \1 "),
         (rf"\\(?:{_WRAPPERS})\s?\{{([^{{}}]*)\}}", r" \1 "),  # one inside another
-        (r"\^\s?\{?\s?\\circ\s?\}?|\\degrees?(?![A-Za-z])", ""),
+        (r"\^\s?(?:\{\s?\\circ\s?\}|\\circ)(?:\s?[CF]\b)?|\\degrees?(?![A-Za-z])", ""),
+        (r"\^\s?\{\s*(?:st|nd|rd|th)\s*\}", ""),
         (r"\\(?:times|cdot)(?![A-Za-z])", "*"),
         (r"\\div(?![A-Za-z])", "/"),
-        (r"\\(?:approx|thickapprox|simeq)(?![A-Za-z])", "="),
+        (r"\\(?:thickapprox|simeq)(?![A-Za-z])", r"\\approx"),
         (r"\\(le|ge|ne)q(?:slant)?(?![A-Za-z])", r"\\\1"),
-        (r"[$€£¥₹]", ""),
-        (r"(?<=\d)\s?[x*]\s?10\s?\^\s?\{?\s?([+-]?\d+)(?:\s?\})?", r"e\1"),
-        (r"(?i)\bnegative (?=\d)", "-"),
+        (r"R?[$€£¥₹₩₱¢₽₫฿₪]", ""),
+        (r"(?<=\d)\s?[xX*]\s?10\s?\^\s?\{?\s?([+-]?\d+)(?:\s?\})?", r"e\1"),
+        (r"(?<=\d)\s?[xX]\s?(?=\d)", "*"),
         *(
-            (rf"(?i)(?<=\d)\s?{word}\b", power)
-            for word, power in {
-                "hundred": "e2",
-                "thousand": "e3",
-                "million": "e6",
-                "billion": "e9",
-                "trillion": "e12",
+            (rf"(?i)(?<=[\d)])\s+{word}\s+(?=[\d(])", sign)
+            for word, sign in {
+                "plus": " + ",
+                "minus": " - ",
+                "times": " * ",
+                "(?:multiplied|times) by": " * ",
+                "divided by": " / ",
+                "(?:equals|is equal to)": " = ",
             }.items()
         ),
+        (r"(?i)\b(?:negative|minus) (?=\d)", "-"),
+        *((rf"(?i)(?<=\d)\s{{0,3}}(?:{word})", power) for word, power in _MULTIPLES.items()),
+        (r"(?<=\d)\s{2,}(?=\d+/\d)", " "),  # 3 ½
     ]
 ]
 _GROUP = r"\{(?:[^{}]|\{[^{}]*+\})*+\}"  # braces, with at most one pair inside
-_FRACTION = re.compile(rf"\\[dtc]?frac\s?({_GROUP}|\d)\s?({_GROUP}|\d)")
+_FRACTION = re.compile(rf"\\(?:[dtc]|nice)?frac\s?({_GROUP}|\d)\s?({_GROUP}|\d)")
 
 
 def to_ascii(text: str) -> str:

@@ -27,16 +27,32 @@ NUMBER = re.compile(
 )
 # Words after a number are its unit unless they are mathematics: "5 cm^2", "60 miles per hour", "3rd", "73 元".
 _POWER = r"(?:\s?\^\s?\{?\s?[23]\}?|[23](?!\d))?"
-_NO_UNIT = r"(?!(?:pi|sqrt|sin|cos|tan|log|exp|mod|and|times|dozens?|choose|to)\b)"
+_NO_UNIT = (
+    r"(?!(?:pi|sqrt|sin|cos|tan|log|exp|mod|and|or|times|dozens?|choose|to|by|over|plus|minus|less than|divided|"
+    r"halves|thirds|fourths|fifths|sixths|sevenths|eighths|ninths|tenths|hundredths|squared|cubed|factorial|"
+    r"remainder)\b)"
+)
+_SHORT = (  # units that may stand right behind their number
+    r"[cmk]m|[km]g|m[lL]|ft|in|lbs?|oz|hrs?|mins?|secs?|[ap]\.?m|[AP]M|[GM]B|st|nd|rd|th|USD|EUR|mph|kmh|[kM]?Hz|kW|"
+    r"sq|mi|yd|dollars?|cents?|hours?|minutes?|seconds?|days?|years?|degrees?|units?|percent"
+)
 UNIT = re.compile(
-    rf"\s*-?{_NO_UNIT}"
-    r"(?:[A-Za-z]{3,}|[cmk]m|[km]g|m[lL]|ft|in|lb|oz|hr|[ap]\.?m|[GM]B|st|nd|rd|th)\b"
-    rf"{_POWER}(?:[A-Za-z\s./',-]*{_POWER})|\s+[mgLsh](?:/[a-z]+)?{_POWER}(?![\w(])|\s?[^\W\d_a-zA-Z][^\W\d_]*\s?"
+    rf"(?:(?:\s+-?|-){_NO_UNIT}[A-Za-z]{{3,}}|\s*-?{_NO_UNIT}(?:{_SHORT}))\b"
+    rf"{_POWER}(?:[A-Za-z\s./',-]*{_POWER})|\s+[mgLshWNKVJ](?:/[a-z]+)?{_POWER}(?![\w(])"
+    r"|L|\s?[^\W\d_a-zA-Z][^\W\d_]*(?:\s[^\W\d_]+)*\s?"
+)
+_TRAILING_UNIT = re.compile(  # of an expression, 24\pi cm^2
+    r"(?<=[a-z})])\s+(?:(?:square|cubic|sq\.?|cu\.?)\s)?(?:[cmk]?m|ft|in|inches|feet|yards|miles|met(?:er|re)s|units?|"
+    rf"degrees|radians|dollars|seconds|minutes|hours){_POWER}$"
 )
 _CANONICAL = re.compile(r"-?\d{1,1000}(?:\.\d{1,1000}|/[1-9]\d{0,999})?", re.ASCII)
 WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{3,}")  # prose: no LaTeX command and no product of variables
 JOINED = re.compile(r"[,;]\s|(?<![A-Za-z\\])(?:or|and)(?![A-Za-z])")
 _THOUSANDS = re.compile(r"(?<![\d,.(\[{])\d{1,3}(?:,\d{3})++(?![\d)\]}]|,\d)")  # in a list, not in a pair
+_NO_PART = re.compile(  # of the answer: "approximately 18", x \\in (0, 1), (x, y) = (3, 4)
+    r"^(?i:(?:approximately|approx\.?|about|roughly|answer:?)\s+(?=[\d-]))|^[A-Za-z]\s?\\in(?![a-z])\s*"
+    r"|^\([A-Za-z](?:,\s?[A-Za-z])+\)\s?=\s?(?=\()"
+)
 _EQUALS = re.compile(r"(?<![<>!\\:])=(?![=>])")
 _CHOICE = re.compile(
     r"\(([A-J])\)(?:\s+(?!or\b|and\b)[\w$\\(].*)?|([A-J])[.:)](?:\s.*)?|(?i:option|choice)\s\(?([A-J])\)?"
@@ -50,7 +66,7 @@ _NAME = re.compile(
     r"|(?:[A-Za-z']+\s)*[A-Za-z]{4,}(?:\s[A-Za-z']+)*)\s*"
 )
 _MATRIX = re.compile(
-    r"[\s$]*(?:\\left\s?)?[(\[]?\s*\\begin\{(?:[pb]?matrix|array)\}(?:\{[clr|\s]*\})?(.*)"
+    r"[\s$]*(?:[A-Za-z]\s?=\s?)?(?:\\left\s?)?[(\[]?\s*\\begin\{(?:[pb]?matrix|array)\}(?:\{[clr|\s]*\})?(.*)"
     r"\\end\{(?:[pb]?matrix|array)\}\s*(?:\\right\s?)?[)\]]?[\s$.]*",
     re.DOTALL,
 )
@@ -80,13 +96,16 @@ def canonical(text: str) -> str | None:
     if matrix := _MATRIX.fullmatch(text):
         rows = [[canonical(cell) or "" for cell in row.split("&")] for row in _rows(matrix[1])]
         return r"\begin{pmatrix}" + r"\\".join("&".join(row) for row in rows) + r"\end{pmatrix}"
-    text = plain(to_ascii(text)).strip().strip("*_\"'").lstrip(",;:").rstrip(".,;: ✓✔✅").strip()
+    text = plain(to_ascii(text)).strip().strip("*_").lstrip(",;:").rstrip(".,;: ✓✔✅").strip()
+    text = re.sub(r"^(['\"])(.*)\1$", r"\2", text)
+    text = _NO_PART.sub("", text)
     if choice := _CHOICE.fullmatch(text):
         return choice[choice.lastindex]
     if JOINED.search(text):
         text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
     else:
-        text = _right_hand_side(text)
+        text = _right_hand_side(_exact_side(text))
+        text = _TRAILING_UNIT.sub("", text) if "\\" in text else text
     text = re.sub(r"^(?:USD?|EUR|GBP|INR|Rs\.?)\s?(?=[\d-])", "", text)
     text = re.sub(r"^\(([a-h]|-?[\d.]+)\)$|^\{(.*)\}$|^(-)\s|^\+\s?", r"\1\2\3", text).strip()  # (b), {x}, - 5
     if (match := NUMBER.match(text)) and (match.end() == len(text) or UNIT.fullmatch(text, match.end())):
@@ -101,9 +120,17 @@ def _rows(body: str) -> list[str]:
     return re.split(r"\\\\(?:\[[^\]]*\])?", body.strip().removesuffix("\\\\"))
 
 
+def _exact_side(text: str) -> str:
+    """``1/3 \\approx 0.333`` is 1/3, and ``x \\approx 5`` and ``\\approx 5`` are 5."""
+    left, _, right = text.partition(r"\approx")
+    return right.strip() if right and (not left.strip() or _NAME.fullmatch(left)) else left.strip()
+
+
 def _right_hand_side(text: str) -> str:
     """``x = 5`` and ``45 - 12 = 33`` are what stands behind the last equals sign; another equation is itself."""
     *others, last = _EQUALS.split(text)
+    if len(others) == 1 and is_sum(others[0]) and _NAME.fullmatch(last):
+        return others[0].strip()  # 5 = x
     if others and last.strip() and all(_NAME.fullmatch(side) or is_sum(side) for side in others):
         return last.strip()
     return text
@@ -199,6 +226,16 @@ def _named_values(parts: list[str]) -> list[Value]:
     return [value(part) for part in parts]
 
 
+_UNIT_NAMES = {"hr": "hour", "h": "hour", "min": "minute", "sec": "second", "ft": "feet", "foot": "feet"} | {
+    "in": "inch",
+    "inche": "inch",
+    "lb": "pound",
+    "oz": "ounce",
+    "yd": "yard",
+    "yr": "year",
+}  # "inche": inches without its s
+
+
 def _measures(text: str) -> tuple[tuple[str, str], ...] | None:
     """The numbers of "2 hours and 30 minutes" with their units; None where there are not several units."""
     found, position = [], 0
@@ -206,7 +243,8 @@ def _measures(text: str) -> tuple[tuple[str, str], ...] | None:
         unit = re.compile(r"\s?([A-Za-z]{2,})\.?(?:\s?(?:,|and)\s?)*\s*").match(text, match.end())
         if unit is None or unit[1] in ("and", "or"):
             return None
-        found.append((number(match), unit[1].lower().rstrip("s")))
+        name = unit[1].lower().rstrip("s")
+        found.append((number(match), _UNIT_NAMES.get(name, name)))
         position = unit.end()
     several = position == len(text) and len({unit for _, unit in found}) > 1
     return tuple(found) if several else None
@@ -222,7 +260,7 @@ def _notation(text: str) -> str:
     text = re.sub(r"_\{(\w+)\}", r"_\1", text)
     text = re.sub(r"\\sqrt\s?(\d)", r"\\sqrt{\1}", text)
     text = re.sub(r"\\sqrt\{([^{}]*)\}", root, text)
-    text = re.sub(r"(\d+)\.(\d*)\\overline\{(\d+)\}", repeating, text)
+    text = re.sub(r"(\d+)\.(\d*)\\(?:overline|bar)\s?\{(\d+)\}", repeating, text)
     text = re.sub(r"(?<=[\d)])\*(?=[A-Za-z\\(])", "", text)
     return text.replace("<=", r"\le").replace(">=", r"\ge").replace("!=", r"\ne")
 

@@ -88,10 +88,7 @@ def is_correct(text_or_answer: str | None, gold: Gold) -> bool:
     if isinstance(text_or_answer, Answer):
         return same_value(value(text_or_answer), target)
     answer = extract_answer(text_or_answer)
-    if answer and same_value(value(answer), target):
-        return True
-    # A text that is the gold word for word is right, whatever else it could be read as: "Room 20".
-    return isinstance(target, str) and "<" not in text_or_answer and value(text_or_answer) == target
+    return answer is not None and same_value(value(answer), target)
 
 
 def _gold_value(gold: str | int | float) -> Value:

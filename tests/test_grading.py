@@ -330,9 +330,16 @@ def test_without_math_verify_the_grades_are_the_same(monkeypatch, text, gold, ri
     assert is_correct(text, gold) is right
 
 
-def test_a_text_that_is_the_gold_word_for_word_is_right():
-    assert is_correct("room 20", r"\text{Room 20}") and not is_correct("room 21", r"\text{Room 20}")
-    assert is_correct("no solution", "No solution") and not is_correct("one solution", "No solution")
+def test_a_text_of_a_word_or_a_name_is_that_answer():
+    for text, gold in [
+        ("Paris", "paris"),
+        ("**Yes**", "yes"),
+        ("New York.", "New York"),
+        ("no solution", "No solution"),
+    ]:
+        assert is_correct(text, gold) and is_correct(extract_answer(text), gold)
+    assert not is_correct("Rome", "paris") and not is_correct("New York", "York")
+    assert extract_answer("<think>The answer is 33.</think>Done.") == "33"
 
 
 @pytest.mark.skipif(not has_math_verify, reason="math-verify is optional")

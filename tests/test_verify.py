@@ -284,7 +284,7 @@ CASES = [
     ("####", None),
     ("The answer is", None),
     ("-", None),
-    ("٣", None),
+    ("٣", "3"),
 ]
 
 
