@@ -2,12 +2,15 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
+import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import matplotlib.pyplot as plt
@@ -15,7 +18,7 @@ import tyro
 from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerBase
 
-from jaxreason import prompts
+from jaxreason import prompts, resume
 from jaxreason.errors import InputError
 from jaxreason.evaluate import Interval, Results
 from jaxreason.mesh import divide_cpu, initialize, is_first, make_mesh, mesh_of
@@ -125,11 +128,31 @@ class Lesson:
         shown = f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
         print(f"{'holds   ' if holds else 'NOT SEEN'} {text}: {shown} (n={interval.n})")
 
+    @functools.cached_property
+    def unfinished(self) -> Path:
+        """Where a run with these options, this model and this code keeps what it has done, until it is finished."""
+        options = dataclasses.replace(self.options, out=Path())
+        script = getattr(sys.modules["__main__"], "__file__", None)
+        code = resume.sources(), Path(script).read_bytes() if script and os.path.exists(script) else None
+        return self.folder / "unfinished" / resume.digest(options, self.model.sha256, device(), code)
+
+    def kept(self, name: str, *determined_by: Any) -> Path:
+        """The folder of a part of the run that takes long: a training, chains of one model. What it holds is there again if the
+        lesson was interrupted, and gone when it is finished.
+
+        Args:
+          name: of the part.
+          determined_by: what else makes it what it is, such as constants that a reader may change in a notebook.
+        """
+        folder = re.sub(r"[^\w.]+", "_", name)
+        return self.unfinished / (f"{folder}-{resume.digest(*determined_by)}" if determined_by else folder)
+
     def finish(self) -> None:
-        """Writes ``OUT/NN_name/results.json`` and prints the measurements."""
+        """Writes ``OUT/NN_name/results.json``, prints the measurements and drops what would be needed to go on."""
         if not is_first():
             return
         path = self.results.write(self.folder)
+        shutil.rmtree(self.unfinished, ignore_errors=True)
         print(f"\n{self.results.table()}\n\nwritten to {path.parent}{os.sep}")
 
 
@@ -203,7 +226,9 @@ def start(
     plt.switch_backend("agg")
     sys.excepthook = _excepthook
     with clean_exit():
-        return _start(name, options, defaults)
+        begun = _start(name, options, defaults)
+    sys.excepthook = functools.partial(_excepthook, unfinished=begun.unfinished)
+    return begun
 
 
 def _start(name: str, options: Options, defaults: Options) -> Lesson:
@@ -247,7 +272,7 @@ def _start(name: str, options: Options, defaults: Options) -> Lesson:
     rows = options.rows or (512 if model.name in shipped() else 64)
     key = jax.random.key(options.seed)
     as_measured = model.name in shipped() and options.task == defaults.task
-    return Lesson(
+    begun = Lesson(
         name,
         options,
         folder,
@@ -262,6 +287,9 @@ def _start(name: str, options: Options, defaults: Options) -> Lesson:
         as_measured,
         results,
     )
+    if begun.unfinished.exists():
+        print(f"goes on where a run was interrupted; to begin anew, delete {begun.unfinished}")
+    return begun
 
 
 def chain_length(model: LanguageModel) -> int:
@@ -280,8 +308,12 @@ def device() -> str:
     return f"{jax.device_count()} x {first.device_kind}{memory}{cores}, jax {jax.__version__}"
 
 
-def _excepthook(kind: type[BaseException], error: BaseException, traceback) -> None:
+def _excepthook(
+    kind: type[BaseException], error: BaseException, traceback, unfinished: Path | None = None
+) -> None:
     """For the body of a script, which no context manager surrounds."""
+    if isinstance(error, KeyboardInterrupt) and not str(error) and unfinished is not None and unfinished.exists():
+        error = KeyboardInterrupt(f"interrupted; {resume.again(unfinished)}")
     if not isinstance(error, InputError | KeyboardInterrupt):
         sys.__excepthook__(kind, error, traceback)
         return
@@ -298,5 +330,5 @@ def clean_exit() -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt as interrupt:
-        print(f"\n{interrupt or 'interrupted'}", file=sys.stderr)
+        print(f"\n{str(interrupt) or 'interrupted'}", file=sys.stderr)
         raise SystemExit(130) from None

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "jaxreason"
 # The way data travels; a module imports only from lines above its own.
 ORDER = [
     "errors",
+    "resume",
     "tasks.problem",
     "tasks.arithmetic",
     "tasks.game24_answer",
