@@ -308,9 +308,7 @@ def device() -> str:
     return f"{jax.device_count()} x {first.device_kind}{memory}{cores}, jax {jax.__version__}"
 
 
-def _excepthook(
-    kind: type[BaseException], error: BaseException, traceback, unfinished: Path | None = None
-) -> None:
+def _excepthook(kind: type[BaseException], error: BaseException, traceback, unfinished: Path | None = None) -> None:
     """For the body of a script, which no context manager surrounds."""
     if isinstance(error, KeyboardInterrupt) and not str(error) and unfinished is not None and unfinished.exists():
         error = KeyboardInterrupt(f"interrupted; {resume.again(unfinished)}")

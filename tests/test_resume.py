@@ -196,7 +196,9 @@ def of_train_value(module, monkeypatch):
 def of_train_wait(module, monkeypatch):
     monkeypatch.setattr(module, "STEPS", STEPS)
     monkeypatch.setattr(module, "ROW_LENGTH", 64)
-    attempts = module.Attempts((1, 1, 4, 6), ["1+1=2 left 2 4 6\n"], ["1*1=1 left 1 4 6\n1*4=4 left 4 6\n4*6=24 left 24\n"])
+    attempts = module.Attempts(
+        (1, 1, 4, 6), ["1+1=2 left 2 4 6\n"], ["1*1=1 left 1 4 6\n1*4=4 left 4 6\n4*6=24 left 24\n"]
+    )
     tokenizer = tokenizer_of()
     docs = [module.tokenise(tokenizer, module.example(np.random.default_rng(i), attempts)) for i in range(4)]
     return lambda work: module.train_model(small(tokenizer), docs, 0, work).params
