@@ -1,7 +1,8 @@
 """Trains the models that ship with this repository, from scratch: ``python checkpoints/train.py tiny``.
 
 One mixture teaches one set of weights every behaviour of the course, so that the *prompt* decides which is shown; `tiny-24` reads
-nothing but the Game of 24, and `tiny-start` has seen few chains of thought. Runs are deterministic, save every 200 steps, and go on where they stopped.
+nothing but the Game of 24, and `tiny-start` has seen few chains of thought. Runs are deterministic and save every 200 steps and on
+Ctrl-C; the same command goes on where they stopped, to the same bits.
 """
 
 import contextlib
@@ -10,10 +11,11 @@ import itertools
 import json
 import multiprocessing
 import re
-from collections.abc import Callable, Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -22,7 +24,7 @@ import tyro
 from scipy import stats
 from transformers import PreTrainedTokenizerBase
 
-from jaxreason import prompts, sft, train
+from jaxreason import prompts, resume, sft, train
 from jaxreason.evaluate import Interval, accuracy, auc, mean_interval
 from jaxreason.lesson import clean_exit
 from jaxreason.models import decoder
@@ -260,8 +262,12 @@ def draw_batch(name: str, seed: int, step: int) -> sft.Batch:
 
 @contextlib.contextmanager
 def drawn_ahead(draw: Callable[[int], sft.Batch], workers: int) -> Iterator[Callable[[int], sft.Batch]]:
-    """``draw`` of the steps to come, in so many processes: one makes batches slower than a GPU uses them up."""
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    """``draw`` of the steps to come, in so many processes: one makes batches slower than a GPU uses them up.
+
+    Ctrl-C is for the trainer, which needs another batch before it saves and stops; the terminal sends it to all of them.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         drawn: dict[int, Future] = {}
 
         def batch_fn(step: int) -> sft.Batch:
@@ -407,6 +413,16 @@ seed 0 were trained on a GPU, where the same seed gives other bits.
 """
 
 
+def working_folder(name: str, script: Mapping[str, Any]) -> Path:
+    """Where a script keeps its training, so that it goes on when it is run again.
+
+    Args:
+      name: of what is trained, with its options and what it starts from.
+      script: its ``globals()``: with other constants it does not go on with what these ones began.
+    """
+    return Path("outputs/train") / f"{name}-{resume.digest(resume.constants(script))}"
+
+
 def training_seconds(work: Path) -> float:
     """What all runs that trained in a folder took together, by their metrics."""
     rows = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
@@ -491,10 +507,10 @@ def main(
     Args:
       name: which recipe.
       seed: of the initialisation and the data.
-      out: model directory; by default checkpoints/NAME for seed 0, and outputs/train/NAME-SEED/model for others.
+      out: model directory; by default checkpoints/NAME for seed 0, and outputs/train/NAME-SEED-.../model for others.
       workers: processes that draw batches ahead; worth it beside a GPU.
     """
-    work = Path("outputs/train") / f"{name}-{seed}"
+    work = working_folder(f"{name}-{seed}", globals())
     shipped = Path(__file__).parent / name
     out = out or (shipped if seed == 0 else work / "model")
     state, cfg = train_model(name, seed, work, workers)

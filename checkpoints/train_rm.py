@@ -4,7 +4,8 @@ from fewer and from more labelled chains than their 6,000: ``tiny-prm-1200``, ``
 Both learn from the same chains, sampled from the shipped policy on training problems. The PRM's labels are Monte Carlo estimates
 from rollouts of the policy, the ORM's the outcome; the exact step checker is asked only to measure. Both start from the same base,
 the policy with two more blocks, trained on as a language model: a verifier that knows no more than the policy cannot see its errors.
-Deterministic, and goes on where it stopped; base and labels are kept in outputs/train and made anew when the policy changes.
+Deterministic; after Ctrl-C the same command goes on where it stopped. Base and labels are kept in outputs/train, and made anew when
+the policy or the constants below change.
 """
 
 import functools
@@ -18,7 +19,7 @@ import numpy as np
 import optax
 import tyro
 from tqdm.auto import tqdm
-from train import Piece, chain, depth, documents, result_rows, training_seconds, write_card
+from train import Piece, chain, depth, documents, result_rows, training_seconds, working_folder, write_card
 
 from jaxreason import prompts, reward_model, sft, train
 from jaxreason.errors import InputError
@@ -262,11 +263,11 @@ def main(
     policy, shards, steps = load_model(POLICY), shards or RECIPES[name].shards, steps or RECIPES[name].max_steps
     if shards < 2:
         raise InputError(f"shards is {shards}: expected at least 2, since one is held out")
-    root, version = Path("outputs/train"), f"{seed}-{policy.sha256[:8]}"
-    labelled, cost = make_labels(policy, seed, shards, root / f"{POLICY}-labels-{version}")
+    folder, version = functools.partial(working_folder, script=globals()), f"{seed}-{policy.sha256[:8]}"
+    labelled, cost = make_labels(policy, seed, shards, folder(f"{POLICY}-labels-{version}"))
     print(", ".join(f"{key} {value:.0f}" for key, value in cost.items()))
-    base = train_base(policy, seed, BASE_STEPS, root / f"{POLICY}-verifier-base-{version}")
-    work = root / f"{name}-{version}-{shards}-{steps}"
+    base = train_base(policy, seed, BASE_STEPS, folder(f"{POLICY}-verifier-base-{version}"))
+    work = folder(f"{name}-{version}-{shards}-{steps}")
     reward, losses = train_model(name, base, labelled, seed, steps, work)
     seconds = training_seconds(work / "state")
     print("held-out loss", " ".join(f"{loss:.4f}" for loss in losses))

@@ -2,7 +2,7 @@
 
 `tiny-24` says a value at a glance, and remembers more than it computes: on states that training left out it is hardly better than
 chance. This model writes a search from both ends first (``tasks/game24_value``), every list of which is one operation away from what
-stands before it. Deterministic; goes on where it stopped.
+stands before it. Deterministic; after Ctrl-C the same command goes on where it stopped.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import optax
 import tyro
-from train import Piece, documents, result_rows, training_seconds, write_card
+from train import Piece, documents, result_rows, training_seconds, working_folder, write_card
 
 from jaxreason import sft, thoughts, train
 from jaxreason.evaluate import Interval, auc, mean_interval
@@ -114,7 +114,7 @@ def main(seed: int = 0, out: Path | None = None) -> None:
       out: model directory; by default checkpoints/tiny-24-value for seed 0, and outputs/train/NAME-SEED-.../model for others.
     """
     base = load_model(BASE)
-    work = Path("outputs/train") / f"{NAME}-{seed}-{base.sha256[:8]}"
+    work = working_folder(f"{NAME}-{seed}-{base.sha256[:8]}", globals())
     model = train_model(base, seed, work)
     out = out or (Path(__file__).parent / NAME if seed == 0 else work / "model")
     save_model(out, model.params, model.cfg, model.tokenizer, dtype="float16")

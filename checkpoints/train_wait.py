@@ -2,8 +2,8 @@
 
 The set is small, one example for each training puzzle, as in s1 (Muennighoff et al. 2025: 1,000 examples), and holds nothing but
 what `tiny-24` wrote itself: failed attempts joined by ``Wait`` up to a success, a search in one text (Gandhi et al. 2024, Stream of
-Search). Behind a wait the puzzle is read once more, as `tiny-24` only knows attempts that stand right behind it. Deterministic; goes
-on where it stopped.
+Search). Behind a wait the puzzle is read once more, as `tiny-24` only knows attempts that stand right behind it. Deterministic;
+after Ctrl-C the same command goes on where it stopped.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import optax
 import tyro
-from train import result_rows, training_seconds, write_card
+from train import result_rows, training_seconds, working_folder, write_card
 
 from jaxreason import budget, sft, train
 from jaxreason.evaluate import Interval, mean_interval
@@ -199,10 +199,10 @@ def main(seed: int = 0, out: Path | None = None) -> None:
 
     Args:
       seed: of the attempts, the texts and the batches.
-      out: model directory; by default checkpoints/tiny-24-wait for seed 0, and outputs/train/NAME-SEED/model for others.
+      out: model directory; by default checkpoints/tiny-24-wait for seed 0, and outputs/train/NAME-SEED-.../model for others.
     """
     base = load_model(BASE)
-    work = Path("outputs/train") / f"{NAME}-{seed}-{base.sha256[:8]}"
+    work = working_folder(f"{NAME}-{seed}-{base.sha256[:8]}", globals())
     drawn = draw_attempts(base, seed, work.with_name(f"{work.name}.json"))
     rng = np.random.default_rng([seed, 1])
     docs = [tokenise(base.tokenizer, example(rng, attempts)) for attempts in drawn]

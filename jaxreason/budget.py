@@ -12,6 +12,7 @@ Both are a pure rule that :func:`jaxreason.rollout.generate` applies to every to
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -151,6 +152,7 @@ def complete_within(
     stop_strings: Sequence[str] = (),
     rows: int = 512,
     description: str | None = None,
+    folder: Path | None = None,
 ) -> Completions:
     """:func:`jaxreason.rollout.complete` under a budget; ``rule_state.used [G, N]`` of the result are the waits written.
 
@@ -158,8 +160,8 @@ def complete_within(
     log-probability that the model gives it.
 
     Args:
-      model, prompts, key, sampler, max_new_tokens, num_samples, stop_strings, rows, description: as there. What stops a chain
-        ends its thinking, too.
+      model, prompts, key, sampler, max_new_tokens, num_samples, stop_strings, rows, description, folder: as there. What stops a
+        chain ends its thinking, too.
       waits: ends of thinking that are suppressed: a number, or one for each prompt ``[G, 1]`` or chain ``[G, N]``.
       at_most: tokens of thinking before the answer is forced, likewise; None is no limit.
       ends, continuations, answer: as in :func:`compile_rule`.
@@ -172,7 +174,7 @@ def complete_within(
     )
     return complete(
         model, prompts, key, sampler=sampler, max_new_tokens=max_new_tokens, num_samples=num_samples,
-        stop_strings=stop_strings, rows=rows, description=description, rule=rule,
+        stop_strings=stop_strings, rows=rows, description=description, folder=folder, rule=rule,
         rule_state=start(waits, at_most, (len(prompts), num_samples)),
     )  # fmt: skip
 

@@ -61,14 +61,15 @@ def make_text_update(
     width = max(map(len, encoded))  # of all batches, so that one shape is compiled
     stop = compile_stop(model.tokenizer, stop_strings, model.eos_ids)
 
-    def weights(trained: Params) -> Params:
-        return trained if lora_scale is None else merge_lora(model.params, trained, lora_scale)
+    score_batch = functools.partial(grpo_loss, cfg=model.cfg, objective=objective, chunk=chunk)
+    if lora_scale is None:
+        learn = make_update(score_batch, tx, microbatches)
+    else:  # the weights below the adapter are an argument of every program, and a constant of none
 
-    def loss_fn(trained: Params, batch: Batch):
-        return grpo_loss(weights(trained), batch, cfg=model.cfg, objective=objective, chunk=chunk)
+        def loss_fn(lora: Params, batch: Batch, base: Params):
+            return score_batch(merge_lora(base, lora, lora_scale), batch)
 
-    learn = make_update(loss_fn, tx, microbatches)
-    merge = jax.jit(weights)
+        learn = make_update(loss_fn, tx, microbatches, model.params)
     score = functools.partial(
         jax.jit(completion_logprobs, static_argnames=("cfg", "chunk")), cfg=model.cfg, chunk=chunk
     )
@@ -77,7 +78,7 @@ def make_text_update(
         rows, key = given
         if len(rows) % microbatches:
             raise InputError(f"{len(rows)} problems in {microbatches} microbatches: expected a multiple")
-        params = state.params if lora_scale is None else merge(state.params)
+        params = state.params if lora_scale is None else merge_lora(model.params, state.params, lora_scale)
         mesh = mesh_of(params)
         prompt = shard_batch(pad_left([encoded[i] for i in rows], model.tokenizer.pad_token_id, multiple=width), mesh)
         rollout = gather(

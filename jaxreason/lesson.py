@@ -2,17 +2,21 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
+import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import matplotlib.pyplot as plt
 from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerBase
 
-from jaxreason import prompts
+from jaxreason import prompts, resume
 from jaxreason.errors import InputError, clean_exit
 from jaxreason.evaluate import VERDICTS, Interval, Results
 from jaxreason.files import atomic_file, check_folder, writing_to
@@ -118,17 +122,37 @@ class Lesson:
         shown = f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
         print(f"{VERDICTS[holds]:<8} {text}: {shown} (n={interval.n})")
 
+    @functools.cached_property
+    def unfinished(self) -> Path:
+        """Where a run with these options, this model and this code keeps what it has done, until it is finished."""
+        options = dataclasses.replace(self.options, out=Path())
+        script = getattr(sys.modules["__main__"], "__file__", None)
+        code = resume.sources(), Path(script).read_bytes() if script and os.path.exists(script) else None
+        return self.folder / "unfinished" / resume.digest(options, self.model.sha256, device(), code)
+
+    def kept(self, name: str, *determined_by: Any) -> Path:
+        """The folder of a part of the run that takes long: a training, chains of one model. What it holds is there again if the
+        lesson was interrupted, and gone when it is finished.
+
+        Args:
+          name: of the part.
+          determined_by: what else makes it what it is, such as constants that a reader may change in a notebook.
+        """
+        folder = re.sub(r"[^\w.]+", "_", name)
+        return self.unfinished / (f"{folder}-{resume.digest(*determined_by)}" if determined_by else folder)
+
     def finish(self) -> None:
-        """Prints the measurements and writes ``OUT/NN_name/results.json``.
+        """Prints the measurements, writes ``OUT/NN_name/results.json`` and drops what would be needed to go on.
 
         Raises:
-          InputError: it cannot be written; the measurements are printed all the same.
+          InputError: it cannot be written; the measurements are printed all the same, and the run can go on.
         """
         if not is_first():
             return
         print(f"\n{self.results.table()}\n")
         with writing_to(self.folder):
             path = self.results.write(self.folder)
+        shutil.rmtree(self.unfinished, ignore_errors=True)
         print(f"written to {path.parent}{os.sep}")
 
 
@@ -169,7 +193,9 @@ def start(given: Given, *, cpu_devices: int = 1) -> Lesson:
     plt.switch_backend("agg")
     sys.excepthook = _excepthook
     with clean_exit():
-        return _start(given)
+        begun = _start(given)
+    sys.excepthook = functools.partial(_excepthook, unfinished=begun.unfinished)
+    return begun
 
 
 def _start(given: Given) -> Lesson:
@@ -203,7 +229,7 @@ def _start(given: Given) -> Lesson:
     )  # fmt: skip
     key = jax.random.key(options.seed)
     as_measured = model.name in shipped() and options.task == given.task
-    return Lesson(
+    begun = Lesson(
         name,
         options,
         folder,
@@ -218,6 +244,9 @@ def _start(given: Given) -> Lesson:
         as_measured,
         results,
     )
+    if begun.unfinished.exists():
+        print(f"goes on where a run was interrupted; to begin anew, delete {begun.unfinished}")
+    return begun
 
 
 def chain_length(model: LanguageModel) -> int:
@@ -253,8 +282,10 @@ def device() -> str:
     return f"{jax.device_count()} x {first.device_kind}{memory}{cores}, jax {jax.__version__}"
 
 
-def _excepthook(kind: type[BaseException], error: BaseException, traceback) -> None:
+def _excepthook(kind: type[BaseException], error: BaseException, traceback, unfinished: Path | None = None) -> None:
     """For the body of a script, which no context manager surrounds."""
+    if isinstance(error, KeyboardInterrupt) and not str(error) and unfinished is not None and unfinished.exists():
+        error = KeyboardInterrupt(f"interrupted; {resume.again(unfinished)}")
     if not isinstance(error, InputError | KeyboardInterrupt):
         sys.__excepthook__(kind, error, traceback)
         return

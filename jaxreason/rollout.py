@@ -1,7 +1,9 @@
 """Generation: prefill every prompt once, then decode many continuations from it."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import chex
@@ -10,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
+from jaxreason import resume
 from jaxreason.errors import InputError
 from jaxreason.memory import check_decoding
 from jaxreason.mesh import gather, mesh_of, num_row_parts, shard_batch
@@ -285,6 +288,7 @@ def complete(
     description: str | None = None,
     rule: Rule | None = None,
     rule_state: Any = None,
+    folder: Path | None = None,
 ) -> Completions:
     """Texts for texts: :func:`generate` over batches of prompts of similar length, at most ``rows`` chains at a time, but all of a prompt.
 
@@ -293,6 +297,9 @@ def complete(
     Chain n of prompt g draws from ``split(fold_in(key, g), N)[n]``, whatever the batches. Given keys ``[G]`` instead of one,
     from ``split(key[g], N)[n]``. Prompts are padded to a multiple of ``multiple`` tokens: the larger, the fewer shapes are compiled. A
     rule and its state, arrays of numpy ``[G, N]``, are those of :func:`generate`.
+
+    In a ``folder`` every finished batch is kept, and a call with the same arguments takes it from there: interrupted, it goes on.
+    The weights are not compared, so the folder has to be theirs (:meth:`jaxreason.lesson.Lesson.kept`).
 
     Raises:
       InputError: a prompt is empty or leaves no room for ``max_new_tokens`` in the context, there are not as many keys as prompts, or
@@ -323,18 +330,29 @@ def complete(
 
     layers = unstack(model.params)["layers"]
     run = generate_retiring if max_new_tokens >= RETIRE_FROM else generate
+    if folder is not None:
+        call = resume.digest(
+            model.cfg, encoded, keys, sampler, max_new_tokens, stop, batch_size, multiple, jax.tree.leaves(rule), rule_state
+        )  # fmt: skip
     order = np.argsort([len(ids) for ids in encoded], kind="stable")
-    with tqdm(total=len(encoded), desc=description, unit="problem", disable=description is None) as bar:
+    with (
+        _interruptible(folder),
+        tqdm(total=len(encoded), desc=description, unit="problem", disable=description is None) as bar,
+    ):
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             # The last batch repeats a prompt to keep the shape, and so the compiled program.
             padded = np.concatenate([chosen, np.repeat(chosen[:1], batch_size - len(chosen))])
-            prompt = shard_batch(pad_left([encoded[i] for i in padded], model.tokenizer.pad_token_id, multiple), mesh)
-            rollout = gather(
-                run(model.params, keys[padded], prompt, stop, cfg=model.cfg, sampler=sampler, max_new_tokens=max_new_tokens,
-                    num_samples=num_samples, layers=layers, rule=rule,
-                    rule_state=jax.tree.map(lambda x, padded=padded: x[padded], rule_state))
-            )  # fmt: skip
+            prompt = pad_left([encoded[i] for i in padded], model.tokenizer.pad_token_id, multiple)
+
+            def write(padded=padded, prompt=prompt) -> Rollout:
+                return gather(
+                    run(model.params, keys[padded], shard_batch(prompt, mesh), stop, cfg=model.cfg, sampler=sampler,
+                        max_new_tokens=max_new_tokens, num_samples=num_samples, layers=layers, rule=rule,
+                        rule_state=jax.tree.map(lambda x: x[padded], rule_state))
+                )  # fmt: skip
+
+            rollout = resume.once(folder and folder / f"{call}-{start}.npz", Rollout(0, 0, 0, 0, rule_state), write)
             for row, i in enumerate(chosen):
                 texts[i] = decode(model.tokenizer, rollout.tokens[row], rollout.mask[row], stop_strings)
                 logprobs[i] = rollout.logprobs[row].sum(-1)
@@ -344,6 +362,16 @@ def complete(
                     whole[i] = part[row]
             bar.update(len(chosen))
     return Completions(texts, logprobs, num_tokens, finished, ended_state)
+
+
+@contextlib.contextmanager
+def _interruptible(folder: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if folder is None:
+            raise
+        raise KeyboardInterrupt(f"interrupted; {resume.again(folder)}") from None
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -1,12 +1,13 @@
 """Training: a state, an update made from any loss, and a loop that logs, saves and resumes."""
 
+import contextlib
 import functools
 import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import optax.contrib
 from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
+from jaxreason import resume
 from jaxreason.checkpoint import Checkpoints
 from jaxreason.errors import InputError
 from jaxreason.mesh import (
@@ -71,10 +73,10 @@ def make_step(
     mesh: Mesh | None = None,
     grad_fn: Callable | None = None,
 ) -> Callable:
-    """``step(state, batch) -> (state, metrics)``, to be jitted, alone or inside of something larger.
+    """``step(state, batch, *frozen) -> (state, metrics)``, to be jitted, alone or inside of something larger.
 
     Args:
-      loss_fn: ``(params, batch) -> (loss, metrics)``.
+      loss_fn: ``(params, batch, *frozen) -> (loss, metrics)``, differentiated by ``params``.
       tx: any optax optimiser.
       num_microbatches: M; the rows of the batch are split into M equal parts, one after the other, and gradients and metrics
         are the means over the parts. It bounds memory, and keeps the activations of small models in a CPU's cache.
@@ -83,21 +85,21 @@ def make_step(
     """
     grad_fn = grad_fn or jax.grad(loss_fn, has_aux=True)
 
-    def mean_grads(params, batch):
+    def mean_grads(params, batch, *frozen):
         if num_microbatches == 1:
-            return grad_fn(params, batch)
+            return grad_fn(params, batch, *frozen)
         parts = jax.tree.map(lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), batch)
         if mesh is not None:  # every device takes part in each of them
             parts = jax.lax.with_sharding_constraint(parts, row_sharding(mesh, axis=1))
-        first = jax.eval_shape(grad_fn, params, jax.tree.map(lambda x: x[0], parts))
+        first = jax.eval_shape(grad_fn, params, jax.tree.map(lambda x: x[0], parts), *frozen)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
         total, _ = jax.lax.scan(
-            lambda total, part: (jax.tree.map(jnp.add, total, grad_fn(params, part)), None), zeros, parts
+            lambda total, part: (jax.tree.map(jnp.add, total, grad_fn(params, part, *frozen)), None), zeros, parts
         )
         return jax.tree.map(lambda x: x / num_microbatches, total)
 
-    def step(state: TrainState, batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        grads, metrics = mean_grads(state.params, batch)
+    def step(state: TrainState, batch, *frozen) -> tuple[TrainState, dict[str, jax.Array]]:
+        grads, metrics = mean_grads(state.params, batch, *frozen)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = metrics | {"grad_norm": optax.tree.norm(grads)}
@@ -106,23 +108,49 @@ def make_step(
     return step
 
 
-def make_update(loss_fn: Callable, tx: optax.GradientTransformation, num_microbatches: int = 1) -> Callable:
-    """:func:`make_step`, jitted, the old state donated.
+def make_update(
+    loss_fn: Callable, tx: optax.GradientTransformation, num_microbatches: int = 1, *frozen: Any
+) -> Callable:
+    """:func:`make_step`, jitted: ``update(state, batch) -> (state, metrics)``, the old state donated.
 
     Where the parameters lie on a mesh, the rows of the batch are cut among its devices; gradients and metrics are those of the
     whole batch.
+
+    Args:
+      loss_fn, tx, num_microbatches: as there.
+      frozen: what the loss takes behind the batch, such as the weights under an adapter or a teacher's. A loss that closed over
+        them would make them constants of the compiled program, which XLA copies several times over.
     """
 
     @functools.partial(jax.jit, static_argnames="mesh", donate_argnums=0)
-    def jitted(state: TrainState, batch, *, mesh: Mesh | None):
-        return make_step(loss_fn, tx, num_microbatches, mesh)(state, batch)
+    def jitted(state: TrainState, batch, *frozen, mesh: Mesh | None):
+        return make_step(loss_fn, tx, num_microbatches, mesh)(state, batch, *frozen)
 
     def update(state: TrainState, batch) -> tuple[TrainState, dict[str, jax.Array]]:
         mesh = mesh_of(state.params)
         with in_mesh(mesh):
-            return jitted(state, shard_batch(batch, mesh), mesh=mesh)
+            return jitted(state, shard_batch(batch, mesh), *frozen, mesh=mesh)
 
     return update
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[list[int]]:
+    """Collects Ctrl-C and SIGTERM in the list it yields, to be acted on when the state is whole.
+
+    In other threads than the main one Python takes no signals. Of several processes JAX itself takes SIGTERM, so that all stop at
+    one step.
+    """
+    stopped_by: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread() and jax.process_count() == 1:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handlers[number] = signal.signal(number, lambda number, _: stopped_by.append(number))
+    try:
+        yield stopped_by
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def fit(
@@ -156,14 +184,9 @@ def fit(
         state = checkpoints.restore(state)
     start = int(state.step)
     lost = False
-    stopped_by: list[int] = []  # signals are acted on between steps, when the state is whole
-    handlers = {}
-    if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no signals
-        # Of several processes JAX itself takes SIGTERM, so that all stop at one step.
-        for number in (signal.SIGINT, signal.SIGTERM) if jax.process_count() == 1 else ():
-            handlers[number] = signal.signal(number, lambda number, _: stopped_by.append(number))
     try:
         with (
+            stopping() as stopped_by,  # acted on between steps, when the state is whole
             Path(directory / "metrics.jsonl" if is_first() else os.devnull).open("a") as log,
             tqdm(
                 total=num_steps, initial=start, desc=description, unit="step", mininterval=1.0, disable=not is_first()
@@ -199,15 +222,13 @@ def fit(
                 if save:
                     checkpoints.save(step, state)
                 if stop or (stopped_by and step == num_steps):
-                    raise KeyboardInterrupt(f"stopped at step {step}; run again to go on")
+                    raise KeyboardInterrupt(f"stopped at step {step}; {resume.again(directory)}")
     except jax.errors.JaxRuntimeError as error:
         lost = jax.process_count() > 1
         check_lost(error, f"after step {checkpoints.latest_step or 0} was saved in {directory}; run again to go on from there, on the "
                    "hosts that are left if need be")  # fmt: skip
         raise
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
         if not lost:  # or else it would wait for the other process
             checkpoints.close()
     return state

@@ -34,6 +34,7 @@ GIVEN = read_options("07_budget_forcing", problems=250, model="tiny-24-wait")
 
 # %%
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
@@ -67,6 +68,11 @@ texts = [game24.format_puzzle(p) for p in puzzles]
 print(f"{len(puzzles)} held-out puzzles, {of_paper.sum()} of them from the paper (Yao et al. 2023)")
 
 
+def kept(model) -> Path:
+    """Where its chains are kept: interrupted with Ctrl-C, the lesson goes on from there when it is run again."""
+    return run.kept(f"chains/{model.name}", model.sha256)
+
+
 def think(model=run.model, *, chains=CHAINS, waits=0, continuations=(WAIT,), at_most=None, description=None):
     """Chains at T=1 within a budget."""
     # Room for 0, 4 or 8 waits, as every width is a program to compile; not all attempts are of the longest.
@@ -77,7 +83,7 @@ def think(model=run.model, *, chains=CHAINS, waits=0, continuations=(WAIT,), at_
         room = min(room, int(np.max(at_most)) + 8)  # the answer's prefix and the answer
     return budget.complete_within(
         model, texts, run.key, ends=[END], at_most=at_most, continuations=continuations, sampler=Sampler(1.0), waits=waits, num_samples=chains,
-        max_new_tokens=min(room, model.cfg.max_position_embeddings - 32), description=description,
+        max_new_tokens=min(room, model.cfg.max_position_embeddings - 32), description=description, folder=kept(model),
     )  # fmt: skip
 
 
@@ -257,7 +263,7 @@ def ponder(model, *, waits=0, continuations=(WAIT,), sampler=GREEDY, chains=1, d
     room = 96 + 72 * (2 if waits else 0) if run.as_measured else run.max_new_tokens
     written = budget.complete_within(
         model, questions, run.key, ends=ends, continuations=continuations, answer=answer, sampler=sampler, waits=waits,
-        max_new_tokens=room, num_samples=chains, rows=run.rows, description=description, **limits,
+        max_new_tokens=room, num_samples=chains, rows=run.rows, description=description, folder=kept(model), **limits,
     )  # fmt: skip
     return written, grade(written.texts, golds)
 
@@ -363,7 +369,7 @@ run.figure(
 PROBES, MEAN, MOST = 4, 8, 16
 chains = complete(
     plain, questions, run.key, sampler=Sampler(0.7), max_new_tokens=run.max_new_tokens, num_samples=MOST, rows=run.rows,
-    description=f"{MOST} chains",
+    description=f"{MOST} chains", folder=kept(plain),
 )  # fmt: skip
 hits = grade(chains.texts, golds)
 ids = answer_ids([[extract_answer(t) for t in row] for row in chains.texts])

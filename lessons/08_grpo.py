@@ -42,15 +42,13 @@ GIVEN = read_options("08_grpo", problems=250, model="tiny-start", chains=16, see
 import dataclasses
 import functools
 import json
-import tempfile
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxreason import grpo, grpo_device, lesson, ppo, prompts, sft, train, viz, vote
+from jaxreason import grpo, grpo_device, lesson, ppo, prompts, resume, sft, train, viz, vote
 from jaxreason.errors import InputError
 from jaxreason.evaluate import Interval, accuracy, mean_interval, paired_difference
 from jaxreason.mesh import num_row_parts, shard_params
@@ -86,13 +84,14 @@ class Measured:
     """A policy on the test problems."""
 
     def __init__(self, params, name: str):
-        model = run.model._replace(params=params)
+        model, folder = run.model._replace(params=params), run.kept(f"chains/{name}", params)
         greedy = complete(
-            model, texts, run.key, sampler=GREEDY, max_new_tokens=MAX_TOKENS, description=f"{name}, greedy"
-        )
+            model, texts, run.key, sampler=GREEDY, max_new_tokens=MAX_TOKENS, description=f"{name}, greedy",
+            folder=folder,
+        )  # fmt: skip
         sampled = complete(
             model, texts, run.key, sampler=Sampler(), max_new_tokens=MAX_TOKENS, num_samples=CHAINS,
-            description=f"{name}, {CHAINS} chains",
+            description=f"{name}, {CHAINS} chains", folder=folder,
         )  # fmt: skip
         self.greedy, self.sampled = grade(greedy.texts, golds)[:, 0], grade(sampled.texts, golds)  # [G], [G, N]
         self.one = self.sampled.mean(1)
@@ -126,6 +125,9 @@ before = Measured(run.model.params, "before")
 #
 # Every 25 steps the policy is measured on 200 *validation* problems, and the best of these policies is the one that is then tested:
 # choosing on the test problems would be cheating.
+#
+# Training can be interrupted with Ctrl-C. The state is saved first, and the same command goes on from there, to the same bits: a step's
+# questions and keys are functions of its number, so the state knows all that is needed.
 
 # %%
 tokenizer, cfg = run.model.tokenizer, run.model.cfg
@@ -187,21 +189,37 @@ class Run:
     """A training run: the policies best on the validation problems and last, and what was seen on the way."""
 
     def __init__(
-        self, name: str, step, tx, params, num_steps: int, *, seed: int, policy=lambda params: params, check=None
+        self,
+        name: str,
+        step,
+        tx,
+        params,
+        num_steps: int,
+        *,
+        seed: int,
+        determined_by,
+        policy=lambda params: params,
+        check=None,
     ):
-        self.scores = []  # [G] for each validation
+        folder = run.kept(name, seed, num_steps, determined_by, STEPS, EVERY, PROMPTS, GROUP, KEEP, MAX_TOKENS)
 
         def validate(params) -> float:
-            self.scores.append(validated(policy(params)))
-            return float(self.scores[-1].mean())
+            path, score = folder / "scores.jsonl", validated(policy(params))
+            place = len(path.read_text().splitlines()) if path.exists() else 0  # the first time, the second, ...
+            resume.save(folder / "validated" / f"{place}.npz", score)
+            return float(score.mean())
 
-        with tempfile.TemporaryDirectory() as folder:
-            fitted = train.fit_best(
-                train.init_state(jax.tree.map(jnp.copy, params), tx), step,
-                grpo_device.batches(questions(seed), jax.random.key(seed), PROMPTS), num_steps, folder,
-                validate=validate, every=EVERY, log_every=1, description=name, check=check,
-            )  # fmt: skip
-            rows = [json.loads(row) for row in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+        fitted = train.fit_best(
+            train.init_state(jax.tree.map(jnp.copy, params), tx), step,
+            grpo_device.batches(questions(seed), jax.random.key(seed), PROMPTS), num_steps, folder,
+            validate=validate, every=EVERY, log_every=1, description=name, check=check,
+        )  # fmt: skip
+        self.scores = [  # [G] for each validation
+            resume.load(folder / "validated" / f"{place}.npz", np.zeros(0)) for place in range(len(fitted.scores))
+        ]
+        # A killed run may have logged steps that were taken once more.
+        logged = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+        rows = list({row["step"]: row for row in logged}.values())
         self.at = [step for step, _ in fitted.scores]
         self.params, self.last = policy(fitted.best.params), policy(fitted.last.params)
         self.log = {key: np.array([row[key] for row in rows]) for key in rows[-1]}
@@ -231,7 +249,11 @@ def train_grpo(
     reward_fn=exact,
     check=None,
 ) -> Run:
-    return Run(name, *compiled(objective, rate, reward_fn), run.model.params, num_steps, seed=seed, check=check)
+    step, tx = compiled(objective, rate, reward_fn)
+    determined_by = objective, rate, reward_fn is exact
+    return Run(
+        name, step, tx, run.model.params, num_steps, seed=seed, determined_by=determined_by, check=check
+    )  # fmt: skip
 
 
 SEEDS = [run.options.seed + i for i in range(run.seeds)]
@@ -410,20 +432,12 @@ if ALL:
             )
             tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.95, weight_decay=0.05))
             update = train.make_update(functools.partial(sft.sft_loss, cfg=cfg), tx, 4)
-            with tempfile.TemporaryDirectory() as folder:
-                state = train.init_state(jax.tree.map(jnp.copy, run.model.params), tx)
-                found = train.fit_best(
-                    state,
-                    update,
-                    sft_batch,
-                    num_steps,
-                    folder,
-                    validate=validate,
-                    every=every,
-                    log_every=10,
-                    description=name,
-                )
-                rows = [json.loads(row) for row in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+            folder = run.kept(name, learning_rate, num_steps, every)
+            found = train.fit_best(
+                train.init_state(jax.tree.map(jnp.copy, run.model.params), tx), update, sft_batch, num_steps, folder,
+                validate=validate, every=every, log_every=10, description=name,
+            )  # fmt: skip
+            rows = [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
             return found, (rows[-1]["seconds"] - rows[0]["seconds"]) / 10
 
         _, a_step = fitted(20, 20, lambda params: 0.0)
@@ -457,6 +471,7 @@ if ALL:
         shard_params(ppo.init_critic(run.model.params), mesh),
         ABLATION_STEPS,
         seed=run.options.seed,
+        determined_by=LEARNING_RATE,
         policy=lambda p: p["policy"],
     )
     curves = {f"as above ({OBJECTIVE.advantages}, no KL)": runs[0].curve()[: 1 + ABLATION_STEPS // EVERY]}

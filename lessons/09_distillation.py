@@ -39,6 +39,7 @@ import functools
 import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +47,7 @@ import numpy as np
 import optax
 from tqdm.auto import tqdm
 
-from jaxreason import distill, grpo, lesson, prompts, sft, train, viz
+from jaxreason import distill, grpo, lesson, prompts, resume, sft, train, viz
 from jaxreason.evaluate import (
     Interval,
     accuracy,
@@ -78,11 +79,13 @@ asked = {
 }
 
 
-def measure(model, how: str = "cot", sampler: Sampler = GREEDY, num_samples: int = 1) -> tuple[np.ndarray, float]:
-    """Right or wrong ``[G, N]`` on the held-out problems, and the mean number of tokens of a chain."""
+def measure(
+    name: str, model, how: str = "cot", sampler: Sampler = GREEDY, num_samples: int = 1
+) -> tuple[np.ndarray, float]:
+    """Right or wrong ``[G, N]`` on the held-out problems, and the mean number of tokens of a chain; ``name`` is the model's alone."""
     written = complete(
         model, asked[how], run.key, sampler=sampler, max_new_tokens=run.max_new_tokens, num_samples=num_samples,
-        rows=run.rows,
+        rows=run.rows, folder=run.kept(f"chains/{name}", BUDGET),
     )  # fmt: skip
     return grade(written.texts, golds), float(written.num_tokens.mean())
 
@@ -101,7 +104,7 @@ pool = arithmetic.problems("train", POOL, seed=run.options.seed)
 pool_texts, pool_golds = [prompts.zero_shot_cot(p.question) for p in pool], [p.answer for p in pool]
 sampled = complete(
     teacher, pool_texts, jax.random.fold_in(run.key, 1), sampler=Sampler(1.0), max_new_tokens=MAX_TOKENS, num_samples=4,
-    rows=run.rows, description="teacher's chains",
+    rows=run.rows, description="teacher's chains", folder=run.kept("chains/traces"),
 )  # fmt: skip
 filtered = distill.filter_traces(pool_texts, sampled, pool_golds, max_tokens=64, max_per_prompt=2)
 unfiltered = [distill.Trace(p, text) for p, group in zip(pool_texts, sampled.texts, strict=True) for text in group]
@@ -197,16 +200,12 @@ optimizer = optax.inject_hyperparams(
     lambda learning_rate: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(learning_rate, b2=0.95))
 )(learning_rate=0.0)
 OBJECTIVE = dataclasses.replace(grpo.DAPO, advantages="least_variance")  # as in lesson 08
-taught = {"cfg": cfg, "teacher_params": teacher.params, "teacher_cfg": teacher.cfg, "vocab_size": vocab_size}
-fine_tuning, matching, reverse, reinforcing = (
-    train.make_update(loss_fn, optimizer, parts)
-    for parts, loss_fn in (
-        (4, functools.partial(sft.sft_loss, cfg=cfg)),
-        (4, functools.partial(distill.kd_loss, temperature=1.0, alpha=0.9, **taught)),
-        (2, functools.partial(distill.on_policy_loss, **taught)),
-        (4, functools.partial(grpo.grpo_loss, cfg=cfg, objective=OBJECTIVE)),
-    )
-)
+taught = {"cfg": cfg, "teacher_cfg": teacher.cfg, "vocab_size": vocab_size}
+kd_loss = functools.partial(distill.kd_loss, temperature=1.0, alpha=0.9, **taught)
+fine_tuning = train.make_update(functools.partial(sft.sft_loss, cfg=cfg), optimizer, 4)
+matching = train.make_update(kd_loss, optimizer, 4, teacher.params)
+reverse = train.make_update(functools.partial(distill.on_policy_loss, **taught), optimizer, 2, teacher.params)
+reinforcing = train.make_update(functools.partial(grpo.grpo_loss, cfg=cfg, objective=OBJECTIVE), optimizer, 4)
 METHODS = {  # what a step of a seed learns from, the update, and the peak learning rate, chosen for a weaker student, not for this one
     "answers only": (texts("answers only"), fine_tuning, 1e-3),
     "GRPO": (own_chains(rewarded, groups=16, chains=8), reinforcing, 2e-4),
@@ -222,26 +221,61 @@ METHODS = {  # what a step of a seed learns from, the update, and the peak learn
 
 
 # %%
-def learn(name: str, seed: int) -> tuple[dict[float, dict], float]:
-    """The student after each quarter of the budget: FLOPs spent -> parameters; and the seconds it took."""
-    of_seed, update, peak = METHODS[name]
-    draw, began = of_seed(seed), time.perf_counter()
+class Learning(NamedTuple):
+    """A student on its way: all that is needed to go on."""
+
+    state: train.TrainState
+    quarters: tuple  # the parameters after each quarter, those of the start where it has not come yet
+    spent: np.ndarray  # [4] FLOPs at each quarter, 0 before
+    flops: np.ndarray  # [] so far
+    seconds: np.ndarray  # []
+
+
+def begin() -> Learning:
     state = train.init_state(jax.tree.map(jnp.copy, student.params), optimizer)  # a copy: updates consume their state
-    after, spent, step = {0.0: student.params}, 0.0, 0
-    while len(after) < 5:
-        share = spent / BUDGET
+    return Learning(state, (student.params,) * 4, np.zeros(4), np.zeros(()), np.zeros(()))
+
+
+def learn(name: str, seed: int) -> tuple[dict[float, dict], float] | None:
+    """The student after each quarter of the budget: FLOPs spent -> parameters; and the seconds it took. None if stopped.
+
+    At every quarter, and when it is stopped, it is saved, and goes on from there in the next run.
+    """
+    of_seed, update, peak = METHODS[name]
+    draw, path = of_seed(seed), run.kept("students", BUDGET) / f"{name}-{seed}.npz"
+    at = begin()
+    if path.exists():
+        at = resume.load(path, at)
+        bar.update(min(float(at.flops), BUDGET) / 1e9)
+    (state, quarters, spent, flops, seconds), began = at, time.perf_counter()
+    step = int(state.step)
+
+    def save() -> None:
+        resume.save(path, Learning(state, quarters, spent, flops, seconds + time.perf_counter() - began))
+
+    while not spent[-1]:
+        if stopped_by:
+            save()
+            return None
+        share = float(flops) / BUDGET
         rate = {"learning_rate": jnp.float32(peak * min(0.1 + 20 * share, 1 - 0.9 * share))}
-        batch, flops = draw(state.params, step)
+        batch, cost = draw(state.params, step)
         state, _ = update(state._replace(opt_state=state.opt_state._replace(hyperparams=rate)), batch)
-        bar.update(max(0.0, min(flops, BUDGET - spent)) / 1e9)
-        spent, step = spent + flops, step + 1
-        if spent >= BUDGET * len(after) / 4:
-            after[spent] = jax.tree.map(jnp.copy, state.params)
-    return after, time.perf_counter() - began
+        bar.update(max(0.0, min(cost, BUDGET - float(flops))) / 1e9)
+        flops, step = flops + cost, step + 1
+        place = np.count_nonzero(spent)
+        if flops >= BUDGET * (place + 1) / 4:
+            spent[place] = flops
+            kept = jax.tree.map(jnp.copy, state.params)
+            quarters = tuple(kept if i == place else params for i, params in enumerate(quarters))
+            save()
+    after = {0.0: student.params} | dict(zip(spent.tolist(), quarters, strict=True))
+    return after, float(seconds) + time.perf_counter() - began
 
 
 students = list(itertools.product(METHODS, SEEDS))
 with (
+    train.stopping() as stopped_by,  # Ctrl-C: the students in the other threads save themselves first
     tqdm(
         total=len(students) * BUDGET / 1e9,
         desc="students",
@@ -251,6 +285,8 @@ with (
     ThreadPoolExecutor(2) as two,  # students at a time: such small matrices keep one core busy each
 ):
     learned = dict(zip(students, two.map(lambda student: learn(*student), students), strict=True))
+if stopped_by:
+    raise KeyboardInterrupt(f"stopped; {resume.again(run.unfinished)}")
 
 # %% [markdown]
 # ## Held out
@@ -268,9 +304,9 @@ with tqdm(total=sum(map(len, everyone.values())), desc="held out", unit="model")
     for name, models in everyone.items():
         how = "direct" if name in ("base, at once", "answers only") else "cot"
         rows = []
-        for model in models:
-            correct, length = measure(model, how)
-            sampled_correct, sampled_length = measure(model, how, Sampler(1.0), run.chains)
+        for i, model in enumerate(models):
+            correct, length = measure(f"{name}, {i}", model, how)
+            sampled_correct, sampled_length = measure(f"{name}, {i}", model, how, Sampler(1.0), run.chains)
             rows.append((correct[:, 0], sampled_correct.mean(1), length, sampled_length))
             bar.update()
         greedy[name], single[name], *tokens[name] = (np.array(x) for x in zip(*rows, strict=True))
@@ -359,7 +395,10 @@ for name in tqdm(METHODS, desc="on the way", unit="method"):
     how, rows = "direct" if name == "answers only" else "cot", []
     for seed, end in zip(SEEDS, greedy[name], strict=True):
         _, *middle, _ = learned[name, seed][0].values()
-        on_the_way = [measure(student._replace(params=params), how)[0][:, 0] for params in middle]
+        on_the_way = [
+            measure(f"{name}, {seed}, quarter {i}", student._replace(params=params), how)[0][:, 0]
+            for i, params in enumerate(middle, start=1)
+        ]
         rows.append([greedy["base, at once" if how == "direct" else "base"][0], *on_the_way, end])
     by_quarter[name] = [share(quarter) for quarter in np.array(rows).swapaxes(0, 1)]
 run.figure(

@@ -50,13 +50,13 @@ def by_sft():
 
 
 def by_kd():
-    loss_fn = functools.partial(distill.kd_loss, teacher_params=params(1), cfg=CFG, teacher_cfg=CFG)
-    return params(), train.make_update(loss_fn, TX), documents
+    loss_fn = functools.partial(distill.kd_loss, cfg=CFG, teacher_cfg=CFG)
+    return params(), train.make_update(loss_fn, TX, 1, params(1)), documents
 
 
 def by_on_policy_distillation():
-    loss_fn = functools.partial(distill.on_policy_loss, teacher_params=params(1), cfg=CFG, teacher_cfg=CFG)
-    prompt, update = pad_left(TOKENIZER(PROMPTS).input_ids, 0), train.make_update(loss_fn, TX)
+    loss_fn = functools.partial(distill.on_policy_loss, cfg=CFG, teacher_cfg=CFG)
+    prompt, update = pad_left(TOKENIZER(PROMPTS).input_ids, 0), train.make_update(loss_fn, TX, 1, params(1))
     stop = rollout.compile_stop(TOKENIZER)
 
     def step(state, key):

@@ -303,7 +303,9 @@ def test_invalid_actions_are_never_visited(rule):
     assert rule == "puct" or (tried == ~invalid[:, 0]).all()
 
 
-@pytest.mark.parametrize("mask", [-1e9, -1e8, -1e10, -1e4, -65504.0, float(jnp.finfo(jnp.float32).min), -np.inf, np.nan])
+@pytest.mark.parametrize(
+    "mask", [-1e9, -1e8, -1e10, -1e4, -65504.0, float(jnp.finfo(jnp.float32).min), -np.inf, np.nan]
+)
 @pytest.mark.parametrize("options", RULES[::2])
 def test_a_mask_of_large_negative_logits_is_that_of_minus_infinity(options, mask):
     """Where nothing can be done in a state its node is terminal, too, if the mask is no possible log-probability."""

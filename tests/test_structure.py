@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "jaxreason"
 ORDER = [
     "errors",
     "files",
+    "resume",
     "tasks.problem",
     "tasks.arithmetic",
     "tasks.game24_answer",

@@ -48,14 +48,22 @@ def init_lora(key: jax.Array, params: Params, rank: int, targets: Sequence[str] 
 
 
 def merge_lora(params: Params, lora: Params, scale: float) -> Params:
-    """The parameters with W + scale A B for W (the paper's equation 3, scale = alpha / r); the rest is shared."""
+    """The parameters with W + scale A B for W (the paper's equation 3, scale = alpha / r).
+
+    The rest is shared: outside of jit no memory is taken but for the matrices that the adapter changes.
+    """
     layers = {module: dict(matrices) for module, matrices in params["layers"].items()}
     for name, factors in lora.items():
         module, matrix, _ = MATRICES[name][0]
         kernel = layers[module][matrix]["kernel"]
-        delta = scale * (factors["a"] @ factors["b"])  # [L, in, out]
-        layers[module][matrix] = {**layers[module][matrix], "kernel": (kernel + delta).astype(kernel.dtype)}
+        merged = _merge(kernel, factors["a"], factors["b"], scale)
+        layers[module][matrix] = {**layers[module][matrix], "kernel": merged}
     return {**params, "layers": layers}
+
+
+@jax.jit
+def _merge(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.Array:
+    return (kernel + scale * (a @ b)).astype(kernel.dtype)  # [L, in, out]
 
 
 def save_lora(directory: Path, lora: Params, scale: float, base: str) -> None:
