@@ -19,6 +19,7 @@ from jaxreason.tokens import encode_prompts, token_bytes
 
 ARCHITECTURES = {"LlamaForCausalLM": "llama", "Qwen2ForCausalLM": "qwen2", "Qwen3ForCausalLM": "qwen3"}
 TEMPLATE = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
+TEMPLATE += "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 BYTES = sorted(set("abcdefghinost0123456789.,?!") | {"\u0120", "\u010a"})  # G-dot is a space, C-dot a new line
 VOCAB = ["<|end|>", "<|start|>", *BYTES, "th", "at", "\u0120th", "\u0120that", "12", "<think>", "e!"]
 TYPES = [3, 3] + [1] * (len(VOCAB) - 4) + [4, 1]
@@ -139,7 +140,7 @@ def test_llama3_scaling_is_recognised_by_what_it_comes_to(tmp_path):
 
 @pytest.mark.parametrize("kind", ["BF16", "Q8_0", "Q4_1", "Q5_0"])
 def test_quantised_tensors_are_what_the_gguf_package_makes_of_them(tmp_path, kind):
-    from jaxreason.models.gguf import read_header, read_tensor
+    from jaxreason.models.gguf_file import read_header, read_tensor
 
     kind, path = gguf.GGMLQuantizationType[kind], tmp_path / "model.gguf"
     weight = np.random.default_rng(0).normal(size=(6, 64)).astype(np.float32)
@@ -152,7 +153,7 @@ def test_quantised_tensors_are_what_the_gguf_package_makes_of_them(tmp_path, kin
     writer.close()
     _, stored = read_header(path, gguf)
     assert stored["w"].shape == (6, 64)
-    found = read_tensor(path, stored["w"], gguf)
+    found = read_tensor(stored["w"], gguf)
     np.testing.assert_array_equal(found, gguf.quants.dequantize(blocks, kind))
     assert found.dtype == np.float32 and np.abs(found - weight).max() < 0.3
 
@@ -166,7 +167,7 @@ def test_tokenizer_and_chat_template_come_along(file):
     assert b"".join(token_bytes(tokenizer)[i] for i in ids) == b"that 12 that<think><|end|>"
     assert tokenizer.decode(ids, skip_special_tokens=True) == "that 12 that<think>"
     assert tokenizer.eos_token == tokenizer.pad_token == "<|end|>"
-    assert chat(tokenizer, "hi") == "<|start|>user\nhi<|end|>\n"
+    assert chat(tokenizer, "hi") == "<|start|>user\nhi<|end|>\n<|start|>assistant\n"
 
 
 def test_a_file_without_chat_template_is_named_when_one_is_needed(tmp_path):

@@ -58,8 +58,9 @@ def merge_lora(params: Params, lora: Params, scale: float) -> Params:
     return {**params, "layers": layers}
 
 
-def save_lora(directory: Path, lora: Params, scale: float, base: str) -> None:
+def save_lora(directory: str | Path, lora: Params, scale: float, base: str) -> None:
     """Writes adapter_model.safetensors and adapter_config.json, which peft loads onto the model named ``base``."""
+    directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, factors in lora.items():
