@@ -94,8 +94,9 @@ def chat(
         raise InputError(
             f"the chat template of {tokenizer.name_or_path!r} cannot write this ({one_line(error)})"
         ) from error
-    # Some end a question as answers begin (Llama 2's "[/INST]"), and have nothing to add.
-    if ignored and not answered.removeprefix(prompt).lstrip().startswith("yes"):
+    # Some end a question as answers begin (Llama 2's "[/INST]") or with a thought, and have nothing to add.
+    begun = answered.removeprefix(prompt).lstrip().startswith("yes") or prompt.rstrip().endswith(THINK)
+    if ignored and not begun:
         _warn_of_template(tokenizer.name_or_path)
     return prompt
 

@@ -115,13 +115,14 @@ def encode_prompts(
     first = _leading_ids(tokenizer)
     encoded = [np.asarray(ids, np.int32) for ids in tokenizer(list(texts), add_special_tokens=False).input_ids]
     encoded = [ids if ids[: len(first)].tolist() == first else np.r_[np.int32(first), ids] for ids in encoded]
-    for text, ids in zip(texts, encoded, strict=True):
-        if (room := context - len(ids)) < max_new_tokens:
-            beside = f" and max_new_tokens is {max_new_tokens}" if max_new_tokens else ""
-            fit = f"ask for at most {room} new tokens, or shorten" if max_new_tokens and room > 0 else "shorten"
-            raise InputError(
-                f"prompt {text[:40]!r}... has {len(ids)} tokens{beside}: at most {context} fit into the context; {fit} the prompt"
-            )
+    text, length = max(zip(texts, map(len, encoded), strict=True), key=lambda pair: pair[1])
+    if (room := context - length) < max_new_tokens:
+        beside = f" and max_new_tokens is {max_new_tokens}" if max_new_tokens else ""
+        fit = f"ask for at most {room} new tokens, or shorten" if max_new_tokens and room > 0 else "shorten"
+        raise InputError(
+            f"prompt {text[:40]!r}... has {length} tokens{beside}: at most {context} fit into the context; "
+            f"{fit} the prompt"
+        )
     return encoded
 
 
