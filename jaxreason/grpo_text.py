@@ -57,7 +57,7 @@ def make_text_update(
       lora_scale: None trains all weights, ``state.params`` being those; else ``state.params`` is an adapter of ``init_lora``.
       chunk: tokens whose logits exist at a time.
     """
-    encoded = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings - max_new_tokens)
+    encoded = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings, max_new_tokens)
     width = max(map(len, encoded))  # of all batches, so that one shape is compiled
     stop = compile_stop(model.tokenizer, stop_strings, model.eos_ids)
 

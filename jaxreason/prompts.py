@@ -4,6 +4,8 @@ Every function maps a question to the text the model continues. Without a tokeni
 tiny models were trained. Given the tokenizer of a chat model, the model's own chat template writes it.
 """
 
+import functools
+import warnings
 from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
@@ -13,6 +15,7 @@ from jaxreason.errors import InputError, one_line
 STEP_BY_STEP = "Let's think step by step."
 WAIT = "Wait"
 THINK, END_OF_THOUGHT = "<think>", "</think>"
+TAGS = (THINK, END_OF_THOUGHT, "<answer>", "</answer>")  # what verify.extract_answer reads
 
 # To chat models, which are told what tiny models and examples know.
 AT_ONCE = "Give only the final answer, without any working."
@@ -112,12 +115,31 @@ def chat(
     for asked, answered in examples:
         turns += [("user", asked), ("assistant", answered)]
     messages = [{"role": role, "content": content} for role, content in [*turns, ("user", question)]]
+    write = functools.partial(tokenizer.apply_chat_template, tokenize=False, **options)
     try:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options)
+        prompt = write(messages, add_generation_prompt=True)
+        ignored = prompt == write(messages, add_generation_prompt=False)
+        answered = write([*messages, {"role": "assistant", "content": "yes"}]) if ignored else ""
     except Exception as error:  # templates are programs: they raise what they like
         raise InputError(
             f"the chat template of {tokenizer.name_or_path!r} cannot write this ({one_line(error)})"
         ) from error
+    # Some end a question as answers begin (Llama 2's "[/INST]") or with a thought, and have nothing to add.
+    begun = answered.removeprefix(prompt).lstrip().startswith("yes") or prompt.rstrip().endswith(THINK)
+    if ignored and not begun:
+        _warn_of_template(tokenizer.name_or_path)
+    return prompt
+
+
+@functools.cache
+def _warn_of_template(name: str) -> None:
+    """Once for a model: every prompt has the same fault."""
+    warnings.warn(
+        f"the chat template of {name!r} ignores add_generation_prompt: prompts end with the question and do not begin "
+        "the model's turn, so it may go on as the user",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def has_template(tokenizer: PreTrainedTokenizerBase | None) -> bool:

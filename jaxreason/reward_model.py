@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -288,14 +289,15 @@ def reward_values(
 # ---- files ---------------------------------------------------------------------------------------------------
 
 
-def save_reward_model(directory: Path, reward: RewardModel) -> None:
+def save_reward_model(directory: str | Path, reward: RewardModel) -> None:
     """Writes ``reward_model.json``, ``head.safetensors`` and the backbone, an ordinary model directory in ``backbone/``."""
+    directory = Path(directory)
     save_model(directory / "backbone", reward.params["backbone"], reward.cfg, reward.tokenizer)
     save_file({name: np.asarray(x) for name, x in reward.params["head"].items()}, directory / "head.safetensors")
     (directory / "reward_model.json").write_text(json.dumps({"kind": reward.kind, "step": "line"}, indent=1) + "\n")
 
 
-def load_reward_model(name: str, policy: LanguageModel | None = None, mesh: Mesh | None = None) -> RewardModel:
+def load_reward_model(name: str | Path, policy: LanguageModel | None = None, mesh: Mesh | None = None) -> RewardModel:
     """Loads a shipped reward model (``tiny-prm``, ``tiny-orm``) or a directory of :func:`save_reward_model`.
 
     Args:
@@ -306,7 +308,7 @@ def load_reward_model(name: str, policy: LanguageModel | None = None, mesh: Mesh
     Raises:
       InputError: not found, damaged, or not made for the policy.
     """
-    directory = find_reward_model(name)
+    directory = find_reward_model(os.fspath(name))
     path = directory / "reward_model.json"
     if (kind := read_json(path).get("kind")) not in ("prm", "orm"):
         raise InputError(f"{str(path)!r}: kind is {kind!r}: expected 'prm' or 'orm'")

@@ -18,6 +18,7 @@ from jaxreason.memory import check_decoding
 from jaxreason.mesh import gather, mesh_of, num_row_parts, shard_batch
 from jaxreason.models.decoder import KV, Cache, DecoderConfig, Params, fork, hidden_states, output_head, unstack
 from jaxreason.models.hf import LanguageModel
+from jaxreason.prompts import TAGS
 from jaxreason.sampling import Sampler, sample
 from jaxreason.tokens import Prompt, encode_prompts, pad_left, token_bytes
 
@@ -309,7 +310,7 @@ def complete(
         raise InputError(f"number of chains is {num_samples}: expected at least 1")
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {max_new_tokens}: expected at least 1")
-    encoded = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings - max_new_tokens)
+    encoded = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings, max_new_tokens)
     stop = compile_stop(model.tokenizer, stop_strings, model.eos_ids)
     mesh = mesh_of(model.params)
     parts = num_row_parts(mesh)  # each decodes as many prompts as the others
@@ -385,10 +386,17 @@ def _chain_keys(prompt_keys: jax.Array, num_samples: int) -> jax.Array:
 
 
 def decode(tokenizer, tokens: np.ndarray, mask: np.ndarray, stop_strings: Sequence[str] = ()) -> list[str]:
-    """Texts of chains ``tokens[N, T]``, special tokens left out, cut behind the first stop string."""
+    """Texts of chains ``tokens[N, T]``, cut behind the first stop string.
+
+    Special tokens, such as the end of a turn, are left out, but not the tags around thoughts and answers: some models
+    have them as special tokens, and the answer could not be told from the thought.
+    """
     chex.assert_equal_shape([tokens, mask])
-    sequences = [row[keep].tolist() for row, keep in zip(tokens, mask, strict=True)]
-    texts = tokenizer.batch_decode(sequences, skip_special_tokens=True)
+    special = {i for i, t in tokenizer.added_tokens_decoder.items() if t.special and t.content not in TAGS}
+    sequences = [
+        [i for i in row[keep].tolist() if i not in special] for row, keep in zip(tokens, mask, strict=True)
+    ]
+    texts = tokenizer.batch_decode(sequences, skip_special_tokens=False)
     for stop in stop_strings:
         texts = [text[: text.index(stop) + len(stop)] if stop in text else text for text in texts]
     return texts

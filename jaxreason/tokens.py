@@ -1,5 +1,6 @@
 """Text to token ids and back: tokenizers from transformers, and left-padded batches of prompts."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +14,13 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from jaxreason.errors import InputError, one_line
 
 PAD, EOS = "<pad>", "<eos>"
+# Special tokens that end a chain under whatever name a model's files give as the end of text; the list
+# of llama.cpp (src/llama-vocab.cpp, special_eog_ids), without those of middle filling and of tool calls.
+ENDS_OF_TURN = (
+    "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>", "<|end|>", "<|return|>",
+    "<end_of_turn>", "<end_of_utterance>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "</s>",
+    "<\uff5cend\u2581of\u2581sentence\uff5c>",
+)  # fmt: skip
 
 
 class Prompt(NamedTuple):
@@ -49,8 +57,14 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
     Raises:
       InputError: the directory holds no readable tokenizer.
     """
+    path = Path(directory) / "tokenizer_config.json"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+        named = json.loads(path.read_text(encoding="utf-8")).get("tokenizer_class") if path.is_file() else None
+        # Of these names AutoTokenizer of transformers 4 does not know the second, and that of 5 takes
+        # Qwen2's own tokenizer for either beside a Qwen2 model.
+        plain = named in ("PreTrainedTokenizerFast", "TokenizersBackend")
+        kind = PreTrainedTokenizerFast if plain else AutoTokenizer
+        tokenizer = kind.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds here; the user needs one line
         raise InputError(
             f"tokenizer in {str(directory)!r} cannot be read: expected tokenizer.json ({one_line(error)})"
@@ -60,15 +74,36 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def encode_prompts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> list[np.ndarray]:
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
+    """That the embedding has a row for every token. It may have more: many are padded.
+
+    Raises:
+      InputError: a token's id is ``vocab_size`` or more.
+    """
+    token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if largest >= vocab_size:
+        raise InputError(
+            f"the tokenizer gives {token[:40]!r} the id {largest}, and the embedding has {vocab_size} rows: "
+            f"expected ids below {vocab_size}; take the tokenizer the model was trained with, or add rows to the embedding"
+        )
+
+
+def end_of_turn_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids of the special tokens of a name in :data:`ENDS_OF_TURN`, ascending."""
+    added = tokenizer.added_tokens_decoder.items()
+    return sorted(i for i, token in added if token.special and token.content in ENDS_OF_TURN)
+
+
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], context: int, max_new_tokens: int = 0
+) -> list[np.ndarray]:
     """Token ids of every prompt, int32 arrays of their own lengths.
 
     A tokenizer that puts a token before every text (Llama's ``<|begin_of_text|>``) does so here too, unless the text
     begins with it, as one from a chat template does.
 
     Raises:
-      InputError: a prompt is empty, not valid Unicode, or longer than ``max_tokens`` (the context minus room for
-        the answer).
+      InputError: a prompt is empty, not valid Unicode, or with ``max_new_tokens`` longer than the ``context``.
     """
     if not texts:
         return []
@@ -80,12 +115,14 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max
     first = _leading_ids(tokenizer)
     encoded = [np.asarray(ids, np.int32) for ids in tokenizer(list(texts), add_special_tokens=False).input_ids]
     encoded = [ids if ids[: len(first)].tolist() == first else np.r_[np.int32(first), ids] for ids in encoded]
-    for text, ids in zip(texts, encoded, strict=True):
-        if len(ids) > max_tokens:
-            raise InputError(
-                f"prompt {text[:40]!r}... has {len(ids)} tokens: at most {max_tokens} fit into the context "
-                "beside the new tokens; shorten the prompt or ask for fewer new tokens"
-            )
+    text, length = max(zip(texts, map(len, encoded), strict=True), key=lambda pair: pair[1])
+    if (room := context - length) < max_new_tokens:
+        beside = f" and max_new_tokens is {max_new_tokens}" if max_new_tokens else ""
+        fit = f"ask for at most {room} new tokens, or shorten" if max_new_tokens and room > 0 else "shorten"
+        raise InputError(
+            f"prompt {text[:40]!r}... has {length} tokens{beside}: at most {context} fit into the context; "
+            f"{fit} the prompt"
+        )
     return encoded
 
 

@@ -6,6 +6,7 @@ import tracemalloc
 from pathlib import Path
 
 import gguf
+import jax
 import numpy as np
 import pytest
 from test_families import GOLDEN, assert_golden
@@ -15,10 +16,12 @@ from jaxreason.models.gguf import DIGITS, KEYS, LLAMA3, QWEN2, SPLITS, load_gguf
 from jaxreason.models.hf import KEYS as HF_KEYS
 from jaxreason.models.hf import load_model
 from jaxreason.prompts import chat
+from jaxreason.rollout import compile_stop, decode
 from jaxreason.tokens import encode_prompts, token_bytes
 
 ARCHITECTURES = {"LlamaForCausalLM": "llama", "Qwen2ForCausalLM": "qwen2", "Qwen3ForCausalLM": "qwen3"}
 TEMPLATE = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
+TEMPLATE += "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 BYTES = sorted(set("abcdefghinost0123456789.,?!") | {"\u0120", "\u010a"})  # G-dot is a space, C-dot a new line
 VOCAB = ["<|end|>", "<|start|>", *BYTES, "th", "at", "\u0120th", "\u0120that", "12", "<think>", "e!"]
 TYPES = [3, 3] + [1] * (len(VOCAB) - 4) + [4, 1]
@@ -139,7 +142,7 @@ def test_llama3_scaling_is_recognised_by_what_it_comes_to(tmp_path):
 
 @pytest.mark.parametrize("kind", ["BF16", "Q8_0", "Q4_1", "Q5_0"])
 def test_quantised_tensors_are_what_the_gguf_package_makes_of_them(tmp_path, kind):
-    from jaxreason.models.gguf import read_header, read_tensor
+    from jaxreason.models.gguf_file import read_header, read_tensor
 
     kind, path = gguf.GGMLQuantizationType[kind], tmp_path / "model.gguf"
     weight = np.random.default_rng(0).normal(size=(6, 64)).astype(np.float32)
@@ -152,7 +155,7 @@ def test_quantised_tensors_are_what_the_gguf_package_makes_of_them(tmp_path, kin
     writer.close()
     _, stored = read_header(path, gguf)
     assert stored["w"].shape == (6, 64)
-    found = read_tensor(path, stored["w"], gguf)
+    found = read_tensor(stored["w"], gguf)
     np.testing.assert_array_equal(found, gguf.quants.dequantize(blocks, kind))
     assert found.dtype == np.float32 and np.abs(found - weight).max() < 0.3
 
@@ -166,7 +169,7 @@ def test_tokenizer_and_chat_template_come_along(file):
     assert b"".join(token_bytes(tokenizer)[i] for i in ids) == b"that 12 that<think><|end|>"
     assert tokenizer.decode(ids, skip_special_tokens=True) == "that 12 that<think>"
     assert tokenizer.eos_token == tokenizer.pad_token == "<|end|>"
-    assert chat(tokenizer, "hi") == "<|start|>user\nhi<|end|>\n"
+    assert chat(tokenizer, "hi") == "<|start|>user\nhi<|end|>\n<|start|>assistant\n"
 
 
 def test_a_file_without_chat_template_is_named_when_one_is_needed(tmp_path):
@@ -344,3 +347,148 @@ def test_without_the_package_the_line_says_what_to_install(monkeypatch, file):
     monkeypatch.setitem(__import__("sys").modules, "gguf", None)
     with pytest.raises(InputError, match=r"pip install 'jaxreason\[gguf\]'"):
         load_model(str(file))
+
+
+# ---- scales
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"llama__attention__scale": 0.5}, "llama.attention.scale is 0.5, which is not supported: expected 0 or 0.408"),
+        ({"llama__logit_scale": 0.0625}, "llama.logit_scale is 0.0625"),
+        ({"llama__residual_scale": 0.22}, "llama.residual_scale is 0.22"),
+        ({"llama__embedding_scale": 12.0}, "llama.embedding_scale is 12"),
+        ({"llama__attention__clamp_kqv": 8.0}, "llama.attention.clamp_kqv is 8"),
+        ({"llama__attn_logit_softcapping": 50.0}, "llama.attn_logit_softcapping is 50"),
+        ({"llama__final_logit_softcapping": 30.0}, "llama.final_logit_softcapping is 30"),
+        ({"llama__attention__causal": False}, "llama.attention.causal is 0"),
+        ({"llama__rope__scaling__attn_factor": 1.2}, "llama.rope.scaling.attn_factor is 1.2"),
+    ],
+    ids=str,
+)
+def test_scales_that_are_not_computed_are_refused(tmp_path, changes, named):
+    path = tmp_path / "model.gguf"
+    write(path, "llama", **changes)
+    assert named in message_of(path)
+
+
+def test_scales_that_change_nothing_are_accepted(tmp_path):
+    path = tmp_path / "model.gguf"
+    idle = {"logit_scale": 1.0, "residual_scale": 1.0, "attention__scale": 6**-0.5, "attention__causal": True}
+    idle |= {"rope__scale_linear": 1.0, "rope__scaling__attn_factor": 1.0, "expert_count": 0}
+    golden = write(path, "llama", **{f"llama__{key}": found for key, found in idle.items()})
+    model = load_gguf(path)
+    assert_golden(model.params, model.cfg, golden)
+
+
+@pytest.mark.parametrize(
+    ("changes", "factor"),
+    [
+        ({"scale_linear": 4.0}, 4.0),
+        ({"scaling__factor": 2.0}, 2.0),  # llama.cpp: without a type it is linear
+        ({"scaling__type": "linear", "scaling__factor": 8.0}, 8.0),
+        ({"scaling__factor": 2.0, "scale_linear": 4.0}, 2.0),
+        ({"scaling__type": "none", "scale_linear": 4.0}, None),
+        ({"scale_linear": 0.0}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_linear_scaling_under_its_old_and_new_name(tmp_path, changes, factor):
+    path = tmp_path / "model.gguf"
+    write(path, "llama", **{f"llama__rope__{key}": found for key, found in changes.items()})
+    scaling = load_gguf(path).cfg.rope_scaling
+    assert (scaling and (scaling.rope_type, scaling.factor)) == (factor and ("linear", factor))
+
+
+# ---- ends of turn
+
+
+@pytest.mark.parametrize(
+    "name", ["<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>", "</s>"]
+)
+def test_a_turn_ends_with_the_token_known_for_it(tmp_path, name):
+    """As Llama 3's <|eot_id|>, where the file names another token as the end of text; also where it is no control token."""
+    path = tmp_path / "model.gguf"
+    for kind in (3, 4):
+        write(
+            path, "llama", tokenizer__ggml__tokens=["<|end_of_text|>", "<|start|>", *VOCAB[2:-2], name, "e!"],
+            tokenizer__ggml__token_type=[3, 3] + [1] * (len(VOCAB) - 4) + [kind, 1],
+            tokenizer__ggml__eot_token_id=None,
+        )  # fmt: skip
+        model = load_gguf(path)
+        assert model.eos_ids == (0, len(VOCAB) - 2)
+        stop = compile_stop(model.tokenizer, (), model.eos_ids).next_state
+        assert [i for i in range(len(VOCAB)) if stop[i, 0] == stop.shape[1] - 1] == [0, len(VOCAB) - 2]
+        row = np.array([[5, len(VOCAB) - 2]])
+        assert decode(model.tokenizer, row, np.ones(row.shape, bool)) == [VOCAB[5]]
+
+
+@pytest.mark.parametrize("name", ["<|python_tag|>", "<|start|>x", "<tool_call>", "<|eot|>", "<think>", "</think>"])
+def test_other_control_tokens_end_nothing(tmp_path, name):
+    path = tmp_path / "model.gguf"
+    write(
+        path, "llama", tokenizer__ggml__tokens=[*VOCAB[:-2], name, "e!"], tokenizer__ggml__eot_token_id=None,
+        tokenizer__ggml__token_type=[3, 3] + [1] * (len(VOCAB) - 4) + [3, 1],
+    )  # fmt: skip
+    model = load_gguf(path)
+    assert model.eos_ids == (0,)
+    row = np.array([[5, len(VOCAB) - 2, 0]])
+    kept = name if "think" in name else ""  # tags stay, though they are control tokens
+    assert decode(model.tokenizer, row, np.ones(row.shape, bool)) == [VOCAB[5] + kept]
+
+
+# ---- split files
+
+
+def split(path: Path, folder: Path, count: int, changes=()) -> list[Path]:
+    """As llama-gguf-split does: the metadata in the first part, tensors in all."""
+    folder.mkdir(exist_ok=True)
+    reader, files = gguf.GGUFReader(path), []
+    for part in range(count):
+        files.append(folder / f"model-{part + 1:05d}-of-{count:05d}.gguf")
+        writer = gguf.GGUFWriter(files[-1], "llama")
+        for key, field in reader.fields.items():
+            if part == 0 and not key.startswith("GGUF.") and key != "general.architecture":
+                sub_type = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+                writer.add_key_value(key, field.contents(), field.types[0], sub_type)
+        numbers = {"split.no": part, "split.count": count, "split.tensors.count": len(reader.tensors)}
+        for key, number in (numbers | dict(changes)).items():
+            writer.add_uint16(key, number)
+        for tensor in reader.tensors[part::count]:
+            writer.add_tensor(tensor.name, np.array(tensor.data), raw_dtype=tensor.tensor_type)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return files
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_split_file_is_read_whole(tmp_path, file, count):
+    files = split(file, tmp_path / "parts", count)
+    whole, parts = load_gguf(file), load_gguf(files[0])
+    jax.tree.map(np.testing.assert_array_equal, whole.params, parts.params)
+    assert parts.cfg == whole.cfg and parts.eos_ids == whole.eos_ids
+    assert parts.tokenizer.get_vocab() == whole.tokenizer.get_vocab()
+    assert load_model(str(files[0])).sha256 == load_gguf(str(files[0])).sha256 == parts.sha256
+
+
+def test_parts_that_are_missing_or_others_are_named(tmp_path, file):
+    files = split(file, tmp_path / "parts", 3)
+    assert f"is part 2 of a model split into 3: load the first, {str(files[0])!r}" in message_of(files[1])
+    renamed = files[0].rename(tmp_path / "model.gguf")
+    assert "expected the name to end in -00001-of-00003.gguf" in message_of(renamed)
+    renamed.rename(files[0])
+    content = files[2].read_bytes()
+    files[2].write_bytes(content[:-100])
+    assert "part 3 of the model, is truncated" in message_of(files[0])
+    files[2].write_bytes(b"")
+    assert "part 3 of the model" in message_of(files[0])
+    files[2].write_bytes(files[1].read_bytes())
+    assert "is not part 3 of 3" in message_of(files[0])
+    files[2].unlink()
+    assert "part 3 is missing" in message_of(files[0])
+    others = split(file, tmp_path / "others", 2, {"split.tensors.count": 99})
+    assert "expected 99" in message_of(others[0])

@@ -1,5 +1,6 @@
 """Weights on disk: what is saved comes back bit for bit, and every damaged directory is refused in one line."""
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -18,7 +19,9 @@ from transformers import AutoConfig
 from jaxreason.errors import InputError
 from jaxreason.models import hf, names
 from jaxreason.models.hf import KEYS, find_model, load_config, load_model, save_model
+from jaxreason.models.rope import RopeScaling
 from jaxreason.models.weights import Tensors, assemble
+from jaxreason.tokens import build_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +114,90 @@ def test_the_directory_is_hugging_faces(saved, params, cfg):
 def test_a_tied_checkpoint_may_repeat_its_head(directory, params):
     edit_tensors(directory, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"]}))
     assert_same_bits(load_model(str(directory)).params, params)
+
+
+def test_a_stored_head_of_its_own_is_used_whatever_the_config_says(directory, params, cfg):
+    """transformers 5 does so too; 4 drops it."""
+    head = np.random.default_rng(0).normal(size=params["embed"]["embedding"].shape).astype(np.float32)
+    for stored in (head, np.float32(params["embed"]["embedding"]) + np.eye(*head.shape, dtype=np.float32)):
+        edit_tensors(directory, lambda t, stored=stored: t.update({"lm_head.weight": stored}))
+        model = load_model(str(directory))
+        assert model.cfg == dataclasses.replace(cfg, tie_word_embeddings=False)
+        np.testing.assert_array_equal(model.params["head"]["kernel"], stored.T)
+    edit_tensors(directory, lambda t: t.update({"lm_head.weight": head[:-1]}))
+    refused(lambda: load_model(str(directory)), "lm_head.weight has shape")
+
+
+# ---- for both versions of transformers
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"rope_theta": 5e5},
+        {"rope_theta": 1e6, "rope_scaling": RopeScaling("linear", 4.0, 1.0, 4.0, 8192)},
+        {"rope_theta": 5e5, "rope_scaling": RopeScaling("llama3", 8.0, 1.0, 4.0, 32)},
+        {"rope_theta": 1e6, "attention_bias": True, "tie_word_embeddings": False},
+        {"rope_theta": 777.0, "qk_norm": True},
+        {"rope_theta": 123.5, "attention_bias": True},
+    ],
+    ids=str,
+)
+def test_both_versions_of_transformers_read_the_same_rope_and_tokenizer(tmp_path, cfg, tokenizer, changes):
+    """4 reads rope_theta and rope_scaling, 5 rope_parameters; neither name of the other's tokenizer class."""
+    cfg = dataclasses.replace(cfg, **changes)
+    save_model(str(tmp_path / "model"), random_params(cfg), cfg, tokenizer)
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    scaling = config.get("rope_scaling") or {"rope_type": "default"}
+    assert config["rope_theta"] == cfg.rope_theta
+    assert config["rope_parameters"] == {**scaling, "rope_theta": cfg.rope_theta}
+    assert (cfg.rope_scaling is None) == (config.get("rope_scaling") is None)
+    kept = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
+    assert kept["tokenizer_class"] == "PreTrainedTokenizerFast"
+    model = load_model(tmp_path / "model")
+    assert model.cfg == cfg and model.tokenizer.get_vocab() == tokenizer.get_vocab()
+    ids = tokenizer("Tom has 45 apples.").input_ids
+    assert model.tokenizer("Tom has 45 apples.").input_ids == ids
+
+
+def test_special_tokens_of_the_user_come_back(tmp_path, cfg):
+    tokenizer = build_tokenizer(["Tom"])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    cfg = dataclasses.replace(cfg, vocab_size=len(tokenizer))
+    save_model(tmp_path, random_params(cfg), cfg, tokenizer)
+    kept = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert kept["additional_special_tokens"] == ["<think>", "</think>"]  # 4 fails on the list's name in 5
+    assert "extra_special_tokens" not in kept
+    assert {"<think>", "</think>"} <= set(load_model(tmp_path).tokenizer.all_special_tokens)
+
+
+@pytest.mark.parametrize("name", [*sorted(hf.shipped()), "tiny-prm/backbone", "tiny-orm/backbone"])
+def test_shipped_files_are_for_both_versions(name):
+    directory = Path(__file__).parent.parent / "checkpoints" / name
+    config = json.loads((directory / "config.json").read_text())
+    assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] == 10_000.0
+    kept = json.loads((directory / "tokenizer_config.json").read_text())
+    assert kept["tokenizer_class"] == "PreTrainedTokenizerFast"
+
+
+def test_a_tokenizer_of_more_tokens_than_rows_is_refused(tmp_path, cfg, params, tokenizer):
+    larger = copy.deepcopy(tokenizer)
+    larger.add_tokens(["<beyond>"])
+    save_model(tmp_path, params, cfg, larger)
+    message = refused(lambda: load_model(tmp_path), tmp_path, "'<beyond>'", f"{cfg.vocab_size} rows")
+    assert f"the id {cfg.vocab_size}" in message
+    wider = dataclasses.replace(cfg, vocab_size=cfg.vocab_size + 9)  # padded, as many are
+    save_model(tmp_path, random_params(wider), wider, larger)
+    assert load_model(tmp_path).cfg == wider
+
+
+def test_ends_of_turn_end_chains_whatever_the_generation_config_says(tmp_path, cfg, tokenizer):
+    larger = copy.deepcopy(tokenizer)
+    larger.add_special_tokens({"additional_special_tokens": ["<|eot_id|>", "<|start|>"]})
+    cfg = dataclasses.replace(cfg, vocab_size=len(larger))
+    save_model(tmp_path, random_params(cfg), cfg, larger)
+    assert load_model(tmp_path).eos_ids == (1, len(tokenizer))
 
 
 # ---- finding

@@ -76,6 +76,12 @@ def test_files_have_pefts_names(tmp_path, lora):
     assert config["base_model_name_or_path"] == "some/model"
 
 
+def test_a_path_may_be_a_str(tmp_path, lora, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_lora("out/adapter", lora, scale=2.0, base="some/model")
+    assert len(load_file("out/adapter/adapter_model.safetensors")) == 8
+
+
 @pytest.mark.parametrize(("rank", "targets"), [(0, ("q",)), (2, ()), (2, ("q", "norm"))])
 def test_bad_adapters_are_refused(params, rank, targets):
     with pytest.raises(InputError, match="LoRA"):

@@ -1,5 +1,7 @@
 """Prompts: what a model is asked is what the training mixture taught it, token for token."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -213,3 +215,32 @@ def test_a_missing_or_failing_template_is_one_line(chat_tokenizer, template, nam
     with pytest.raises(InputError, match=named) as error:
         prompts.chat(chat_tokenizer, "Why?", system="Be brief.")
     assert "\n" not in str(error.value)
+
+
+USER = "{% for m in messages %}{% if m.role == 'user' %}"
+IGNORED = [
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}",
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}",
+    "{% for m in messages %}[{{ m.role }}]: {{ m.content }}\n\n{% endfor %}",
+    USER + "USER: {{ m.content }}{% else %} ASSISTANT: {{ m.content }}{% endif %}{% endfor %}",
+]
+BEGUN = [
+    TEMPLATE,
+    IGNORED[1] + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+    USER + "[INST] {{ m.content }} [/INST]{% else %} {{ m.content }}</s>{% endif %}{% endfor %}",  # Llama 2
+    USER + "Q: {{ m.content }}\nA:{% else %} {{ m.content }}\n{% endif %}{% endfor %}",
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant><think>\n",  # DeepSeek-R1
+]
+
+
+@pytest.mark.parametrize("template", IGNORED + BEGUN)
+def test_a_template_that_does_not_begin_the_models_turn_is_said_once(chat_tokenizer, template):
+    prompts._warn_of_template.cache_clear()
+    chat_tokenizer.chat_template = template
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for question in ("Why?", "How?", "Why?"):
+            prompts.chat(chat_tokenizer, question)
+            prompts.direct(question, chat_tokenizer)
+    assert len(caught) == (template in IGNORED)
+    assert all("ignores add_generation_prompt" in str(warning.message) for warning in caught)

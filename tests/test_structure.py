@@ -28,6 +28,7 @@ ORDER = [
     "models.rope",
     "models.decoder",
     "models.weights",
+    "models.gguf_file",
     "models.gguf",
     "models.hf",
     "models.lora",

@@ -1,6 +1,8 @@
 """Tokens: text survives the round trip, digits stay single, padding is on the left."""
 
+import copy
 import random
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,19 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast
 
 from jaxreason.errors import InputError
-from jaxreason.rollout import compile_stop
-from jaxreason.tokens import EOS, PAD, build_tokenizer, encode_prompts, load_tokenizer, pad_left, token_bytes
+from jaxreason.rollout import compile_stop, decode
+from jaxreason.tokens import (
+    EOS,
+    PAD,
+    build_tokenizer,
+    check_vocabulary,
+    encode_prompts,
+    end_of_turn_ids,
+    load_tokenizer,
+    pad_left,
+    token_bytes,
+)
+from jaxreason.verify import extract_answer
 
 TEXTS = [
     "Tom has 45 apples.",
@@ -117,6 +130,30 @@ def test_a_prompt_that_is_too_long_is_refused_with_both_lengths(tokenizer):
     assert "'777" in message and "21 tokens" in message and "at most 20" in message and "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("length", "context", "new", "parts"),
+    [
+        (30, 512, 100_000, ("30 tokens", "max_new_tokens is 100000", "512 fit", "ask for at most 482 new")),
+        (30, 512, 483, ("30 tokens", "max_new_tokens is 483", "512 fit", "ask for at most 482 new")),
+        (3, 8192, 10**9, ("3 tokens", "max_new_tokens is 1000000000", "8192 fit", "at most 8189 new")),
+        (512, 512, 1, ("512 tokens", "max_new_tokens is 1", "512 fit", "; shorten the prompt")),
+        (600, 512, 96, ("600 tokens", "max_new_tokens is 96", "512 fit", "; shorten the prompt")),
+        (600, 512, 10**5, ("600 tokens", "max_new_tokens is 100000", "; shorten the prompt")),
+        (513, 512, 0, ("513 tokens: at most 512 fit", "; shorten the prompt")),
+    ],
+)
+def test_what_does_not_fit_is_said_in_numbers_that_make_sense(tokenizer, length, context, new, parts):
+    with pytest.raises(InputError) as error:
+        encode_prompts(tokenizer, ["Tom", "7" * length], context, new)
+    assert all(part in str(error.value) for part in parts), str(error.value)
+    assert "\n" not in str(error.value) and not re.search(r"[ (]-\d", str(error.value))
+
+
+def test_what_just_fits_is_taken(tokenizer):
+    for length, context, new in ((30, 512, 482), (511, 512, 1), (512, 512, 0)):
+        assert len(encode_prompts(tokenizer, ["7" * length], context, new)[0]) == length
+
+
 def test_text_that_is_not_unicode_is_refused(tokenizer):
     """What Python makes of an argument of the shell that is not UTF-8."""
     with pytest.raises(InputError, match="UTF-8") as error:
@@ -205,3 +242,56 @@ def test_a_tokenizer_without_padding_or_end_pads_with_some_token(tmp_path, sente
     bare = load_tokenizer(tmp_path)
     assert bare.eos_token_id is None and bare.pad_token_id == 0
     assert run(compile_stop(bare, eos_ids=[7]), [5, 7]) == [False, True]
+
+
+# ---- special tokens
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_tags_of_thoughts_and_answers_stay_and_ends_of_turns_go(special):
+    tokenizer = build_tokenizer(["Tom"])
+    tags = ["<think>", "</think>", "<answer>", "</answer>"]
+    tokenizer.add_tokens([AddedToken(tag, normalized=False, special=special) for tag in tags])
+    ends = ["<|im_end|>", "<|start|>", "<tool>"]
+    tokenizer.add_tokens([AddedToken(end, normalized=False, special=True) for end in ends])
+
+    def read(text: str) -> str:
+        ids = np.array([tokenizer(text, add_special_tokens=False).input_ids])
+        return decode(tokenizer, ids, np.ones(ids.shape, bool))[0]
+
+    for text in (
+        "<think>It is 5.</think>\nThe answer is 7.",
+        "It is 5.</think>7",
+        "<think>It is 5",
+        "<answer>7</answer>",
+        "a <think> b </think> c",
+        "Tom's 7",
+    ):
+        assert read(text) == text
+        assert read(f"<|start|>{text}<tool><|im_end|><eos><pad>") == text
+    assert extract_answer(read("<think>It is 5.</think>The answer is 7.<eos>")) == "7"
+    assert extract_answer(read("<think>It is 5.")) is None  # a thought under way is no answer
+    assert read("<|start|><eos>") == ""
+
+
+def test_names_of_the_end_of_a_turn(tokenizer):
+    """As llama.cpp has them, where they are special tokens; other special tokens end nothing."""
+    for name in ("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|eom_id|>", "</s>", "<|end_of_text|>"):
+        extended = copy.deepcopy(tokenizer)
+        extended.add_tokens([AddedToken(name, special=True), AddedToken("<|start|>", special=True)])
+        assert end_of_turn_ids(extended) == [len(tokenizer)]
+    for name in ("<think>", "<|start|>", "<|eot|>", "</think>", "<tool_call>", "end", "<|im_start|>"):
+        extended = copy.deepcopy(tokenizer)
+        extended.add_tokens([AddedToken(name, special=True), AddedToken("<|end|>", special=False)])
+        assert end_of_turn_ids(extended) == []
+
+
+@pytest.mark.parametrize("beyond", [-100, -1, 0, 1, 2, 9, 1000])
+def test_every_token_has_a_row(tokenizer, beyond):
+    """Fewer tokens than rows are usual; one token more is refused, by its name."""
+    size = len(tokenizer) - beyond
+    if beyond <= 0:
+        return check_vocabulary(tokenizer, size)
+    with pytest.raises(InputError, match=f"expected ids below {size}") as error:
+        check_vocabulary(tokenizer, size)
+    assert f"the id {len(tokenizer) - 1}" in str(error.value) and "\n" not in str(error.value)

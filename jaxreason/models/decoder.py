@@ -359,12 +359,8 @@ def _causal(segment_ids: jax.Array) -> jax.Array:
 def output_head(params: Params, tokens: slice | jax.Array = slice(None)) -> Callable[[jax.Array], jax.Array]:
     """The last layer: a function from states ``[..., E]`` to float32 logits ``[..., V]``.
 
-    Where the head is tied, it reads the embedding as it lies. With jax 0.12.0 on CPU, one row times
-    its transpose takes four times as long.
-
-    Args:
-      params: of a decoder.
-      tokens: the columns of V that are wanted, all by default.
+    Of some ``tokens`` only, if given. A tied head reads the embedding as it lies: with jax 0.12.0 on
+    CPU, one row times its transpose takes four times as long.
     """
     if "head" in params:
         kernel = params["head"]["kernel"][:, tokens]

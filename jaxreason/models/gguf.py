@@ -1,16 +1,13 @@
 """Models in one GGUF file: weights dequantised, config, tokenizer and chat template rebuilt from its metadata.
 
-The ``gguf`` package knows the number formats. The file itself is read here, each size checked against the file before it
-is believed: that package's reader loops and allocates as a damaged file tells it to. Format:
-https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+The format itself is in :mod:`jaxreason.models.gguf_file`. What the metadata mean is defined by llama.cpp.
 """
 
 import dataclasses
-import math
 import os
 import re
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,8 +17,10 @@ from transformers import PreTrainedTokenizerFast
 
 from jaxreason.errors import InputError, one_line
 from jaxreason.models.decoder import DecoderConfig
+from jaxreason.models.gguf_file import Stored, read_model, read_tensor
 from jaxreason.models.rope import RopeScaling, rope_frequencies
 from jaxreason.models.weights import LanguageModel, Tensors, assemble, digest
+from jaxreason.tokens import ENDS_OF_TURN, end_of_turn_ids
 
 # GGUF name -> path in our params, as KEYS in hf.py.
 KEYS = {
@@ -44,6 +43,20 @@ KEYS = {
     "blk.{}.ffn_down.weight": ("layers", "mlp", "down", "kernel"),
 }
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
+# Metadata that would change what is computed, and the values at which they do not.
+IDLE = {
+    "expert_count": (0,),
+    "attention.sliding_window": (0,),
+    "attention.causal": (1,),
+    "attention.clamp_kqv": (0,),
+    "attention.max_alibi_bias": (0,),
+    "attn_logit_softcapping": (0,),
+    "final_logit_softcapping": (0,),
+    "logit_scale": (0, 1),
+    "residual_scale": (0, 1),
+    "embedding_scale": (0, 1),
+    "rope.scaling.attn_factor": (0, 1),
+}
 ROPE_FREQS = "rope_freqs.weight"  # how llama3 scaling is stored: what every frequency is divided by
 
 # How text is cut before byte-pair encoding, by tokenizer.ggml.pre.
@@ -53,24 +66,11 @@ SPLITS = {"llama-bpe": LLAMA3, "llama3": LLAMA3, "llama-v3": LLAMA3, "qwen2": QW
 DIGITS = ("smollm", "starcoder", "refact", "command-r")  # single digits, then as GPT-2
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # tokenizer.ggml.token_type
 
-# Metadata value types of fixed size; 8 is a string, 9 an array.
-SCALARS = {
-    0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8"
-}  # fmt: skip
-STRING, ARRAY = 8, 9
 
-
-class Stored(NamedTuple):
-    """Where a tensor lies in the file."""
-
-    shape: tuple[int, ...]  # as in Hugging Face, [out, in]; the file has it reversed
-    kind: Any  # gguf.GGMLQuantizationType
-    offset: int  # bytes from the start of the file
-    size: int  # bytes
-
-
-def load_gguf(path: Path, dtype: Any = jnp.float32, mesh: Mesh | None = None) -> LanguageModel:
+def load_gguf(path: str | Path, dtype: Any = jnp.float32, mesh: Mesh | None = None) -> LanguageModel:
     """Loads a model from a GGUF file, its weights dequantised to ``dtype``, onto ``mesh`` if given.
+
+    Of a model split into several files, ``path`` is the first; the others stand beside it.
 
     Raises:
       InputError: not there, damaged, or of a model this decoder does not implement.
@@ -79,105 +79,26 @@ def load_gguf(path: Path, dtype: Any = jnp.float32, mesh: Mesh | None = None) ->
         import gguf
     except ImportError as error:
         raise InputError("GGUF files need the gguf package: pip install 'jaxreason[gguf]'") from error
+    path = Path(os.path.expanduser(path))
     if not path.is_file():
         raise InputError(f"{str(path)!r} not found: expected a GGUF file")
     try:
-        metadata, stored = read_header(path, gguf)
-        cfg = load_config(metadata, stored, path, gguf)
-        tensors = open_tensors(path, stored, cfg, metadata["general.architecture"], gguf)
+        metadata, stored, files = read_model(path, gguf)
+        cfg = load_config(metadata, stored, gguf)
+        tensors = open_tensors(files, stored, cfg, metadata["general.architecture"], gguf)
         params = assemble(tensors, KEYS, cfg, dtype, mesh)
         tokenizer = load_tokenizer(metadata, cfg)
         tokenizer.name_or_path = str(path)  # for messages
-        eos_ids = load_eos_ids(metadata, cfg)
+        eos_ids = (*load_eos_ids(metadata, cfg), *end_of_turn_ids(tokenizer))
     except InputError as error:  # may quote what the file says, which may be long
         line = one_line(error)[:500]
         raise InputError(line if str(path) in line else f"{str(path)!r}: {line}") from error
     except Exception as error:  # a hostile file has many ways to be wrong; the user needs one line
         raise InputError(f"{str(path)!r} is damaged or not a GGUF file ({one_line(error)[:500]})") from error
-    return LanguageModel(params, cfg, tokenizer, path.name, digest([path]), eos_ids)
+    return LanguageModel(params, cfg, tokenizer, path.name, digest(files), tuple(dict.fromkeys(eos_ids)))
 
 
-def read_header(path: Path, gguf) -> tuple[dict[str, Any], dict[str, Stored]]:
-    """Metadata and the places of the tensors; reads no weights.
-
-    Raises:
-      InputError: a size or type in the file cannot be true.
-    """
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if take(file, 4, size) != b"GGUF":
-            raise InputError("is not a GGUF file: it does not begin with 'GGUF'")
-        if (version := number(file, size, "<u4")) not in (2, 3):
-            raise InputError(f"has GGUF version {version}: expected 2 or 3")
-        num_tensors, num_keys = number(file, size), number(file, size)
-        metadata: dict[str, Any] = {}
-        for _ in range(num_keys):  # ends with an error at the end of the file at the latest
-            key = string(file, size)
-            if key in metadata:
-                raise InputError(f"has {key[:80]!r} twice")
-            metadata[key] = value(file, size, number(file, size, "<u4"))
-        found = []
-        for _ in range(num_tensors):
-            name = string(file, size)
-            if (rank := number(file, size, "<u4")) > 4:
-                raise InputError(f"tensor {name[:80]!r} has {rank} dimensions: expected at most 4")
-            shape = tuple(number(file, size) for _ in range(rank))[::-1]
-            found.append((name, shape, number(file, size, "<u4"), number(file, size)))
-        alignment = int(metadata.get("general.alignment", 32))
-        if not 1 <= alignment <= 2**20:
-            raise InputError(f"has alignment {alignment}: expected a small power of two")
-        start = -(-file.tell() // alignment) * alignment
-    stored = {}
-    for name, shape, kind, offset in found:
-        kind = gguf.GGMLQuantizationType(kind)
-        block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
-        if not shape or min(shape) < 1 or shape[-1] % block:
-            raise InputError(f"tensor {name[:80]!r} has shape {shape}: expected rows of whole blocks of {block}")
-        num_bytes = math.prod(shape) // block * block_bytes
-        if start + offset + num_bytes > size:
-            raise InputError(
-                f"is truncated: tensor {name[:80]!r} ends at byte {start + offset + num_bytes}, the file at {size}"
-            )
-        if name in stored:
-            raise InputError(f"has tensor {name[:80]!r} twice")
-        stored[name] = Stored(shape, kind, start + offset, num_bytes)
-    return metadata, stored
-
-
-def take(file: BinaryIO, count: int, size: int) -> bytes:
-    """The next ``count`` bytes, or an InputError: never more memory than the file is long."""
-    if count > size - file.tell():
-        raise InputError(f"is truncated or damaged: {count} bytes expected at byte {file.tell()} of {size}")
-    return file.read(count)
-
-
-def number(file: BinaryIO, size: int, kind: str = "<u8") -> Any:
-    """The next number, of numpy's type ``kind``."""
-    return np.frombuffer(take(file, np.dtype(kind).itemsize, size), kind)[0].item()
-
-
-def string(file: BinaryIO, size: int) -> str:
-    """The next text: its length in bytes, then UTF-8."""
-    return take(file, int.from_bytes(take(file, 8, size), "little"), size).decode()
-
-
-def value(file: BinaryIO, size: int, kind: int) -> Any:
-    """One metadata value: a number, text, a list of texts, or an array of numbers."""
-    if kind in SCALARS:
-        return number(file, size, SCALARS[kind])
-    if kind == STRING:
-        return string(file, size)
-    if kind != ARRAY:
-        raise InputError(f"has a value of unknown type {kind} before byte {file.tell()}")
-    kind, count = number(file, size, "<u4"), number(file, size)
-    if kind == STRING:
-        return [string(file, size) for _ in range(count)]
-    if kind not in SCALARS:
-        raise InputError(f"has an array of unknown type {kind} before byte {file.tell()}")
-    return np.frombuffer(take(file, count * np.dtype(SCALARS[kind]).itemsize, size), SCALARS[kind])
-
-
-def load_config(metadata: dict[str, Any], stored: dict[str, Stored], path: Path, gguf) -> DecoderConfig:
+def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> DecoderConfig:
     """The config from metadata and shapes.
 
     Raises:
@@ -193,11 +114,6 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], path: Path,
             raise InputError(f"lacks the metadata key {architecture}.{name}")
         return found
 
-    for name in ("expert_count", "attention.sliding_window"):
-        if get(name, 0):
-            raise InputError(
-                f"{architecture}.{name} is {get(name)}: only dense models with full attention are supported"
-            )
     if "token_embd.weight" not in stored:
         raise InputError("lacks the tensor token_embd.weight")
     heads = int(get("attention.head_count"))
@@ -205,9 +121,18 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], path: Path,
     for name in ("attention.value_length", "rope.dimension_count"):
         if int(get(name, head_dim)) != head_dim:
             raise InputError(f"{architecture}.{name} is {get(name)}: expected the head size, {head_dim}")
-    scaling = None
-    if (rope_type := get("rope.scaling.type", "none")) != "none":
-        scaling = RopeScaling(rope_type, float(get("rope.scaling.factor", 1.0)))
+    for name, neutral in (IDLE | {"attention.scale": (0, head_dim**-0.5)}).items():
+        if not np.isclose(found := float(get(name, neutral[0])), neutral, rtol=1e-5).any():
+            raise InputError(
+                f"{architecture}.{name} is {found:g}, which is not supported: expected "
+                f"{' or '.join(f'{x:g}' for x in neutral)} (dense models with full attention and no scales are)"
+            )
+    # llama.cpp takes a factor without a type as linear; files of 2023 have rope.scale_linear in its place.
+    factor = float(get("rope.scaling.factor", get("rope.scale_linear", 0.0))) or 1.0
+    rope_type = get("rope.scaling.type", "linear" if factor != 1.0 else "none")
+    scaling = None if rope_type == "none" else RopeScaling(rope_type, factor)
+    if ROPE_FREQS in stored and scaling is not None and factor != 1.0:
+        raise InputError(f"has {ROPE_FREQS} and a rope scaling factor of {factor:g}: expected one of the two")
     cfg = DecoderConfig(
         vocab_size=stored["token_embd.weight"].shape[0],
         hidden_size=int(get("embedding_length")),
@@ -225,7 +150,7 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], path: Path,
         tie_word_embeddings="output.weight" not in stored,
     )
     if ROPE_FREQS in stored:
-        return with_llama3_scaling(cfg, read_tensor(path, stored.pop(ROPE_FREQS), gguf))
+        return with_llama3_scaling(cfg, read_tensor(stored.pop(ROPE_FREQS), gguf))
     return cfg
 
 
@@ -240,27 +165,13 @@ def with_llama3_scaling(cfg: DecoderConfig, divisors: np.ndarray) -> DecoderConf
     return dataclasses.replace(cfg, rope_scaling=scaling)
 
 
-def read_tensor(path: Path, tensor: Stored, gguf) -> np.ndarray:
-    """One tensor, dequantised to float32."""
-    with path.open("rb") as file:
-        file.seek(tensor.offset)
-        data = np.frombuffer(file.read(tensor.size), np.uint8)
-    rows = data.reshape(*tensor.shape[:-1], -1)
-    if tensor.kind in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16):
-        return rows.view("<f4" if tensor.kind == gguf.GGMLQuantizationType.F32 else "<f2").astype(np.float32)
-    try:
-        return gguf.quants.dequantize(rows, tensor.kind)
-    except NotImplementedError as error:
-        raise InputError(
-            f"tensors stored as {tensor.kind.name} are not supported: expected F32, F16, Q8_0, Q4_K..."
-        ) from error
-
-
-def open_tensors(path: Path, stored: dict[str, Stored], cfg: DecoderConfig, architecture: str, gguf) -> Tensors:
+def open_tensors(
+    files: list[Path], stored: dict[str, Stored], cfg: DecoderConfig, architecture: str, gguf
+) -> Tensors:
     """The weights as Hugging Face has them."""
 
     def read(name: str) -> np.ndarray:
-        array = read_tensor(path, stored[name], gguf)
+        array = read_tensor(stored[name], gguf)
         part = re.fullmatch(r"blk\.\d+\.attn_([qk])\.weight", name)
         if architecture == "llama" and part:
             # llama.cpp turns neighbouring dimensions together, Hugging Face the two halves of a head.
@@ -268,7 +179,7 @@ def open_tensors(path: Path, stored: dict[str, Stored], cfg: DecoderConfig, arch
             array = array.reshape(heads, -1, 2, array.shape[-1]).swapaxes(1, 2).reshape(array.shape)
         return array
 
-    return Tensors({name: tensor.shape for name, tensor in stored.items()}, read, [path])
+    return Tensors({name: tensor.shape for name, tensor in stored.items()}, read, files)
 
 
 def load_tokenizer(metadata: dict[str, Any], cfg: DecoderConfig) -> PreTrainedTokenizerFast:
@@ -293,6 +204,8 @@ def load_tokenizer(metadata: dict[str, Any], cfg: DecoderConfig) -> PreTrainedTo
         backend = _sentencepiece(tokens, kinds, get("scores"), get("add_space_prefix", True))
     else:
         raise InputError(f"tokenizer {get('model')!r} is not supported: expected 'gpt2' or 'llama'")
+    # Some files call an end of turn a word of the user's: it ends a chain all the same, as in llama.cpp.
+    kinds = [CONTROL if token in ENDS_OF_TURN else kind for token, kind in zip(tokens, kinds, strict=True)]
     for kind, special in ((CONTROL, True), (USER_DEFINED, False)):
         added = [
             AddedToken(t, normalized=False, special=special) for t, k in zip(tokens, kinds, strict=True) if k == kind

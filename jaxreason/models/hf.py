@@ -3,6 +3,8 @@
 The tiny models that ship with the package are ordinary Llama directories, so one loader serves them and the hub.
 """
 
+import dataclasses
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,8 +30,8 @@ from jaxreason.models.decoder import DecoderConfig, Params
 from jaxreason.models.gguf import load_gguf
 from jaxreason.models.names import check_name, find_local, shipped
 from jaxreason.models.rope import RopeScaling
-from jaxreason.models.weights import LanguageModel, assemble, digest, get_path, open_safetensors, read_json
-from jaxreason.tokens import load_tokenizer
+from jaxreason.models.weights import LanguageModel, Tensors, assemble, digest, get_path, open_safetensors, read_json
+from jaxreason.tokens import check_vocabulary, end_of_turn_ids, load_tokenizer
 
 FAMILIES: dict[str, type[PretrainedConfig]] = {
     "LlamaForCausalLM": LlamaConfig,
@@ -61,12 +63,13 @@ KEYS = {
 }
 
 
-def find_model(name: str) -> Path:
+def find_model(name: str | Path) -> Path:
     """The directory of a shipped model, a local directory, or a hub id (downloaded, or taken from the hub's cache).
 
     Raises:
       InputError: there is no such model.
     """
+    name = os.fspath(name)
     if name in shipped():
         return shipped()[name]
     if directory := find_local(name):
@@ -94,8 +97,8 @@ def fast_dtype(platform: str, compute_capability: str = "") -> str:
     return "bfloat16" if platform == "tpu" or ampere else "float32"
 
 
-def load_model(name: str, dtype: Any = jnp.float32, mesh: Mesh | None = None) -> LanguageModel:
-    """Loads a shipped model by name, a directory, a GGUF file, or a hub id.
+def load_model(name: str | Path, dtype: Any = jnp.float32, mesh: Mesh | None = None) -> LanguageModel:
+    """Loads a shipped model by name, a directory, a GGUF file (of a split one the first part), or a hub id.
 
     Args:
       name: what to load.
@@ -111,15 +114,32 @@ def load_model(name: str, dtype: Any = jnp.float32, mesh: Mesh | None = None) ->
         raise InputError(f"dtype {dtype!r} is unknown: expected one of {', '.join(DTYPES)}") from error
     if dtype.name not in DTYPES:
         raise InputError(f"dtype {dtype.name!r} is not supported: expected one of {', '.join(DTYPES)}")
+    name = os.fspath(name)
     if name.endswith(".gguf"):
-        return load_gguf(Path(os.path.expanduser(name)), dtype, mesh)
+        return load_gguf(name, dtype, mesh)
     directory = find_model(name)
-    cfg = load_config(directory)
     tensors = open_safetensors(directory)
+    cfg = untie_stored_head(load_config(directory), tensors)
+    tokenizer = load_tokenizer(directory)
+    try:
+        check_vocabulary(tokenizer, cfg.vocab_size)
+    except InputError as error:
+        raise InputError(f"{str(directory)!r}: {error}") from error
     params = assemble(tensors, KEYS, cfg, dtype, mesh)
-    return LanguageModel(
-        params, cfg, load_tokenizer(directory), name, digest(tensors.files), load_eos_ids(directory, cfg)
-    )
+    eos_ids = dict.fromkeys([*load_eos_ids(directory, cfg), *end_of_turn_ids(tokenizer)])
+    return LanguageModel(params, cfg, tokenizer, name, digest(tensors.files), tuple(eos_ids))
+
+
+def untie_stored_head(cfg: DecoderConfig, tensors: Tensors) -> DecoderConfig:
+    """The config, untied where the weights have an output head of their own, whatever the config says of it.
+
+    Many files store the embedding twice; that is no head of its own.
+    """
+    head, embedding = "lm_head.weight", "model.embed_tokens.weight"
+    if not cfg.tie_word_embeddings or not {head, embedding} <= tensors.shapes.keys():
+        return cfg
+    same = np.array_equal(tensors.read(head), tensors.read(embedding))
+    return cfg if same else dataclasses.replace(cfg, tie_word_embeddings=False)
 
 
 def load_config(directory: Path) -> DecoderConfig:
@@ -208,18 +228,19 @@ def load_eos_ids(directory: Path, cfg: DecoderConfig) -> tuple[int, ...]:
 
 
 def save_model(
-    directory: Path,
+    directory: str | Path,
     params: Params,
     cfg: DecoderConfig,
     tokenizer: PreTrainedTokenizerBase,
     dtype: Any = np.float32,
     eos_ids: Iterable[int] = (),
 ) -> None:
-    """Writes a directory that :func:`load_model` and transformers both read.
+    """Writes a directory that :func:`load_model` and transformers, 4.56 or later and 5, read alike.
 
     Raises:
       InputError: no family of transformers has this combination of flags.
     """
+    directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     config = hf_config(cfg, tokenizer, jnp.dtype(dtype).name, eos_ids)
     tensors = {}
@@ -237,6 +258,27 @@ def save_model(
         bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
     ).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+    # Version 5 writes names that version 4 does not know, and takes a missing rope base for 10,000.
+    scaling = _hf_rope_scaling(cfg.rope_scaling)
+    rope = {"rope_type": "default", **(scaling or {}), "rope_theta": cfg.rope_theta}
+    edit_json(
+        directory / "config.json",
+        {"rope_theta": cfg.rope_theta, "rope_scaling": scaling, "rope_parameters": rope},
+    )
+    path = directory / "tokenizer_config.json"
+    changes, special = {}, read_json(path).get("extra_special_tokens")
+    if read_json(path).get("tokenizer_class") == "TokenizersBackend":
+        changes["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(special, list):
+        changes |= {"extra_special_tokens": None, "additional_special_tokens": special}
+    edit_json(path, changes)
+
+
+def edit_json(path: Path, changes: dict[str, Any]) -> None:
+    """Sets keys of a JSON object in a file, in the order and layout of transformers; None removes."""
+    edited = {k: v for k, v in (read_json(path) | changes).items() if v is not None or k not in changes}
+    text = json.dumps(edited, indent=2, sort_keys=True, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def hf_config(

@@ -66,8 +66,9 @@ def _merge(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.A
     return (kernel + scale * (a @ b)).astype(kernel.dtype)  # [L, in, out]
 
 
-def save_lora(directory: Path, lora: Params, scale: float, base: str) -> None:
+def save_lora(directory: str | Path, lora: Params, scale: float, base: str) -> None:
     """Writes adapter_model.safetensors and adapter_config.json, which peft loads onto the model named ``base``."""
+    directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, factors in lora.items():
