@@ -47,7 +47,7 @@ class Options:
 
 QUICK_PROBLEMS = 24
 AT_ONCE_TOKENS = 32  # a real model's direct answer; what is longer is no answer at once
-REASONED_TOKENS = 20  # a real model's shortest chain of thought; "The answer is 120." takes 8
+REASONED_TOKENS = 20  # a real model's shortest chain of thought; "The answer is 120." has 9
 
 
 @dataclasses.dataclass(frozen=True)

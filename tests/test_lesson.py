@@ -21,9 +21,6 @@ LESSONS = sorted(Path(__file__).parent.parent.glob("lessons/0[0-2]_*.py"))
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 
 
-ASKED = prompts.fill(prompts.REASON, "1+1?").replace("\n", " ")
-
-
 def row(i: int) -> str:
     lines = "\n".join(f"{k}+{i}=<<{k}+{i}={k + i}>>{k + i}" for k in range(2 + i % 2))
     return json.dumps({"question": f"What is 1+{i}?", "answer": f"{lines}\n#### {1 + i}"})
@@ -142,10 +139,10 @@ def test_solve_asks_a_chat_model_through_its_template(monkeypatch, capsys, chat_
     [
         (["--prompt", "{question} Think."], "(1+1? Think.)"),
         (["--prompt", "{question}", "--method", "cot"], "(1+1?)"),
-        (["--system", "Be brief."], f"(Be brief. | {ASKED})"),
+        (["--system", "Be brief."], f"(Be brief. | 1+1?  {prompts.STEP_BY_STEP})"),
         (["--system", "Be brief.", "--method", "direct"], f"(Be brief. | 1+1?  {prompts.AT_ONCE})"),
         (["--system", "Be brief.", "--prompt", "Say {question}"], "(Be brief. | Say 1+1?)"),
-        (["--system", ""], f"(| {ASKED})"),
+        (["--system", ""], f"(| 1+1?  {prompts.STEP_BY_STEP})"),
     ],
 )
 def test_the_turns_that_solve_writes(monkeypatch, capsys, chat_model, options, turns):
