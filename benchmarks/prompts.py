@@ -31,10 +31,8 @@ from jaxreason.verify import grade
 INSTRUCTIONS = {  # what follows the question
     "dictated": 'Let\'s think step by step. At the end, write "The answer is" and the answer.',
     "question_alone": "",
-    "step_by_step": "Let's think step by step.",
+    "step_by_step": prompts.STEP_BY_STEP,  # of zero_shot_cot
     "reason_boxed": "Please reason step by step, and put your final answer within \\boxed{}.",
-    "think_boxed": "Let's think step by step, and put the final answer in \\boxed{}.",
-    "explain": "Explain every step of your reasoning, then give the final answer on its own line.",
 }
 WORDINGS = {name: f"{{question}}\n\n{said}".rstrip() for name, said in INSTRUCTIONS.items()}
 

@@ -29,7 +29,7 @@ from jaxreason.rollout import Completions, complete
 from jaxreason.sampling import Sampler
 
 AT_ONCE_TOKENS = 32  # a real model's direct answer; what is longer is no answer at once
-REASONED_TOKENS = 20  # a real model's shortest chain of thought; "The answer is 120." takes 8
+REASONED_TOKENS = 20  # a real model's shortest chain of thought; "The answer is 120." has 9
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,6 @@ TAGS = (THINK, END_OF_THOUGHT, "<answer>", "</answer>")  # what verify.extract_a
 # To chat models, which are told what tiny models and examples know.
 AT_ONCE = "Give only the final answer, without any working."
 THE_ANSWER_IS = "The answer is"
-REASON = "{question}\n\nPlease reason step by step, and put your final answer within \\boxed{}."
 
 
 def direct(
@@ -49,14 +48,18 @@ def zero_shot_cot(
 ) -> str:
     """Ask for reasoning with the trigger of Kojima et al. 2022, section 3; the completion is lines, then ``#### 54``.
 
-    A chat model is asked in the words of ``REASON``; one that thinks between ``<think>`` tags does so.
+    A chat model gets the same trigger after the question; one that thinks between ``<think>`` tags
+    does so.
 
     Raises:
       InputError: ``system`` is given, and the tokenizer has no chat template.
     """
     if system is None and not has_template(tokenizer):
         return f"Q: {question}\n{STEP_BY_STEP}\n"
-    return chat(tokenizer, fill(REASON, question), system)
+    # Nothing is said of the answer's wording. Told to end with "The answer is", Qwen2.5-Coder-0.5B-Instruct
+    # writes that sentence alone: 3% of 128 GSM8K training problems are right, with 29 tokens a chain;
+    # asked like this, 28% with 274. Measured by ``python -m benchmarks.prompts``: docs/results_qwen/prompts.
+    return chat(tokenizer, f"{question}\n\n{STEP_BY_STEP}", system)
 
 
 def fill(wording: str, question: str) -> str:

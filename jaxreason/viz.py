@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from jaxreason.evaluate import Interval
 
@@ -83,9 +84,16 @@ def shares(labels: Sequence[str], values: Sequence[float], right: int | None, *,
     figure, axes = _axes(title, xlabel, "answer", width=5.6)
     colors = [COLORS[2] if i == right else COLORS[5] for i in range(len(labels))]
     axes.barh(range(len(labels)), values, color=colors)
-    axes.set_yticks(range(len(labels)), labels)
+    # Whatever a model wrote may stand here, so a dollar sign begins no formula.
+    axes.set_yticks(range(len(labels)), [_drawable(label) for label in labels], parse_math=False)
     axes.invert_yaxis()
     return figure
+
+
+def _drawable(text: str, longest: int = 40) -> str:
+    """The text, cut, with ``?`` for characters that the font of figures does not have."""
+    font = get_font(findfont(FontProperties()))
+    return "".join(c if font.get_char_index(ord(c)) else "?" for c in text[:longest])
 
 
 def tree(

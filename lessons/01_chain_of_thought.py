@@ -177,9 +177,10 @@ run.figure(
 # the thread or repeats itself, and the numbers it ends with are seldom right on GSM8K; prompts do not mend that, size and
 # training do. Where accuracy is near zero, the claims above cannot be seen, and the lesson says so instead of hiding them.
 #
-# The number of tokens tells a weak model from a weak prompt. A chain of fewer than 20 tokens has not reasoned: something in the
-# prompt made the model answer at once. We once asked chat models to end with `The answer is`. Qwen2.5-Coder-0.5B then wrote that
-# sentence and nothing else, though it reasons for OTHER tokens if it is only asked to (docs/results_qwen/prompts).
+# The number of tokens tells a weak model from a weak prompt. A chain of fewer than 20 tokens has not reasoned: the prompt made the
+# model answer at once. This lesson once told chat models: "Let's think step by step. At the end, write "The answer is" and the
+# answer." Qwen2.5-Coder-0.5B then wrote the last sentence alone: 29 tokens a problem, 3% of GSM8K right. Without that demand it
+# writes 274 tokens and gets 28% right (docs/results_qwen/prompts).
 
 # %%
 print(f"{'prompt':<18}{'finished':>9}{'answered':>10}{'right':>9}{'tokens':>9}")

@@ -7,7 +7,7 @@ from benchmarks import prompts
 from benchmarks.smollm2_grpo import EXAMPLES, in_words, is_right, prompt, split
 from jaxreason.errors import InputError
 from jaxreason.evaluate import Results
-from jaxreason.prompts import REASON
+from jaxreason.prompts import zero_shot_cot
 from jaxreason.rollout import Completions
 from jaxreason.tasks.problem import Problem
 
@@ -92,5 +92,7 @@ def test_what_a_wording_comes_to():
     }
 
 
-def test_the_prompt_in_use_is_one_that_was_measured():
-    assert REASON in prompts.WORDINGS.values()
+def test_the_prompt_in_use_is_one_that_is_measured(recipe):
+    tokenizer = recipe.build_tokenizer(["Tom"])
+    tokenizer.chat_template = "{{ messages[0].content }}"
+    assert zero_shot_cot("{question}", tokenizer) == prompts.WORDINGS["step_by_step"]

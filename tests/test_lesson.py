@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from conftest import failed_cli, random_params, run_cli
 
-from jaxreason import cli, lesson, prompts, save_model
+from jaxreason import cli, lesson, prompts, save_model, viz
 from jaxreason.lesson import failed_prompt
 from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.hf import default_dtype, fast_dtype
@@ -19,9 +20,6 @@ from jaxreason.tokens import build_tokenizer
 
 LESSONS = sorted(Path(__file__).parent.parent.glob("lessons/0[0-2]_*.py"))
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
-
-
-ASKED = prompts.fill(prompts.REASON, "1+1?").replace("\n", " ")
 
 
 def row(i: int) -> str:
@@ -147,10 +145,10 @@ def test_solve_asks_a_chat_model_through_its_template(monkeypatch, capsys, chat_
     [
         (["--prompt", "{question} Think."], "(1+1? Think.)"),
         (["--prompt", "{question}", "--method", "cot"], "(1+1?)"),
-        (["--system", "Be brief."], f"(Be brief. | {ASKED})"),
+        (["--system", "Be brief."], f"(Be brief. | 1+1?  {prompts.STEP_BY_STEP})"),
         (["--system", "Be brief.", "--method", "direct"], f"(Be brief. | 1+1?  {prompts.AT_ONCE})"),
         (["--system", "Be brief.", "--prompt", "Say {question}"], "(Be brief. | Say 1+1?)"),
-        (["--system", ""], f"(| {ASKED})"),
+        (["--system", ""], f"(| 1+1?  {prompts.STEP_BY_STEP})"),
     ],
 )
 def test_the_turns_that_solve_writes(monkeypatch, capsys, chat_model, options, turns):
@@ -255,6 +253,25 @@ def test_a_lesson_blames_the_prompt_and_not_the_model(
         record = json.loads((tmp_path / script.stem / "results.json").read_text())
         [share] = [m["value"] for m in record["measurements"] if m["name"] == "under_20_tokens/cot"]
         assert share == (tokens == 8)
+
+
+@pytest.mark.parametrize(
+    ("label", "drawn"),
+    [
+        ("54", "54"),
+        ("-3/4", "-3/4"),
+        ("\x05", "?"),
+        ("73\u5143", "73?"),  # Chinese, which the font lacks
+        ("$\\nonsense$", "$\\nonsense$"),  # no formula
+        ("caf\u00e9 \u221a2", "caf\u00e9 \u221a2"),
+        ("5" * 500, "5" * 40),
+    ],
+)
+def test_any_answer_can_be_drawn(label, drawn):
+    figure = viz.shares([label, "7"], [0.6, 0.4], 0, title="t", xlabel="x")
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [drawn, "7"]
+    figure.canvas.draw()  # any warning is an error
+    plt.close(figure)
 
 
 @pytest.mark.parametrize(

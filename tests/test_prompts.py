@@ -148,13 +148,13 @@ def test_a_question_may_hold_braces():
 def test_no_sentence_of_the_reasoning_prompt_dictates_the_answer(chat_tokenizer):
     """Told how to word its answer, Qwen2.5-Coder-0.5B writes that alone: docs/results_qwen/prompts."""
     asked = prompts.zero_shot_cot("Why?", chat_tokenizer)
-    assert asked == f"<user>{prompts.fill(prompts.REASON, 'Why?')}<assistant>"  # free to think
+    assert asked == "<user>Why?\n\nLet's think step by step.<assistant>"  # free to think
     assert "write" not in asked.lower() and prompts.THE_ANSWER_IS not in asked
 
 
 def test_the_system_turn(chat_tokenizer):
     end = "<assistant><think></think>"
-    asked = prompts.fill(prompts.REASON, "Why?")
+    asked = f"Why?\n\n{prompts.STEP_BY_STEP}"
     assert prompts.zero_shot_cot("Why?", chat_tokenizer, "Be brief.") == (f"<system>Be brief.<user>{asked}<assistant>")
     assert prompts.zero_shot_cot("Why?", chat_tokenizer, "").startswith("<system><user>")
     assert prompts.direct("Why?", chat_tokenizer, "Be brief.") == (
