@@ -5,7 +5,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check reasoning-gym==0.1.25
+"$folder/venv/bin/pip" install -qq --disable-pip-version-check reasoning-gym==0.1.25
 "$folder/venv/bin/python" - <<'PYTHON'
 import sys
 import reasoning_gym
