@@ -183,12 +183,19 @@ def replies(
     max_new_tokens: int,
     sampler: Sampler = GREEDY,
     num_samples: int = 1,
+    least: int = 1,
+    rows: int = 512,
 ) -> tuple[list[list[str]], np.ndarray]:
     """n written replies to each prompt, for evaluators that reason before they judge; tokens: the prompt, and all that was written.
 
     The draws depend on the key and the text of the prompt alone.
+
+    Args:
+      least: prompts that go through the model at least, and ``rows`` chains at a time: fewer shapes are compiled.
     """
-    drawn = _continuations(model, key, texts, sampler=sampler, max_new_tokens=max_new_tokens, num_samples=num_samples)
+    drawn = _continuations(
+        model, key, texts, least, sampler=sampler, max_new_tokens=max_new_tokens, num_samples=num_samples, rows=rows
+    )
     read = np.array([len(ids) for ids in model.tokenizer(texts, add_special_tokens=False).input_ids])
     return drawn.texts[: len(texts)], drawn.num_tokens[: len(texts)].sum(1) + read
 
@@ -250,6 +257,7 @@ def rollouts(
     num_samples: int,
     sampler: Sampler = Sampler(),
     max_new_tokens: int = 48,
+    least: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The share of k continuations to the end that pass the solution test: a value that tries instead of judging at a glance.
 
@@ -260,13 +268,15 @@ def rollouts(
       prompt: writes the text that a continuation goes on from.
       is_solved: the test of a state and the text that continues it.
       num_samples, sampler, max_new_tokens: of the continuations, k for each state.
+      least: states that go through the model at least: fewer shapes are compiled.
 
     Returns:
       values ``[S]`` in 0..1, and the tokens written for each ``[S]``.
     """
     drawn = _continuations(
-        model, key, list(map(prompt, states)), sampler=sampler, max_new_tokens=max_new_tokens, num_samples=num_samples
-    )
+        model, key, list(map(prompt, states)), least, sampler=sampler, max_new_tokens=max_new_tokens,
+        num_samples=num_samples,
+    )  # fmt: skip
     solved = [
         np.mean([is_solved(state, text) for text in row]) for state, row in zip(states, drawn.texts, strict=False)
     ]

@@ -123,13 +123,17 @@ run.claim(
 
 # %%
 SAMPLES, TEMPERATURE, BEAM, THRESHOLD, WIDE = 16, 1.0, 5, 0.1, 8  # chosen on the validation split
+QUICK = run.options.quick  # most of a smoke run is compilation, so its batches have few shapes
+LEAST, ROWS = (32, 64) if QUICK else (1, 512)
 propose = th.remembered(functools.partial(
     th.propose_thoughts, run.model, run.key, prompt=th.moves_prompt, num_samples=SAMPLES, num_thoughts=SAMPLES,
-    sampler=Sampler(TEMPERATURE),
+    sampler=Sampler(TEMPERATURE), least=LEAST,
 ))  # fmt: skip
 value = th.remembered(functools.partial(th.value_words, run.model, prompt=th.moves_value_prompt))
 critic = load_model("tiny-24-value", mesh=run.mesh) if run.model.name == "tiny-24" else run.model
-write_out = functools.partial(th.replies, critic, run.key, max_new_tokens=MAX_TOKENS)  # greedy
+write_out = functools.partial(  # greedy
+    th.replies, critic, run.key, max_new_tokens=MAX_TOKENS, least=ROWS if QUICK else 1, rows=ROWS
+)
 think = th.remembered(functools.partial(th.value_replies, write_out, prompt=th.moves_value_prompt, values=th.VALUES))
 
 root = th.puzzle(puzzles[0])
@@ -155,12 +159,12 @@ print(game24.format_value((4, 8, 12)) + write_out([game24.format_value((4, 8, 12
 # %%
 TRIES = 16
 tries = functools.partial(
-    th.rollouts, run.model, run.key, prompt=th.left_prompt, is_solved=th.moves_solved, num_samples=TRIES
+    th.rollouts, run.model, run.key, prompt=th.left_prompt, is_solved=th.moves_solved, num_samples=TRIES, least=LEAST
 )
 WAYS = {"a word at a glance": value, "a thought before the word": think, f"{TRIES} tries": tries}
 auc_of, costs_of = {}, {}
 for size in (3, 2):
-    held_out = game24.substates(puzzles, size)
+    held_out = game24.substates(puzzles[: 12 if QUICK else None], size)
     can = np.array([game24.solvable(s) for s in held_out])
     parts = {
         "seen": np.array([game24.in_training(s) for s in held_out]),
@@ -383,7 +387,8 @@ def vote_within(tokens: np.ndarray) -> np.ndarray:
 
 
 lines = th.remembered(functools.partial(
-    th.propose_thoughts, words, run.key, prompt=th.lines_prompt, num_samples=4, num_thoughts=4, sampler=Sampler(0.7)
+    th.propose_thoughts, words, run.key, prompt=th.lines_prompt, num_samples=4, num_thoughts=4, sampler=Sampler(0.7),
+    least=4 * LEAST if QUICK else 1,
 ))  # fmt: skip
 word_evaluators = {
     "random": th.random_scores,

@@ -42,7 +42,8 @@ from jaxreason.tasks import arithmetic
 from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
 
 run = lesson.start(GIVEN, cpu_devices=2)
-N, TEMPERATURE, OPERATIONS = (min(16, run.chains) if run.options.quick else run.chains), 1.0, (4, 5, 6)
+QUICK = run.options.quick  # most of a smoke run is compilation, so its batches have few shapes
+N, TEMPERATURE, OPERATIONS = (min(8, run.chains) if QUICK else run.chains), 1.0, (4, 5, 6)
 prm = load_reward_model(f"{run.model.name}-prm", run.model)
 orm = load_reward_model(f"{run.model.name}-orm", run.model)
 problems = arithmetic.problems("test", run.problems, seed=run.options.seed, operations=OPERATIONS)
@@ -254,7 +255,7 @@ run.figure(
 # which get more chains for it.
 
 # %%
-SOME, MANY = min(run.problems, max(12, run.problems // 5)), 4 * N
+SOME, MANY = (run.problems, 2 * N) if QUICK else (min(run.problems, max(12, run.problems // 5)), 4 * N)
 more = sample(texts[:SOME], jax.random.fold_in(run.key, 1), MANY - N)
 many = Chains(
     [a + b for a, b in zip(first.texts, more.texts, strict=False)],
@@ -300,10 +301,11 @@ run.figure(
 # scores best. They are compared with best-of-n and majority at the tokens each of them generated; the PRM reads each once.
 
 # %%
-few = problems[: max(12, run.problems // 4)]
+few = problems[: 12 if QUICK else max(12, run.problems // 4)]
 roots = [th.State(p) for p in few]
 lines = th.remembered(functools.partial(  # both searches share what they ask of a state
-    th.sample_thoughts, run.model, run.key, prompt=th.lines_prompt, num_samples=4, sampler=Sampler(TEMPERATURE)
+    th.sample_thoughts, run.model, run.key, prompt=th.lines_prompt, num_samples=4, sampler=Sampler(TEMPERATURE),
+    least=64 if QUICK else 1,
 ))  # fmt: skip
 judge = th.remembered(functools.partial(reward_values, prm, prompt=th.lines_prompt))
 trees = {

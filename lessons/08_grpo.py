@@ -66,6 +66,12 @@ PROMPTS, GROUP, KEEP = (8, 4, 4) if quick else (112, 8, 64)
 LEARNING_RATE, HIGH = 1e-3, 5e-3
 OBJECTIVE = dataclasses.replace(grpo.DAPO, advantages="least_variance")
 ALL = run.seeds > 1
+# What this lesson cannot train or spread is refused before anything is measured.
+exact = grpo_device.exact_match(run.model.tokenizer)
+mesh = run.mesh
+parts = num_row_parts(mesh)
+if PROMPTS % parts or KEEP % (2 * parts):
+    raise InputError(f"--mesh has {parts} devices: expected a number that divides {PROMPTS} questions and {KEEP // 2}")
 
 problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
 held_out = arithmetic.problems("validation", 20 if quick else 200)
@@ -132,11 +138,6 @@ before = Measured(run.model.params, "before")
 # %%
 tokenizer, cfg = run.model.tokenizer, run.model.cfg
 validation = [prompts.zero_shot_cot(p.question) for p in held_out], [p.answer for p in held_out]
-exact = grpo_device.exact_match(tokenizer)
-mesh = run.mesh
-parts = num_row_parts(mesh)
-if PROMPTS % parts or KEEP % (2 * parts):
-    raise InputError(f"--mesh has {parts} devices: expected a number that divides {PROMPTS} questions and {KEEP // 2}")
 common = dict(
     cfg=cfg,
     stop=compile_stop(tokenizer),
