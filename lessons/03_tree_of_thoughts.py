@@ -245,7 +245,8 @@ searches |= {f"BFS, beam {b}, thinking": breadth(think, b, name="thinking") for 
 wide, deliberate = searches[f"BFS, beam {BEAM}"], searches[f"BFS, beam {BEAM}, thinking"]
 budget = float(tokens_of(wide).mean())
 searches["DFS"] = tot.dfs(
-    roots, propose, value, tot.GAME24, threshold=THRESHOLD, max_depth=3, max_expansions=60, max_tokens=budget, description="DFS",
+    roots, propose, value, tot.GAME24, threshold=THRESHOLD, max_depth=3, max_expansions=15 if QUICK else 60,
+    max_tokens=budget, description="DFS",
 )  # fmt: skip
 for name, trees in searches.items():
     record(name, found(trees), tokens_of(trees))
