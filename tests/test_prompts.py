@@ -1,6 +1,7 @@
 """Prompts: what a model is asked is what the training mixture taught it, token for token."""
 
 import warnings
+
 import numpy as np
 import pytest
 
