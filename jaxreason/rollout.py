@@ -393,9 +393,7 @@ def decode(tokenizer, tokens: np.ndarray, mask: np.ndarray, stop_strings: Sequen
     """
     chex.assert_equal_shape([tokens, mask])
     special = {i for i, t in tokenizer.added_tokens_decoder.items() if t.special and t.content not in TAGS}
-    sequences = [
-        [i for i in row[keep].tolist() if i not in special] for row, keep in zip(tokens, mask, strict=True)
-    ]
+    sequences = [[i for i in row[keep].tolist() if i not in special] for row, keep in zip(tokens, mask, strict=True)]
     texts = tokenizer.batch_decode(sequences, skip_special_tokens=False)
     for stop in stop_strings:
         texts = [text[: text.index(stop) + len(stop)] if stop in text else text for text in texts]

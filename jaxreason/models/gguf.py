@@ -165,9 +165,7 @@ def with_llama3_scaling(cfg: DecoderConfig, divisors: np.ndarray) -> DecoderConf
     return dataclasses.replace(cfg, rope_scaling=scaling)
 
 
-def open_tensors(
-    files: list[Path], stored: dict[str, Stored], cfg: DecoderConfig, architecture: str, gguf
-) -> Tensors:
+def open_tensors(files: list[Path], stored: dict[str, Stored], cfg: DecoderConfig, architecture: str, gguf) -> Tensors:
     """The weights as Hugging Face has them."""
 
     def read(name: str) -> np.ndarray:

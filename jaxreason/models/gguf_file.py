@@ -52,9 +52,7 @@ def read_model(path: Path, gguf) -> tuple[dict[str, Any], dict[str, Stored], lis
     stem = path.name[: -len("-00001-of-00003.gguf")]
     files = [path.with_name(f"{stem}-{i + 1:05d}-of-{count:05d}.gguf") for i in range(count)]
     if place:
-        raise InputError(
-            f"is part {place + 1} of a model split into {count}: load the first, {str(files[0])!r}"
-        )
+        raise InputError(f"is part {place + 1} of a model split into {count}: load the first, {str(files[0])!r}")
     for i, file in enumerate(files[1:], 2):
         if not file.is_file():
             raise InputError(f"is split into {count} parts, and part {i} is missing: expected {str(file)!r}")
