@@ -7,13 +7,14 @@ import numpy as np
 
 from jaxreason import lesson, prompts
 from jaxreason.evaluate import accuracy
+from jaxreason.options import read_options
 from jaxreason.sampling import GREEDY
 from jaxreason.tasks import load_problems
 from jaxreason.verify import grade, read_answers
 
 
 def main() -> None:
-    run = lesson.start("gsm8k", problems=200, task="gsm8k")
+    run = lesson.start(read_options("gsm8k", problems=200, task="gsm8k"))
     problems = load_problems(run.task, "test", run.problems, seed=run.options.seed)
     golds = [p.gold for p in problems]
     texts = [prompts.zero_shot_cot(p.question, run.tokenizer) for p in problems]

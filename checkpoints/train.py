@@ -26,6 +26,7 @@ from transformers import PreTrainedTokenizerBase
 
 from jaxreason import prompts, resume, sft, train
 from jaxreason.evaluate import Interval, accuracy, auc, mean_interval
+from jaxreason.extract import extract_answer
 from jaxreason.lesson import clean_exit
 from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel, load_model, save_model
@@ -34,7 +35,7 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic, game24
 from jaxreason.thoughts import State, moves_value_prompt, value_words
 from jaxreason.tokens import build_tokenizer
-from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
+from jaxreason.verify import answer_ids, gold_ids, grade
 from jaxreason.vote import majority
 
 

@@ -7,6 +7,7 @@ from jaxreason.budget import complete_within
 from jaxreason.distill import filter_traces, kd_loss, on_policy_loss
 from jaxreason.errors import InputError
 from jaxreason.evaluate import accuracy, paired_difference
+from jaxreason.extract import extract_answer
 from jaxreason.grpo import group_advantages, grpo_loss
 from jaxreason.grpo_device import make_grpo_step
 from jaxreason.logprobs import token_logprobs
@@ -20,7 +21,7 @@ from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.sft import sft_loss
 from jaxreason.tasks import load_problems
 from jaxreason.train import fit, make_update
-from jaxreason.verify import answer_ids, extract_answer, is_correct
+from jaxreason.verify import answer_ids, is_correct
 from jaxreason.vote import best_of_n, early_stop, majority, pass_at_k
 
 __all__ = [

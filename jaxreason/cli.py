@@ -51,11 +51,12 @@ def solve(
     import jax
 
     from jaxreason import prompts
+    from jaxreason.extract import extract_answer
     from jaxreason.lesson import chain_length, failed_prompt, keep_compiled
     from jaxreason.models.hf import default_dtype, load_model
     from jaxreason.rollout import complete
     from jaxreason.sampling import GREEDY, Sampler
-    from jaxreason.verify import answer_ids, extract_answer
+    from jaxreason.verify import answer_ids
     from jaxreason.vote import vote
 
     asked = None if prompt is None else prompts.fill(prompt, question)

@@ -39,10 +39,11 @@ import numpy as np
 from jaxreason import lesson, prompts, viz
 from jaxreason.errors import InputError
 from jaxreason.evaluate import accuracy, mean_interval, paired_difference
+from jaxreason.extract import extract_answer
 from jaxreason.logprobs import text_logprobs
 from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import load_examples, load_problems
-from jaxreason.verify import extract_answer, grade, read_answers
+from jaxreason.verify import grade, read_answers
 
 run = lesson.start(GIVEN, cpu_devices=2)
 problems = load_problems(run.task, "test", run.problems, seed=run.options.seed)

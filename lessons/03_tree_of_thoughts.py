@@ -38,12 +38,13 @@ from jaxreason import lesson, prompts, viz, vote
 from jaxreason import thoughts as th
 from jaxreason import tree_of_thoughts as tot
 from jaxreason.evaluate import accuracy, auc, mean_interval, paired_difference
+from jaxreason.extract import extract_answer
 from jaxreason.models.hf import load_model
 from jaxreason.rollout import complete
 from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic, game24
 from jaxreason.tasks.game24_value import MAX_TOKENS
-from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
+from jaxreason.verify import answer_ids, gold_ids, grade
 
 run = lesson.start(GIVEN, cpu_devices=2)
 

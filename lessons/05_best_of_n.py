@@ -36,10 +36,11 @@ from jaxreason import lesson, prompts, viz, vote
 from jaxreason import thoughts as th
 from jaxreason import tree_of_thoughts as tot
 from jaxreason.evaluate import Interval, accuracy, auc, mean_interval, paired_difference
+from jaxreason.extract import extract_answer
 from jaxreason.reward_model import aggregate, load_reward_model, reward_values, step_scores
 from jaxreason.sampling import Sampler
 from jaxreason.tasks import arithmetic
-from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
+from jaxreason.verify import answer_ids, gold_ids, grade
 
 run = lesson.start(GIVEN, cpu_devices=2)
 QUICK = run.options.quick  # most of a smoke run is compilation, so its batches have few shapes

@@ -46,12 +46,13 @@ from jaxreason import lesson, lm_mcts, mcts, prompts, texts, viz, vote
 from jaxreason import thoughts as th
 from jaxreason import tree_of_thoughts as tot
 from jaxreason.evaluate import accuracy, mean_interval, paired_difference, within_budget
+from jaxreason.extract import extract_answer
 from jaxreason.models.hf import load_model
 from jaxreason.reward_model import aggregate, load_reward_model, reward_values, step_scores
 from jaxreason.rollout import complete
 from jaxreason.sampling import Sampler
 from jaxreason.tasks import arithmetic, game24, game24_tokens
-from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
+from jaxreason.verify import answer_ids, gold_ids, grade
 
 run = lesson.start(GIVEN, cpu_devices=2)
 

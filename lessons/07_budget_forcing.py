@@ -40,11 +40,12 @@ import numpy as np
 
 from jaxreason import budget, lesson, prompts, viz, vote
 from jaxreason.evaluate import accuracy, mean_interval, paired_difference, within_budget
+from jaxreason.extract import extract_answer
 from jaxreason.models.hf import load_model
 from jaxreason.rollout import complete
 from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic, game24
-from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
+from jaxreason.verify import answer_ids, gold_ids, grade
 
 run = lesson.start(GIVEN, cpu_devices=2)
 WAITS, CHAINS = (0, 1, 2, 4, 8), 1

@@ -47,12 +47,13 @@ from jaxreason.evaluate import (
     rollout_flops,
     search_flops,
 )
+from jaxreason.extract import extract_answer
 from jaxreason.models.hf import load_model
 from jaxreason.reward_model import aggregate, load_reward_model, reward_values, step_scores
 from jaxreason.rollout import complete
 from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic
-from jaxreason.verify import answer_ids, extract_answer, gold_ids, grade
+from jaxreason.verify import answer_ids, gold_ids, grade
 
 run = lesson.start(GIVEN, cpu_devices=2)
 QUICK, N, TEMPERATURE, OPERATIONS = run.options.quick, run.chains, 0.7, (1, 2, 3, 4, 5, 6)

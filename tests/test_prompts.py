@@ -7,7 +7,7 @@ import pytest
 
 from jaxreason import prompts
 from jaxreason.errors import InputError
-from jaxreason.verify import extract_answer
+from jaxreason.extract import extract_answer
 
 QUESTION = "Tom has 5 apples. Tom buys 2 more. How many apples are left?"
 

@@ -11,6 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast
 
 from jaxreason.errors import InputError
+from jaxreason.extract import extract_answer
 from jaxreason.rollout import compile_stop, decode
 from jaxreason.tokens import (
     EOS,
@@ -23,7 +24,6 @@ from jaxreason.tokens import (
     pad_left,
     token_bytes,
 )
-from jaxreason.verify import extract_answer
 
 TEXTS = [
     "Tom has 45 apples.",

@@ -12,10 +12,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jaxreason import GREEDY, cli, complete, load_model, prompts, save_model, token_logprobs
+from jaxreason.extract import extract_answer
 from jaxreason.rollout import compile_stop, generate
 from jaxreason.step_labels import step_ends
 from jaxreason.tokens import encode_prompts, pad_left, token_bytes
-from jaxreason.verify import extract_answer
 
 QUESTIONS = [
     "What is the capital of France?",
