@@ -2,7 +2,7 @@
 # jax 0.10.2: jax.random.categorical on bfloat16 logits does not follow the probabilities.
 #
 # Behaviour: one token of 85%, and 99 others that share 15%. From float32 logits 15% of 20,000 draws fall
-# on the others; from the same logits in bfloat16 far fewer or more do, for the noise that is added to
+# on the others; from the same logits in bfloat16 about 1% do, for the noise that is added to
 # them is drawn and compared in bfloat16. The logits are valid input and no warning says so. Cast them first.
 # Exits 0 while that is so, 1 when it changes.
 set -euo pipefail

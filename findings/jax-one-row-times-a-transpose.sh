@@ -4,14 +4,16 @@
 # Behaviour: for x [1, 576] and w [49152, 576], float32, jax.jit(lambda x, w: x @ w.T) takes 3 or more
 # times as long as jax.jit(lambda x, w: jnp.einsum("be,ve->bv", x, w)); the values are the same but for
 # rounding. It is the output head of a language model with tied embeddings, one chain at a time. With
-# jax 0.10.2 the two take the same time. Best of 15 in turn, so that other work on the machine does not decide.
+# jax 0.10.2 the two differ by less than a half. Best of 15 in turn, so that other work on the machine does not decide.
 # Exits 0 while that is so, 1 when it changes. Needs Python 3.12 or later for jax 0.12.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for python in python3.13 python3.12 python3; do
-  if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then break; fi
+python=
+for name in python3 python3.13 python3.12; do
+  if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then python=$name; break; fi
 done
+[ -n "$python" ] || { echo "needs Python 3.12 or later"; exit 2; }
 "$python" -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet "jax==0.12.0.1" "jaxlib==0.12.0.1"
 JAX_PLATFORMS=cpu "$work/venv/bin/python" - <<'PY'
