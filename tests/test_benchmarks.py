@@ -94,5 +94,5 @@ def test_what_a_wording_comes_to():
 
 def test_the_prompt_in_use_is_one_that_is_measured(recipe):
     tokenizer = recipe.build_tokenizer(["Tom"])
-    tokenizer.chat_template = "{{ messages[0].content }}"
-    assert zero_shot_cot("{question}", tokenizer) == prompts.WORDINGS["step_by_step"]
+    tokenizer.chat_template = "{{ messages[0].content }}{% if add_generation_prompt %}>{% endif %}"
+    assert zero_shot_cot("{question}", tokenizer) == prompts.WORDINGS["step_by_step"] + ">"
