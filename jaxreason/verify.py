@@ -5,24 +5,27 @@ numbers and may correct itself. The first rule that finds something:
 
 1. What follows the last ``</think>``; only where no answer is there, what precedes it. Behind a ``<think>`` that is never
    closed nothing is stated.
-2. The last of ``\boxed{...}``, ``#### x``, "the answer is x", "Answer: x", "Final answer", ``<answer>x</answer>`` and
-   "the correct option is E", whatever its kind. One that is empty, or never closed, is skipped.
+2. The last of ``\boxed{...}``, ``#### x``, "the answer is x", "Answer: x", "Final answer", ``<answer>x</answer>``, "the
+   correct option is E", and "the answer is" in ten other languages, whatever its kind. One that is empty, or never
+   closed, is skipped.
 3. "The answer is Paris": a word, where no number follows (nor precedes, if it is in lower case).
-4. The text itself, where it is nothing but one expression, list or date ("x+1", "80 - 25", "5 and 7", "June 20").
-5. The last number of the text, in any script ("因此，最终答案为73元。").
+4. The text itself, where it is nothing but one expression, list, date or time ("x+1", "80 - 25", "5 and 7", "June 20").
+5. The last number of the text, or the pair or matrix that it ends with. Digits and words may be of any script.
+6. The text itself, where it is a word or a name.
 
 **What is no answer.** A number that is denied ("is not 12", "anything but 12") is not stated. A text that offers several
-("10 or 12", "either 10 or 12", "10, maybe 12", ``\boxed{10} or \boxed{12}``) answers all of them, which is not 10 and
-not 12: hedging earns nothing. "10. Wait, the answer is 12" answers 12.
+("10 or 12", "either 10 or 12", "10, maybe 12", "10或12", ``\boxed{10} or \boxed{12}``) answers all of them, which is not
+10 and not 12: hedging earns nothing. "10. Wait, the answer is 12" answers 12, and "10, or 20/2" answers 10.
 
 **What an answer is worth** (`values.value`). Two answers are equal where their values are:
 
 | answer | value | equal | not equal |
 |---|---|---|---|
-| a number | exact, without currency, unit, percent sign, thousands marks | 0.5, 1/2, .50; $1,234.00, ``1\,234``, 1234 | 0.333 and 1/3; 50% and 0.5 |
+| a number | exact, without currency, unit, percent sign, thousands marks | 0.5, 1/2, .50; $1,234.00, ``1\,234``, 1234; 2 million, 200万 | 0.333 and 1/3; 50% and 0.5 |
 | numbers joined by ``+ - * / ^``, brackets, mixed | worked out exactly | ``2(3)``, 6; ``3\frac12 + 1``, 4.5 | ``2(3)``, 5; ``2^{-99}``, ``2^{-98}`` |
 | a repeating decimal | exact | ``0.\overline{3}``, 1/3 | 0.333 and 1/3 |
 | ``name = value``, or a sum and its result | the right-hand side | ``x = 5``, 5; 45 - 12 = 33, 33 | ``x^2 + y^2 = 25``, 25 |
+| exact, then rounded, ``a \approx b`` | the exact side, but of ``x \approx 5`` the value | ``1/3 \approx 0.333``, 1/3 | 0.333 |
 | a list, by commas, "and", "or"; a set | its parts, in any order | 5 and 7; 7, 5; ``\{5, 7\}`` | 7; (5, 7) |
 | a pair, an interval, a matrix | its parts, in order, and its brackets | (3, 4), ``\left(3,4\right)`` | (4, 3); [3, 4] |
 | numbers with several units | numbers and units | 2 hours and 30 minutes, 2 hours 30 min | 2; 150 |

@@ -280,6 +280,87 @@ KINDS = {
         "12": ([], [r"\boxed{\textbf{(E) } 12}", r"\boxed{E: 12}"]),
         r"\text{(E)}": (["E", r"\boxed{(E)}"], ["D", "12"]),
     },
+    "sums in sentences": {
+        "24": (
+            [
+                "Answer: (5 * 4) + (10 - 6) = 24",
+                "The answer is (10 - 4) * (13 - 9) = 24",
+                "The answer is 18 + (3 * 2) = 24.",
+                "The answer is 12 plus 12 equals 24.",
+                "The answer is 6 times 4.",
+                "The answer is 6 x 4 = 24",
+                "The answer is 24 (6 rows of 4).",
+            ],
+            ["The answer is 24 plus 2.", "The answer is 24 pi", "The answer is 24 (x + 1).", "The answer is 24 : 5."],
+        ),
+    },
+    "what is no unit": {
+        "18xyz": ([r"\boxed{18xyz}"], ["18", r"\boxed{18xy}", r"\boxed{18}"]),
+        "18": (
+            ["18km", "18 hours", r"\boxed{18 \text{ sq ft}}", r"\boxed{18^\circ\text{C}}", r"\boxed{18^{\text{th}}}"],
+            [
+                "答案是18万元。",
+                "18億円",
+                r"\boxed{18 \text{ million}}",
+                "18 lakh",
+                r"\boxed{18xyz}",
+                "The answer is 18 dozen",
+            ],
+        ),
+        "180000": (["答案是18万元。", "18만 원", "18e4", "180 thousand", "180 mil"], ["18", "1800000"]),
+        r"24\pi": ([r"\boxed{24\pi \text{ cm}^2}", r"\boxed{24\pi}"], ["24", r"\boxed{24}", r"\boxed{\pi}"]),
+    },
+    "exact and rounded": {
+        "1/3": (
+            [r"\boxed{\frac13 \approx 0.333}", "The answer is 1/3 ≈ 0.333."],
+            [r"\boxed{0.333}", r"\boxed{\frac14 \approx 0.25}"],
+        ),
+        "5": (
+            [r"\boxed{x \approx 5}", r"\boxed{\approx 5}", r"\boxed{\text{approximately } 5}"],
+            [r"\boxed{4.99 \approx 5}"],
+        ),
+        r"[-2,7]": ([r"\boxed{x \in [-2,7]}", r"\boxed{[-2, 7]}"], [r"\boxed{x \in (-2,7)}", "7"]),
+    },
+    "digits, signs and blanks": {
+        "73": (["উত্তর: ৭৩", "الجواب ٧٣", "७३", "คำตอบคือ ๗๓", "７３"], ["৭", "٣٧", "‑73"]),
+        "-5": (
+            ["The answer is ‑5.", "The answer is minus 5.", "The answer is −5."],
+            ["The answer is 5.", "8 minus 5 is 3"],
+        ),
+        "25/8": (["3⅛ cups", "3 1/8"], ["3", "The answer is 3.", "1/8"]),
+    },
+    "letters in doubt": {
+        "B": (
+            [
+                "Therefore, option B is correct.",
+                "The answer is therefore (B).",
+                "La respuesta es B.",
+                "答案：B",
+                "(B) 60 km/h",
+            ],
+            [
+                "The answer is B, or C.",
+                "The answer is B (or C).",
+                "The answer is B, maybe C.",
+                "The correct option is B or C.",
+            ],
+        ),
+        "even": (["The answer is even."], ["The answer is even or odd.", "The answer is odd."]),
+        "12": (
+            [r"\boxed{12}" + "\n\n" + r"\boxed{12}", "The answer is 12. It is not 10."],
+            [
+                r"\boxed{10}, \boxed{11}, \boxed{12}",
+                r"\(\boxed{10}\) or \(\boxed{12}\)",
+                "The answer is 12 or ten.",
+                "I don't think the answer is 12.",
+                "<think>The answer is 12</think>The answer is not 12.",
+                "La respuesta no es 12",
+                "答えは12ではありません。",
+                "答案是10或12。",
+            ],
+        ),
+        "10,11,12": ([r"\boxed{10}, \boxed{11}, \boxed{12}"], [r"\boxed{10}, \boxed{12}"]),
+    },
     "products, bases, times, pairs": {
         "5": ([], [r"\boxed{2(3)}", r"\boxed{10-12}", "2 + 4"]),
         "6": ([r"\boxed{2(3)}", r"\boxed{(2)(3)}", r"\boxed{2 \cdot 3}"], [r"\boxed{23}", r"\boxed{2,3}"]),
