@@ -330,8 +330,9 @@ def test_bad_requests_are_one_line(model):
         assert "\n" not in str(error.value)
 
     refuse(["Tom", ""], "prompt is empty")
-    refuse(["7" * 125], "125 tokens: at most 124")
-    refuse(["Tom"], "at most -2", max_new_tokens=130)
+    refuse(["7" * 125], "125 tokens and max_new_tokens is 4: at most 128 fit .* ask for at most 3 new tokens")
+    refuse(["7" * 128], "at most 128 fit into the context")
+    refuse(["Tom"], "max_new_tokens is 130: at most 128 fit .* ask for at most 127 new tokens", max_new_tokens=130)
     refuse(["Tom"], "number of chains is 0", num_samples=0)
     with pytest.raises(InputError, match=r"keys of shape \(2,\): expected one, or one for each of 3 prompts"):
         complete(model, ["Tom"] * 3, jax.random.split(jax.random.key(0)), sampler=GREEDY, max_new_tokens=4)
