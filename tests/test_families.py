@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from conftest import random_params
 from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
 
 from jaxreason.errors import InputError
 from jaxreason.models.decoder import DecoderConfig, forward
@@ -78,12 +81,20 @@ def test_logits_of_a_left_padded_batch_equal_transformers(tmp_path, name):
     assert_golden(params, cfg, golden)
 
 
+@pytest.fixture
+def few_tokens():
+    """A tokenizer with fewer ids than the golden models have rows."""
+    words = WordLevel({"<pad>": 0, "<eos>": 1, "<unk>": 2, "Tom": 3}, unk_token="<unk>")
+    names = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), **names)
+
+
 @pytest.mark.parametrize("name", GOLDEN)
-def test_save_and_load_change_no_bit(tmp_path, tokenizer, name):
+def test_save_and_load_change_no_bit(tmp_path, few_tokens, name):
     (tmp_path / "theirs").mkdir()
     unpack(name, tmp_path / "theirs")
     params, cfg = load(tmp_path / "theirs")
-    save_model(tmp_path / "ours", params, cfg, tokenizer, eos_ids=(5,))
+    save_model(tmp_path / "ours", params, cfg, few_tokens, eos_ids=(5,))
     model = load_model(str(tmp_path / "ours"))
     assert model.cfg == cfg
     assert model.eos_ids == (1, 5)
@@ -219,9 +230,9 @@ def test_the_names_before_transformers_5_mean_the_same(llama):
     assert new.rope_scaling is None
 
 
-def test_nothing_is_executed(llama, tokenizer, monkeypatch):
+def test_nothing_is_executed(llama, few_tokens, monkeypatch):
     """A model that asks for code of its own is read as data or not at all."""
-    tokenizer.save_pretrained(llama)
+    few_tokens.save_pretrained(llama)
     (llama / "evil.py").write_text("raise SystemExit('executed')")
     auto_map = {"AutoConfig": "evil.Evil", "AutoTokenizer": ["evil.Evil", None], "AutoModelForCausalLM": "evil.Evil"}
     edit_config(llama, auto_map=auto_map)
