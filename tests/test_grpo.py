@@ -549,19 +549,24 @@ def device_options(model, **more):
 @pytest.fixture(scope="module")
 def loop(small, problems):
     """An optimiser, a step, and what it starts from."""
-    tx = optax.adam(2e-2)
+    tx = optax.adam(1e-2)
     options = device_options(small, epochs=2, minibatches=2, microbatches=2)
     step = make_grpo_step(tx=tx, objective=GRPO, reference=small.params, **options)
     return tx, step, jax.jit(step), lambda: init_state(jax.tree.map(jnp.copy, small.params), tx)
 
 
 def test_a_scan_learns_the_answer_from_rewards_alone_and_is_its_steps(loop, problems):
+    """Over eight keys: where one run ends depends on its key and on the last bits of its gradients (0.60 to 0.74)."""
     _, step, jitted, start = loop
-    run = jax.jit(functools.partial(run_steps, step, num_steps=60, size=8))
-    state, metrics = run(start(), problems, jax.random.key(0))
+    run = jax.jit(functools.partial(run_steps, step, num_steps=100, size=8))
+    ends = []
+    for seed in range(8):
+        state, metrics = run(start(), problems, jax.random.key(seed))
+        assert metrics["reward"][:2].mean() < 0.2 and int(state.step) == 100
+        ends.append(float(metrics["reward"][-10:].mean()))
     # No answer that ignores the prompt earns more than 0.46.
-    assert metrics["reward"][:2].mean() < 0.2 and metrics["reward"][-10:].mean() > 0.6
-    assert int(state.step) == 60
+    assert np.mean(ends) > 0.6 and min(ends) > 0.46
+    _, metrics = run(start(), problems, jax.random.key(0))
     again, batch_fn = start(), batches(problems, jax.random.key(0), 8)
     for i in range(2):
         again, row = jitted(again, batch_fn(i))
