@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import failed_cli, random_params, run_cli
 
-from jaxreason import cli, lesson, prompts, save_model, viz
+from jaxreason import lesson, prompts, save_model, viz
 from jaxreason.lesson import failed_prompt
 from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.hf import default_dtype, fast_dtype
@@ -230,7 +230,7 @@ def fake_complete(tokens: int, finished: bool = True):
     ],
 )
 def test_solve_says_that_the_prompt_fails(monkeypatch, capsys, chat_model, options, tokens, finished, noted):
-    monkeypatch.setattr(cli, "complete", fake_complete(tokens, finished))
+    monkeypatch.setattr("jaxreason.rollout.complete", fake_complete(tokens, finished))
     run_cli(monkeypatch, "solve", "What is 1+2?", "--model", str(chat_model), *options)
     captured = capsys.readouterr()
     assert "So it is 3." in captured.out and "prompt" not in captured.out

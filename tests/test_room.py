@@ -13,6 +13,7 @@ from conftest import failed_cli
 from jaxreason import InputError, Sampler, complete, files, generate, lesson, memory, rollout
 from jaxreason.evaluate import Interval, Results
 from jaxreason.memory import cache_bytes, check_decoding
+from jaxreason.options import Options
 from jaxreason.tokens import Prompt
 
 GIB = 2**30
@@ -129,7 +130,8 @@ def run(monkeypatch, tmp_path, model):
     results = Results("02_test", model=identity, seed=0, problems=4)
     results.measure("accuracy", Interval(0.5, 0.2, 0.8, 4))
     fields = dict.fromkeys(lesson.Lesson.__dataclass_fields__)
-    return lesson.Lesson(**{**fields, "name": "02_test", "folder": tmp_path, "model": model, "results": results})
+    given = {"name": "02_test", "options": Options(), "folder": tmp_path, "model": model, "results": results}
+    return lesson.Lesson(**fields | given)
 
 
 def test_a_figure_that_the_disk_has_no_room_for_ends_no_lesson(monkeypatch, capsys, run):
