@@ -17,6 +17,7 @@ import functools
 import importlib.util
 import os
 import pickle
+import random
 import subprocess
 import sys
 import time
@@ -215,6 +216,7 @@ def _make(family: str, first: int, n: int) -> list[dict]:
         data = reasoning_gym.create_dataset(family, size=MAX_DRAWS * n, seed=first)
         found: dict[str, dict] = {}
         for index in range(MAX_DRAWS * n):
+            random.seed(first + index)  # list_functions of 0.1.25 draws from Python's own generator
             entry = data[index]
             found.setdefault(entry["question"], entry)
             if len(found) == n:

@@ -113,7 +113,8 @@ def test_export_and_reload_in_transformers(tmp_path, ours, theirs, batch, rollou
     exported = AutoModelForCausalLM.from_pretrained(tmp_path)
     for (name, a), b in zip(theirs.named_parameters(), exported.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6, msg=name)
-    assert exported.generation_config.eos_token_id == ours.tokenizer.eos_token_id
+    ends = np.atleast_1d(exported.generation_config.eos_token_id).tolist()
+    assert tuple(ends) == ours.eos_ids and ours.tokenizer.eos_token_id in ends
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     for question in QUESTIONS:
         text = prompts.chat(ours.tokenizer, question)
@@ -136,7 +137,7 @@ def test_header_as_the_gguf_package_reads_it(path):
     """Our reader refuses what is damaged, so that package's reader is only its witness."""
     import gguf
 
-    from jaxreason.models.gguf import read_header, read_tensor
+    from jaxreason.models.gguf_file import read_header, read_tensor
 
     metadata, stored = read_header(path, gguf)
     reader = gguf.GGUFReader(path)
@@ -148,7 +149,7 @@ def test_header_as_the_gguf_package_reads_it(path):
     assert list(stored) == [tensor.name for tensor in reader.tensors]
     for tensor in reader.tensors[:8]:
         expected = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        np.testing.assert_array_equal(read_tensor(path, stored[tensor.name], gguf), expected)
+        np.testing.assert_array_equal(read_tensor(stored[tensor.name], gguf), expected)
 
 
 def test_bfloat16(path, ours, batch):
