@@ -299,7 +299,9 @@ for seed, policy in zip(SEEDS, after, strict=True):
         for d in np.unique(operations):
             at = operations == d
             lost = paired_difference(before.one[at], policy.one[at])
-            run.claim(f"at {d} operations pass@1 loses at most 3 points{of}", lost, at_most=0.03, worst=before.one[at].mean())
+            run.claim(
+                f"at {d} operations pass@1 loses at most 3 points{of}", lost, at_most=0.03, worst=before.one[at].mean()
+            )
     else:
         run.claim(f"GRPO gains pass@1 at T=1{of}", gained, at_least=0.0, excludes_zero=True)
 difference = paired_difference(np.mean([p.at[CHAINS] for p in after], axis=0), before.at[CHAINS])

@@ -6,8 +6,8 @@ Families of few different problems repeat themselves all the same, within a spli
 Two things of such a package cannot be taken on trust:
 
 - *The same seed gives the same problems.* Some generators draw from a set of strings, whose order
-  Python chooses anew in every process. So problems are made in a process of their own, in which
-  ``PYTHONHASHSEED`` is 0.
+  Python chooses anew in every process, or from Python's own generator. So problems are made in a
+  process of their own, in which ``PYTHONHASHSEED`` is 0 and that generator is seeded.
 - *What a rule pays is right.* :func:`find_fault` tries answers that are wrong on a few problems of a
   family, and the family is refused if most of them are paid.
 """
