@@ -57,7 +57,6 @@ _EQUALS = re.compile(r"(?<![<>!\\:])=(?![=>])")
 _CHOICE = re.compile(
     r"\(([A-J])\)(?:\s+(?!or\b|and\b)[\w$\\(].*)?|([A-J])[.:)](?:\s.*)?|(?i:option|choice)\s\(?([A-J])\)?"
 )
-_LETTERS = r"[A-Za-z\u0391-\u03c9]"
 # What is worked out, to the left of an equals sign: x, x_1, f(x), P(A and B), AB, \angle ABC, Area, total cost.
 _NAME = re.compile(
     r"\s*(?:m?\s?\\(?:angle|triangle)\s?)?"
