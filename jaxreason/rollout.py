@@ -322,7 +322,9 @@ def complete(
         prompt_tokens=max(map(len, encoded), default=0), new_tokens=max_new_tokens,
         dtype=jax.tree.leaves(model.params)[0].dtype, mesh=mesh,
     )  # fmt: skip
-    keys = _chain_keys(key if key.ndim else _prompt_keys(key, len(encoded)), num_samples)
+    impl = jax.random.key_impl(key)
+    # On the host, and the chains' keys batch by batch: else every number of prompts would compile programs of its own.
+    prompt_keys = np.asarray(jax.random.key_data(key if key.ndim else _prompt_keys(key, len(encoded))))
     shape = (len(encoded), num_samples)
     texts: list = [None] * len(encoded)
     logprobs, num_tokens = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
@@ -333,7 +335,7 @@ def complete(
     run = generate_retiring if max_new_tokens >= RETIRE_FROM else generate
     if folder is not None:
         call = resume.digest(
-            model.cfg, encoded, keys, sampler, max_new_tokens, stop, batch_size, multiple, jax.tree.leaves(rule), rule_state
+            model.cfg, encoded, prompt_keys, num_samples, sampler, max_new_tokens, stop, batch_size, multiple, jax.tree.leaves(rule), rule_state
         )  # fmt: skip
     order = np.argsort([len(ids) for ids in encoded], kind="stable")
     with (
@@ -347,8 +349,9 @@ def complete(
             prompt = pad_left([encoded[i] for i in padded], model.tokenizer.pad_token_id, multiple)
 
             def write(padded=padded, prompt=prompt) -> Rollout:
+                keys = _chain_keys(jax.random.wrap_key_data(prompt_keys[padded], impl=impl), num_samples)
                 return gather(
-                    run(model.params, keys[padded], shard_batch(prompt, mesh), stop, cfg=model.cfg, sampler=sampler,
+                    run(model.params, keys, shard_batch(prompt, mesh), stop, cfg=model.cfg, sampler=sampler,
                         max_new_tokens=max_new_tokens, num_samples=num_samples, layers=layers, rule=rule,
                         rule_state=jax.tree.map(lambda x: x[padded], rule_state))
                 )  # fmt: skip

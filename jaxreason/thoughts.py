@@ -75,6 +75,7 @@ def sample_thoughts(
     sampler: Sampler = Sampler(),
     max_new_tokens: int = 24,
     least: int = 1,
+    rows: int = 512,
 ) -> tuple[list[list[Thought]], np.ndarray]:
     """k independent thoughts of one line from each state, z ~ p(z | s) (section 3, item 2a).
 
@@ -84,14 +85,15 @@ def sample_thoughts(
     Args:
       prompt: writes the text that the next thought continues.
       num_samples, sampler, max_new_tokens: a thought that does not end (newline or end of text) in time is left out.
-      least: states that go through the model at least, some twice if need be: fewer shapes are compiled.
+      least: states that go through the model at least, some twice if need be, and ``rows`` chains at a time: fewer shapes are
+        compiled.
 
     Returns:
       thoughts for each state, repeats included, and the tokens generated for it ``[S]``.
     """
     drawn = _continuations(
         model, key, list(map(prompt, states)), least, sampler=sampler, max_new_tokens=max_new_tokens, num_samples=num_samples,
-        stop_strings=("\n",), multiple=64,
+        stop_strings=("\n",), multiple=64, rows=rows,
     )  # fmt: skip
     thoughts = [
         [Thought(t.rstrip("\n"), float(lp)) for t, lp, done in zip(*row, strict=True) if done]
@@ -151,6 +153,7 @@ def value_words(
     *,
     prompt: Callable[[State], str],
     values: dict[str, float] = VALUES,
+    batch_size: int = 512,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The model's own value, V(s) = sum_w v(w) p(w | value prompt) over the words w (section 3, item 3a).
 
@@ -161,12 +164,13 @@ def value_words(
     Args:
       prompt: writes the text that a value word continues.
       values: v(w) of each word.
+      batch_size: states in one pass.
 
     Returns:
       values ``[S]`` and the tokens of each pass ``[S]``: the prompt read and one word.
     """
     texts = [prompt(state) for state in states]
-    logprobs = choice_logprobs(model, texts, list(values))
+    logprobs = choice_logprobs(model, texts, list(values), batch_size)
     p = np.exp(logprobs - logprobs.max(1, keepdims=True))
     lengths = [len(ids) for ids in model.tokenizer(texts, add_special_tokens=False).input_ids]
     return (p / p.sum(1, keepdims=True)) @ np.array(list(values.values())), np.array(lengths) + 1
@@ -256,8 +260,9 @@ def rollouts(
     is_solved: Callable[[State, str], bool],
     num_samples: int,
     sampler: Sampler = Sampler(),
-    max_new_tokens: int = 48,
+    max_new_tokens: int = 64,
     least: int = 1,
+    rows: int = 512,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The share of k continuations to the end that pass the solution test: a value that tries instead of judging at a glance.
 
@@ -268,14 +273,14 @@ def rollouts(
       prompt: writes the text that a continuation goes on from.
       is_solved: the test of a state and the text that continues it.
       num_samples, sampler, max_new_tokens: of the continuations, k for each state.
-      least: states that go through the model at least: fewer shapes are compiled.
+      least: states that go through the model at least, and ``rows`` chains at a time: fewer shapes are compiled.
 
     Returns:
       values ``[S]`` in 0..1, and the tokens written for each ``[S]``.
     """
     drawn = _continuations(
         model, key, list(map(prompt, states)), least, sampler=sampler, max_new_tokens=max_new_tokens,
-        num_samples=num_samples,
+        num_samples=num_samples, rows=rows,
     )  # fmt: skip
     solved = [
         np.mean([is_solved(state, text) for text in row]) for state, row in zip(states, drawn.texts, strict=False)

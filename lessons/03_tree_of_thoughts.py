@@ -56,7 +56,9 @@ run = lesson.start(GIVEN, cpu_devices=2)
 # word problems; `--problems 500`, with which the committed results were made, plays all of them.
 
 # %%
-puzzles = game24.held_out(run.problems)
+QUICK = run.options.quick  # most of a smoke run is compilation, so its batches are few and have few shapes
+NUM_PROBLEMS = 12 if QUICK else run.problems
+puzzles = game24.held_out(NUM_PROBLEMS)
 of_paper = np.array([game24.split_of(p) == "paper_test" for p in puzzles])
 print(f"{len(puzzles)} puzzles, {of_paper.sum()} of them from the paper")
 print(game24.format_puzzle(puzzles[0]) + game24.format_trace(game24.solve(puzzles[0])))
@@ -69,12 +71,14 @@ print(game24.format_puzzle(puzzles[0]) + game24.format_trace(game24.solve(puzzle
 # searches below use the same test, so this is the baseline that they have to beat.
 
 # %%
-N = 72  # enough for the tokens of the searches below
+N = 8 if QUICK else 72  # enough for the tokens of the searches below
+ROWS = N * NUM_PROBLEMS if QUICK else 512  # chains at a time
 texts = [game24.format_puzzle(p) for p in puzzles]
-greedy = complete(run.model, texts, run.key, sampler=GREEDY, max_new_tokens=64, description="greedy")
+greedy = complete(run.model, texts, run.key, sampler=GREEDY, max_new_tokens=MAX_TOKENS, description="greedy")
 chains = complete(
-    run.model, texts, run.key, sampler=Sampler(1.0), max_new_tokens=64, num_samples=N, description=f"{N} chains at T=1"
-)
+    run.model, texts, run.key, sampler=Sampler(1.0), max_new_tokens=64, num_samples=N, rows=ROWS,
+    description=f"{N} chains at T=1",
+)  # fmt: skip
 greedy_solved = np.array([game24.is_solved(p, row[0]) for p, row in zip(puzzles, greedy.texts, strict=True)])
 solved = np.array(
     [[game24.is_solved(p, t) for t in row] for p, row in zip(puzzles, chains.texts, strict=True)]
@@ -123,17 +127,18 @@ run.claim(
 # All are remembered: an answer depends on the state alone, so searches that meet there share it, and each is charged for it.
 
 # %%
-SAMPLES, TEMPERATURE, BEAM, THRESHOLD, WIDE = 16, 1.0, 5, 0.1, 8  # chosen on the validation split
-QUICK = run.options.quick  # most of a smoke run is compilation, so its batches have few shapes
-LEAST, ROWS = (32, 64) if QUICK else (1, 512)
+SAMPLES, TEMPERATURE, BEAM, THRESHOLD, WIDE = N if QUICK else 16, 1.0, 5, 0.1, 8  # chosen on the validation split
+LEAST = len(puzzles) if QUICK else 1  # states that go through the model, some twice if need be
 propose = th.remembered(functools.partial(
     th.propose_thoughts, run.model, run.key, prompt=th.moves_prompt, num_samples=SAMPLES, num_thoughts=SAMPLES,
-    sampler=Sampler(TEMPERATURE), least=LEAST,
+    sampler=Sampler(TEMPERATURE), least=LEAST, rows=ROWS,
 ))  # fmt: skip
-value = th.remembered(functools.partial(th.value_words, run.model, prompt=th.moves_value_prompt))
+value = th.remembered(functools.partial(
+    th.value_words, run.model, prompt=th.moves_value_prompt, batch_size=64 if QUICK else 512
+))  # fmt: skip
 critic = load_model("tiny-24-value", mesh=run.mesh) if run.model.name == "tiny-24" else run.model
 write_out = functools.partial(  # greedy
-    th.replies, critic, run.key, max_new_tokens=MAX_TOKENS, least=ROWS if QUICK else 1, rows=ROWS
+    th.replies, critic, run.key, max_new_tokens=MAX_TOKENS, least=LEAST, rows=LEAST if QUICK else 512
 )
 think = th.remembered(functools.partial(th.value_replies, write_out, prompt=th.moves_value_prompt, values=th.VALUES))
 
@@ -158,9 +163,10 @@ print(game24.format_value((4, 8, 12)) + write_out([game24.format_value((4, 8, 12
 # - to *think*: one chain that ends in the word.
 
 # %%
-TRIES = 16
+TRIES = N if QUICK else 16
 tries = functools.partial(
-    th.rollouts, run.model, run.key, prompt=th.left_prompt, is_solved=th.moves_solved, num_samples=TRIES, least=LEAST
+    th.rollouts, run.model, run.key, prompt=th.left_prompt, is_solved=th.moves_solved, num_samples=TRIES, least=LEAST,
+    rows=ROWS,
 )
 WAYS = {"a word at a glance": value, "a thought before the word": think, f"{TRIES} tries": tries}
 auc_of, costs_of = {}, {}
@@ -328,7 +334,7 @@ run.figure(
 # ## Accuracy against tokens
 
 # %%
-COUNTS = tuple(2**k for k in range(7))
+COUNTS = [2**k for k in range(7) if 2**k <= N]
 BUDGETS = [budget / 2**k for k in range(4, -1, -1)]
 beams = [searches[f"BFS, beam {b}"] for b in (1, 2, BEAM, WIDE)]
 points = {
@@ -369,9 +375,9 @@ run.figure(
 words = (
     load_model("tiny", mesh=run.mesh) if run.model.name == "tiny-24" else run.model
 )  # tiny-24 has read nothing but puzzles
-problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
+problems = arithmetic.problems("test", NUM_PROBLEMS, seed=run.options.seed)
 golds = [p.answer for p in problems]
-NUM_CHAINS = 16
+NUM_CHAINS = 4 if QUICK else 16
 sampled = complete(
     words, [prompts.zero_shot_cot(p.question) for p in problems], run.key, sampler=Sampler(0.7), max_new_tokens=96,
     num_samples=NUM_CHAINS, description=f"{NUM_CHAINS} chains",
@@ -390,7 +396,7 @@ def vote_within(tokens: np.ndarray) -> np.ndarray:
 
 lines = th.remembered(functools.partial(
     th.propose_thoughts, words, run.key, prompt=th.lines_prompt, num_samples=4, num_thoughts=4, sampler=Sampler(0.7),
-    least=4 * LEAST if QUICK else 1,
+    least=LEAST, rows=4 * LEAST if QUICK else 512,
 ))  # fmt: skip
 word_evaluators = {
     "random": th.random_scores,

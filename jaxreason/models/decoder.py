@@ -105,17 +105,32 @@ def unstack(params: Params) -> Params:
 
     Of arrays on a CPU, outside of jit, they are views: they take no time and no memory of their own.
     """
-    num_layers = jax.tree.leaves(params["layers"])[0].shape[0]
-    layers = tuple(jax.tree.map(lambda x, i=i: _row(x, i), params["layers"]) for i in range(num_layers))
+    stack = params["layers"]
+    first = jax.tree.leaves(stack)[0]
+    if _on_one_cpu(first):
+        layers = tuple(jax.tree.map(lambda x, i=i: _view(x, i), stack) for i in range(len(first)))
+    else:
+        layers = _slices(stack)
     return {**params, "layers": layers}
 
 
-def _row(x: jax.Array, i: int) -> jax.Array:
-    """``x[i]``; JAX takes over memory that lies as it wants it, aligned to 64 bytes, and copies other."""
+@jax.jit
+def _slices(stack: Params) -> tuple[Params, ...]:
+    """All rows in one program: one by one, a hundred slices over several devices take longer than a short decode loop."""
+    num_layers = len(jax.tree.leaves(stack)[0])
+    return tuple(jax.tree.map(lambda x, i=i: x[i], stack) for i in range(num_layers))
+
+
+def _on_one_cpu(x: jax.Array) -> bool:
     if isinstance(x, jax.core.Tracer) or not isinstance(x, jax.Array):
-        return x[i]
+        return False
     device, *others = x.devices()
-    return x[i] if others or device.platform != "cpu" else jax.device_put(np.asarray(x)[i], device)
+    return not others and device.platform == "cpu"
+
+
+def _view(x: jax.Array, i: int) -> jax.Array:
+    """``x[i]``; JAX takes over memory that lies as it wants it, aligned to 64 bytes, and copies other."""
+    return jax.device_put(np.asarray(x)[i], *x.devices())
 
 
 class Attention(nnx.Module):
