@@ -1,1 +1,3 @@
-"""Timings of what the README promises; kept apart from the tests, which state facts and never time anything."""
+"""Timings of what the README promises; kept apart from the tests, which state facts and never time
+anything.
+"""

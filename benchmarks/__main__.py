@@ -1,7 +1,9 @@
-"""``python -m benchmarks``: runs every benchmark on this machine and writes docs/benchmarks.md; needs the ``bench`` extra.
+"""``python -m benchmarks``: runs every benchmark on this machine and writes docs/benchmarks.md;
+needs the ``bench`` extra.
 
-Each is a program of its own, ``python -m benchmarks.sampling`` for instance, and runs in a process of its own, so that none is slowed by
-what another left behind. ``benchmarks.course`` measures how long lessons take, and itself takes longer than all of these: docs/course.md.
+Each is a program of its own, ``python -m benchmarks.sampling`` for instance, and runs in a process
+of its own, so that none is slowed by what another left behind. ``benchmarks.course`` measures how
+long lessons take, and itself takes longer than all of these: docs/course.md.
 
 Compilation is measured on its own: the first call on a shape compiles, the second does not.
 """

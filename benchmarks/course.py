@@ -1,6 +1,8 @@
-"""``python -m benchmarks.course``: wall time of every lesson with its defaults, each as a process; writes docs/course.md.
+"""``python -m benchmarks.course``: wall time of every lesson with its defaults, each as a process;
+writes docs/course.md.
 
-The lessons' results go to ``outputs/``. Nothing is compiled before, but a lesson finds the programs of the lessons before it.
+The lessons' results go to ``outputs/``. Nothing is compiled before, but a lesson finds the programs
+of the lessons before it.
 """
 
 import os
@@ -22,10 +24,14 @@ BOUND = 1800  # seconds, the whole course
 def seconds(number: str, home: str) -> float:
     """The wall time of a lesson."""
     began = time.perf_counter()
-    command = [sys.executable, "-m", "jaxreason.cli", "lesson", number]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"HOME": home})
+    command = [sys.executable, "-m", "jaxreason.course.cli", "lesson", number]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"HOME": home}
+    )
     if done.returncode:
-        raise RuntimeError(f"lesson {number} ended with status {done.returncode}:\n{done.stderr[-2000:]}")
+        raise RuntimeError(
+            f"lesson {number} ended with status {done.returncode}:\n{done.stderr[-2000:]}"
+        )
     return time.perf_counter() - began
 
 

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from jaxreason.verify import is_correct
+from jaxreason.answers.verify import is_correct
 
 
 def main() -> None:

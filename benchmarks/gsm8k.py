@@ -1,16 +1,19 @@
-"""Greedy accuracy of a model on GSM8K's test problems, zero-shot chain of thought: ``python -m benchmarks.gsm8k --model MODEL``.
+"""Greedy accuracy of a model on GSM8K's test problems, zero-shot chain of thought: ``python -m
+benchmarks.gsm8k --model MODEL``.
 
-Options as in the lessons: ``--task gsm8k:FILE`` where the hub is out of reach, ``--problems``, ``--max-new-tokens``, ``--out``.
+Options as in the lessons: ``--task gsm8k:FILE`` where the hub is out of reach, ``--problems``,
+``--max-new-tokens``, ``--out``.
 """
 
 import numpy as np
 
-from jaxreason import lesson, prompts
-from jaxreason.evaluate import accuracy
-from jaxreason.options import read_options
-from jaxreason.sampling import GREEDY
+from jaxreason.answers.verify import grade, read_answers
+from jaxreason.course import lesson
+from jaxreason.course.options import read_options
+from jaxreason.decoding import prompts
+from jaxreason.decoding.sampling import GREEDY
+from jaxreason.evaluation.intervals import accuracy
 from jaxreason.tasks import load_problems
-from jaxreason.verify import grade, read_answers
 
 
 def main() -> None:
@@ -18,7 +21,7 @@ def main() -> None:
     problems = load_problems(run.task, "test", run.problems, seed=run.options.seed)
     golds = [p.gold for p in problems]
     texts = [prompts.zero_shot_cot(p.question, run.tokenizer) for p in problems]
-    written = run.complete(texts, run.key, sampler=GREEDY, description="greedy")
+    written = run.complete(run.key, texts, sampler=GREEDY, description="greedy")
     correct = grade(written.texts, golds)[:, 0]
     answered = np.array([row[0] is not None for row in read_answers(written.texts, golds)])
     run.results.measure("accuracy", accuracy(correct), tokens=written.num_tokens.mean())

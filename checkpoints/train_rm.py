@@ -1,11 +1,13 @@
-"""Trains the reward models that ship with this repository: ``python checkpoints/train_rm.py tiny-prm`` and ``tiny-orm``, and the same
-from fewer and from more labelled chains than their 6,000: ``tiny-prm-1200``, ``tiny-orm-1200``, ``tiny-prm-12000`` and ``tiny-orm-12000``.
+"""Trains the reward models that ship with this repository: ``python checkpoints/train_rm.py
+tiny-prm`` and ``tiny-orm``, and the same from fewer and from more labelled chains than their 6,000:
+``tiny-prm-1200``, ``tiny-orm-1200``, ``tiny-prm-12000`` and ``tiny-orm-12000``.
 
-Both learn from the same chains, sampled from the shipped policy on training problems. The PRM's labels are Monte Carlo estimates
-from rollouts of the policy, the ORM's the outcome; the exact step checker is asked only to measure. Both start from the same base,
-the policy with two more blocks, trained on as a language model: a verifier that knows no more than the policy cannot see its errors.
-Deterministic; after Ctrl-C the same command goes on where it stopped. Base and labels are kept in outputs/train, and made anew when
-the policy or the constants below change.
+Both learn from the same chains, sampled from the shipped policy on training problems. The PRM's
+labels are Monte Carlo estimates from rollouts of the policy, the ORM's the outcome; the exact step
+checker is asked only to measure. Both start from the same base, the policy with two more blocks,
+trained on as a language model: a verifier that knows no more than the policy cannot see its errors.
+Deterministic; after Ctrl-C the same command goes on where it stopped. Base and labels are kept in
+outputs/train, and made anew when the policy or the constants below change.
 """
 
 import functools
@@ -19,22 +21,37 @@ import numpy as np
 import optax
 import tyro
 from tqdm.auto import tqdm
-from train import Piece, chain, depth, documents, result_rows, training_seconds, working_folder, write_card
+from train import (
+    Piece,
+    chain,
+    depth,
+    documents,
+    result_rows,
+    training_seconds,
+    working_folder,
+    write_card,
+)
 
-from jaxreason import prompts, reward_model, sft, train
+from jaxreason.answers.verify import grade
+from jaxreason.course.lesson import clean_exit
+from jaxreason.decoding import prompts
+from jaxreason.decoding.completions import complete
+from jaxreason.decoding.sampling import GREEDY, Sampler
 from jaxreason.errors import InputError
-from jaxreason.evaluate import Interval, accuracy, auc, mean_interval
-from jaxreason.lesson import clean_exit
+from jaxreason.evaluation.intervals import Interval, accuracy, auc, mean_interval
 from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel, load_model
-from jaxreason.rollout import complete
-from jaxreason.sampling import GREEDY, Sampler
-from jaxreason.step_labels import LabelledChain, monte_carlo_labels, split_steps
+from jaxreason.rewards import reward_model
+from jaxreason.rewards.step_labels import LabelledChain, monte_carlo_labels, split_steps
 from jaxreason.tasks import arithmetic
-from jaxreason.verify import grade
+from jaxreason.training import loop, sft, verifier
 
 POLICY = "tiny"
-SHARD_PROBLEMS, CHAINS, ROLLOUTS = 100, 2, 4  # a shard is what is lost when labelling is interrupted
+SHARD_PROBLEMS, CHAINS, ROLLOUTS = (
+    100,
+    2,
+    4,
+)  # a shard is what is lost when labelling is interrupted
 CHAIN_TEMPERATURE, ROLLOUT_TEMPERATURE = 1.0, 0.7
 NEW_LAYERS, BASE_STEPS, BASE_LEARNING_RATE = 2, 5000, 7e-3
 BASE_DEPTHS = np.array([0, 2, 2, 3, 3, 3]) / 13  # share of 1..6 operations
@@ -65,12 +82,18 @@ RECIPES = {
 
 def schedule(peak: float, steps: int) -> optax.Schedule:
     """One cosine."""
-    return optax.warmup_cosine_decay_schedule(0.0, peak, min(100, steps // 4), steps, end_value=peak / 50)
+    return optax.warmup_cosine_decay_schedule(
+        0.0, peak, min(100, steps // 4), steps, end_value=peak / 50
+    )
 
 
 def train_base(policy: LanguageModel, seed: int, steps: int, work: Path) -> LanguageModel:
-    """The policy with more blocks, trained on as a language model on reasoning for training problems of 2 to 6 operations."""
-    params, cfg = decoder.deepen(policy.params, jax.random.key(1 + seed), cfg=policy.cfg, num_new_layers=NEW_LAYERS)
+    """The policy with more blocks, trained on as a language model on reasoning for training
+    problems of 2 to 6 operations.
+    """
+    params, cfg = decoder.deepen(
+        policy.params, jax.random.key(1 + seed), cfg=policy.cfg, num_new_layers=NEW_LAYERS
+    )
 
     def draw(rng: np.random.Generator) -> list[Piece]:
         problem = arithmetic.sample_problem(rng, depth(rng, BASE_DEPTHS))
@@ -80,19 +103,28 @@ def train_base(policy: LanguageModel, seed: int, steps: int, work: Path) -> Lang
     def batch_fn(step: int) -> sft.Batch:
         rng = np.random.default_rng([77 + seed, step])
         return sft.pack(
-            documents(policy.tokenizer, functools.partial(draw, rng)), ROWS, ROW_LENGTH, policy.tokenizer.pad_token_id
+            documents(policy.tokenizer, functools.partial(draw, rng)),
+            ROWS,
+            ROW_LENGTH,
+            policy.tokenizer.pad_token_id,
         )
 
-    tx = train.muon(schedule(BASE_LEARNING_RATE, steps))
-    update = train.make_update(functools.partial(sft.sft_loss, cfg=cfg), tx, num_microbatches=ROWS // 2)
-    state = train.fit(train.init_state(params, tx), update, batch_fn, steps, work, description="base")
-    return policy._replace(params=state.params, cfg=cfg, name=f"{policy.name} + {NEW_LAYERS} blocks")
+    tx = loop.muon(schedule(BASE_LEARNING_RATE, steps))
+    update = loop.make_update(
+        functools.partial(sft.sft_loss, cfg=cfg), tx, num_microbatches=ROWS // 2
+    )
+    state = loop.fit(loop.init_state(params, tx), update, batch_fn, steps, work, description="base")
+    return policy._replace(
+        params=state.params, cfg=cfg, name=f"{policy.name} + {NEW_LAYERS} blocks"
+    )
 
 
 def make_labels(
     policy: LanguageModel, seed: int, shards: int, work: Path
 ) -> tuple[list[list[LabelledChain]], dict[str, float]]:
-    """The labelled chains of every shard, and what they cost; shards that an earlier run finished are read."""
+    """The labelled chains of every shard, and what they cost; shards that an earlier run finished
+    are read.
+    """
     problems = arithmetic.problems("train", shards * SHARD_PROBLEMS, seed=1000 + seed)
     work.mkdir(parents=True, exist_ok=True)
     made, total = [], {"steps": 0, "states": 0, "rollouts": 0, "tokens": 0, "seconds": 0.0}
@@ -102,14 +134,28 @@ def make_labels(
             began = time.perf_counter()
             key = jax.random.fold_in(jax.random.key(seed), n)
             some = problems[n * SHARD_PROBLEMS : (n + 1) * SHARD_PROBLEMS]
-            texts, golds = [prompts.zero_shot_cot(p.question) for p in some], [p.answer for p in some]
+            texts, golds = (
+                [prompts.zero_shot_cot(p.question) for p in some],
+                [p.answer for p in some],
+            )
             chains = complete(
-                policy, texts, key, sampler=Sampler(CHAIN_TEMPERATURE), max_new_tokens=72, num_samples=CHAINS
-            ).texts  # fmt: skip
+                policy,
+                key,
+                texts,
+                sampler=Sampler(CHAIN_TEMPERATURE),
+                max_new_tokens=72,
+                num_samples=CHAINS,
+            ).texts
             labelled, cost = monte_carlo_labels(
-                policy, jax.random.fold_in(key, 1), texts, chains, golds, num_rollouts=ROLLOUTS,
-                sampler=Sampler(ROLLOUT_TEMPERATURE), max_new_tokens=72,
-            )  # fmt: skip
+                policy,
+                jax.random.fold_in(key, 1),
+                texts,
+                chains,
+                golds,
+                num_rollouts=ROLLOUTS,
+                sampler=Sampler(ROLLOUT_TEMPERATURE),
+                max_new_tokens=72,
+            )
             record = cost._asdict() | {"seconds": time.perf_counter() - began}
             rows = [[c.prompt, c.text, c.success.tolist(), c.correct] for c in labelled]
             path.with_suffix(".part").write_text(json.dumps([record, rows]))
@@ -133,19 +179,22 @@ def train_model(
     reward = reward_model.from_policy(base, recipe.kind)
     pad_id, held_out = base.tokenizer.pad_token_id, held_out_shards(shards)
     known, unseen = (
-        reward_model.examples(base.tokenizer, [chain for shard in part for chain in shard], reward.kind)
+        verifier.examples(base.tokenizer, [chain for shard in part for chain in shard], reward.kind)
         for part in (shards[held_out:], shards[:held_out])
     )
     per_batch = ROWS * ROW_LENGTH // 60  # more than fit: the last ones are left for another step
 
-    def batch_fn(step: int) -> reward_model.Batch:
+    def batch_fn(step: int) -> verifier.Batch:
         rng = np.random.default_rng([seed, step])
         chosen = rng.choice(len(known), min(per_batch, len(known)), replace=False)
-        return reward_model.pack_examples([known[i] for i in chosen], ROWS, ROW_LENGTH, pad_id)
+        return verifier.pack_examples([known[i] for i in chosen], ROWS, ROW_LENGTH, pad_id)
 
-    loss = functools.partial(reward_model.reward_loss, cfg=reward.cfg)
+    loss = functools.partial(verifier.reward_loss, cfg=reward.cfg)
     measured = jax.jit(lambda params, batch: loss(params, batch)[0])
-    kept = [reward_model.pack_examples(unseen[i : i + 12], ROWS, ROW_LENGTH, pad_id) for i in range(0, len(unseen), 12)]
+    kept = [
+        verifier.pack_examples(unseen[i : i + 12], ROWS, ROW_LENGTH, pad_id)
+        for i in range(0, len(unseen), 12)
+    ]
     counts = [float(batch.weights.sum()) for batch in kept]
 
     def held_out_loss(params) -> float:
@@ -153,26 +202,44 @@ def train_model(
 
     tx = optax.multi_transform(
         {
-            "backbone": train.muon(schedule(LEARNING_RATE, steps)),
+            "backbone": loop.muon(schedule(LEARNING_RATE, steps)),
             "head": optax.adam(schedule(HEAD_LEARNING_RATE, steps)),
         },
-        lambda params: {part: jax.tree.map(lambda _, part=part: part, leaves) for part, leaves in params.items()},
+        lambda params: {
+            part: jax.tree.map(lambda _, part=part: part, leaves) for part, leaves in params.items()
+        },
     )
-    params, losses = reward_model.fit_early_stopping(
-        train.init_state(reward.params, tx), train.make_update(loss, tx, num_microbatches=ROWS // 2), batch_fn, held_out_loss, work,
-        max_steps=steps, every=min(recipe.every, -(-steps // 4)), patience=recipe.patience, description=name,
-    )  # fmt: skip
+    params, losses = verifier.fit_early_stopping(
+        loop.init_state(reward.params, tx),
+        loop.make_update(loss, tx, num_microbatches=ROWS // 2),
+        batch_fn,
+        held_out_loss,
+        work,
+        max_steps=steps,
+        every=min(recipe.every, -(-steps // 4)),
+        patience=recipe.patience,
+        description=name,
+    )
     return reward._replace(params=params), losses
 
 
-def measure(reward: reward_model.RewardModel, policy: LanguageModel, n: int = 500) -> dict[str, Interval]:
-    """Against the exact step checker, on chains at the training temperature for test problems; 4 of each."""
+def measure(
+    reward: reward_model.RewardModel, policy: LanguageModel, n: int = 500
+) -> dict[str, Interval]:
+    """Against the exact step checker, on chains at the training temperature for test problems; 4 of
+    each.
+    """
     problems = arithmetic.problems("test", n)
     texts = [prompts.zero_shot_cot(p.question) for p in problems]
     chains = complete(
-        policy, texts, jax.random.key(0), sampler=Sampler(CHAIN_TEMPERATURE), max_new_tokens=96, num_samples=4,
+        policy,
+        jax.random.key(0),
+        texts,
+        sampler=Sampler(CHAIN_TEMPERATURE),
+        max_new_tokens=96,
+        num_samples=4,
         description="test chains",
-    ).texts  # fmt: skip
+    ).texts
     scores = reward_model.step_scores(reward, texts, chains, description="scores")
     correct = grade(chains, [p.answer for p in problems])
     results, by_step, truth, found = {}, [], [], []
@@ -189,7 +256,9 @@ def measure(reward: reward_model.RewardModel, policy: LanguageModel, n: int = 50
     results["step AUC"] = auc(np.array(by_step), np.array(truth))
     results["first error found"] = accuracy(np.array(found))
     how = "last" if reward.kind == "orm" else "min"
-    results[f"outcome AUC, {how}"] = auc(reward_model.aggregate(scores, how).ravel(), correct.ravel())
+    results[f"outcome AUC, {how}"] = auc(
+        reward_model.aggregate(scores, how).ravel(), correct.ravel()
+    )
     results["policy, T=1/pass@1"] = mean_interval(correct.mean(1))
     return results
 
@@ -198,13 +267,26 @@ def accuracy_of(model: LanguageModel, n: int = 500) -> Interval:
     """Greedy, on test problems."""
     problems = arithmetic.problems("test", n)
     texts = complete(
-        model, [prompts.zero_shot_cot(p.question) for p in problems], jax.random.key(0), sampler=GREEDY, max_new_tokens=96
-    ).texts  # fmt: skip
+        model,
+        jax.random.key(0),
+        [prompts.zero_shot_cot(p.question) for p in problems],
+        sampler=GREEDY,
+        max_new_tokens=96,
+    ).texts
     return accuracy(grade(texts, [p.answer for p in problems])[:, 0])
 
 
 def card(
-    name: str, seed: int, steps: int, shards, policy: LanguageModel, sha256: str, results, cost, losses, seconds: float
+    name: str,
+    seed: int,
+    steps: int,
+    shards,
+    policy: LanguageModel,
+    sha256: str,
+    results,
+    cost,
+    losses,
+    seconds: float,
 ) -> str:
     """The model card, in Markdown."""
     recipe = RECIPES[name]
@@ -254,16 +336,25 @@ def main(
     """Label steps, train a shipped reward model, write it with its card.
 
     Args:
-      name: which one. Labels are kept, and those that have been made are not made again for another.
+      name: which one. Labels are kept, and those that have been made are not made again for
+        another.
       seed: of the problems, the chains and the batches.
       shards: of 100 problems each, 2 chains of a problem; by default what the name says.
       steps: of training at most; by default what the recipe says.
-      out: directory; by default checkpoints/NAME for seed 0 and what the recipe says, else outputs/train/NAME-SEED-.../model.
+      out: directory; by default checkpoints/NAME for seed 0 and what the recipe says, else
+        outputs/train/NAME-SEED-.../model.
     """
-    policy, shards, steps = load_model(POLICY), shards or RECIPES[name].shards, steps or RECIPES[name].max_steps
+    policy, shards, steps = (
+        load_model(POLICY),
+        shards or RECIPES[name].shards,
+        steps or RECIPES[name].max_steps,
+    )
     if shards < 2:
         raise InputError(f"shards is {shards}: expected at least 2, since one is held out")
-    folder, version = functools.partial(working_folder, script=globals()), f"{seed}-{policy.sha256[:8]}"
+    folder, version = (
+        functools.partial(working_folder, script=globals()),
+        f"{seed}-{policy.sha256[:8]}",
+    )
     labelled, cost = make_labels(policy, seed, shards, folder(f"{POLICY}-labels-{version}"))
     print(", ".join(f"{key} {value:.0f}" for key, value in cost.items()))
     base = train_base(policy, seed, BASE_STEPS, folder(f"{POLICY}-verifier-base-{version}"))
@@ -279,7 +370,11 @@ def main(
         "policy, greedy": accuracy_of(policy),
         "base as a policy, greedy": accuracy_of(base),
     }
-    write_card(out, card(name, seed, steps, labelled, policy, reward.sha256, results, cost, losses, seconds), results)
+    write_card(
+        out,
+        card(name, seed, steps, labelled, policy, reward.sha256, results, cost, losses, seconds),
+        results,
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Trains `tiny-24-value`, which thinks before it values a state of the Game of 24, from `tiny-24`: ``python checkpoints/train_value.py``.
+"""Trains `tiny-24-value`, which thinks before it values a state of the Game of 24, from `tiny-24`:
+``python checkpoints/train_value.py``.
 
-`tiny-24` says a value at a glance, and remembers more than it computes: on states that training left out it is hardly better than
-chance. This model writes a search from both ends first (``tasks/game24_value``), every list of which is one operation away from what
-stands before it. Deterministic; after Ctrl-C the same command goes on where it stopped.
+`tiny-24` says a value at a glance, and remembers more than it computes: on states that training
+left out it is hardly better than chance. This model writes a search from both ends first
+(``tasks/game24_value``), every list of which is one operation away from what stands before it.
+Deterministic; after Ctrl-C the same command goes on where it stopped.
 """
 
 import dataclasses
@@ -15,11 +17,12 @@ import optax
 import tyro
 from train import Piece, documents, result_rows, training_seconds, working_folder, write_card
 
-from jaxreason import sft, thoughts, train
-from jaxreason.evaluate import Interval, auc, mean_interval
-from jaxreason.lesson import clean_exit
+from jaxreason.course.lesson import clean_exit
+from jaxreason.evaluation.intervals import Interval, auc, mean_interval
 from jaxreason.models.hf import LanguageModel, load_model, save_model
+from jaxreason.search import evaluators, game24_rules, tree_of_thoughts
 from jaxreason.tasks import game24, game24_value
+from jaxreason.training import loop, sft
 
 BASE, NAME = "tiny-24", "tiny-24-value"
 ROWS, ROW_LENGTH, LEARNING_RATE, STEPS = 16, 256, 1e-2, 3000
@@ -38,14 +41,23 @@ def train_model(model: LanguageModel, seed: int, work: Path) -> LanguageModel:
     def batch_fn(step: int) -> sft.Batch:
         rng = np.random.default_rng([seed, step])
         return sft.pack(
-            documents(model.tokenizer, functools.partial(draw, rng)), ROWS, ROW_LENGTH, model.tokenizer.pad_token_id
+            documents(model.tokenizer, functools.partial(draw, rng)),
+            ROWS,
+            ROW_LENGTH,
+            model.tokenizer.pad_token_id,
         )
 
-    schedule = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, 100, STEPS, end_value=LEARNING_RATE / 50)
-    tx = train.muon(schedule)
-    update = train.make_update(functools.partial(sft.sft_loss, cfg=model.cfg), tx, ROWS // 2)
-    state = train.fit(train.init_state(model.params, tx), update, batch_fn, STEPS, work, description=NAME)
-    return model._replace(params=state.params, cfg=dataclasses.replace(model.cfg, max_position_embeddings=CONTEXT))
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, LEARNING_RATE, 100, STEPS, end_value=LEARNING_RATE / 50
+    )
+    tx = loop.muon(schedule)
+    update = loop.make_update(functools.partial(sft.sft_loss, cfg=model.cfg), tx, ROWS // 2)
+    state = loop.fit(
+        loop.init_state(model.params, tx), update, batch_fn, STEPS, work, description=NAME
+    )
+    return model._replace(
+        params=state.params, cfg=dataclasses.replace(model.cfg, max_position_embeddings=CONTEXT)
+    )
 
 
 def measure(model: LanguageModel, split: str) -> dict[str, Interval]:
@@ -54,10 +66,14 @@ def measure(model: LanguageModel, split: str) -> dict[str, Interval]:
     results = {}
     for size in (3, 2):
         states = game24.substates(puzzles, size)
-        scores, costs = thoughts.value_replies(
-            functools.partial(thoughts.replies, model, jax.random.key(0), max_new_tokens=game24_value.MAX_TOKENS),
-            [thoughts.State(s) for s in states], prompt=thoughts.moves_value_prompt, values=thoughts.VALUES,
-        )  # fmt: skip
+        scores, costs = evaluators.value_replies(
+            functools.partial(
+                evaluators.replies, model, jax.random.key(0), max_new_tokens=game24_value.MAX_TOKENS
+            ),
+            [tree_of_thoughts.State(s) for s in states],
+            prompt=game24_rules.moves_value_prompt,
+            values=evaluators.VALUES,
+        )
         can = np.array([game24.solvable(s) for s in states])
         parts = {
             "seen": np.array([game24.in_training(s) for s in states]),
@@ -69,7 +85,9 @@ def measure(model: LanguageModel, split: str) -> dict[str, Interval]:
     return results
 
 
-def card(model: LanguageModel, base: LanguageModel, seed: int, results, validation, seconds: float) -> str:
+def card(
+    model: LanguageModel, base: LanguageModel, seed: int, results, validation, seconds: float
+) -> str:
     """The model card, in Markdown."""
     shown = draw(np.random.default_rng([seed, STEPS]))
     chosen = validation["game24, value AUC/3 numbers, unseen"]
@@ -111,7 +129,8 @@ def main(seed: int = 0, out: Path | None = None) -> None:
 
     Args:
       seed: of the batches.
-      out: model directory; by default checkpoints/tiny-24-value for seed 0, and outputs/train/NAME-SEED-.../model for others.
+      out: model directory; by default checkpoints/tiny-24-value for seed 0, and
+        outputs/train/NAME-SEED-.../model for others.
     """
     base = load_model(BASE)
     work = working_folder(f"{NAME}-{seed}-{base.sha256[:8]}", globals())

@@ -1,9 +1,11 @@
-"""Trains `tiny-24-wait`, the model of lesson 07, from `tiny-24`: ``python checkpoints/train_wait.py``.
+"""Trains `tiny-24-wait`, the model of lesson 07, from `tiny-24`: ``python
+checkpoints/train_wait.py``.
 
-The set is small, one example for each training puzzle, as in s1 (Muennighoff et al. 2025: 1,000 examples), and holds nothing but
-what `tiny-24` wrote itself: failed attempts joined by ``Wait`` up to a success, a search in one text (Gandhi et al. 2024, Stream of
-Search). Behind a wait the puzzle is read once more, as `tiny-24` only knows attempts that stand right behind it. Deterministic;
-after Ctrl-C the same command goes on where it stopped.
+The set is small, one example for each training puzzle, as in s1 (Muennighoff et al. 2025: 1,000
+examples), and holds nothing but what `tiny-24` wrote itself: failed attempts joined by ``Wait`` up
+to a success, a search in one text (Gandhi et al. 2024, Stream of Search). Behind a wait the puzzle
+is read once more, as `tiny-24` only knows attempts that stand right behind it. Deterministic; after
+Ctrl-C the same command goes on where it stopped.
 """
 
 import dataclasses
@@ -19,19 +21,22 @@ import optax
 import tyro
 from train import result_rows, training_seconds, working_folder, write_card
 
-from jaxreason import budget, sft, train
-from jaxreason.evaluate import Interval, mean_interval
-from jaxreason.lesson import clean_exit
+from jaxreason.answers.attempts import last_attempt
+from jaxreason.course.lesson import clean_exit
+from jaxreason.decoding import budget_forcing
+from jaxreason.decoding.completions import complete
+from jaxreason.decoding.prompts import WAIT
+from jaxreason.decoding.sampling import Sampler
+from jaxreason.evaluation.intervals import Interval, mean_interval
 from jaxreason.models.hf import LanguageModel, load_model, save_model
-from jaxreason.prompts import WAIT
-from jaxreason.rollout import complete
-from jaxreason.sampling import Sampler
 from jaxreason.tasks import game24
+from jaxreason.training import loop, sft
 
 BASE, NAME = "tiny-24", "tiny-24-wait"
 TRIES = 32  # attempts drawn at every training puzzle
 HAZARD, MOST_WAITS = 0.25, 8
-REPLAY = 0.5  # of the documents in a batch are traces of the mixture of `tiny-24`, lest it forget how to move
+# of the documents in a batch are traces of the mixture of `tiny-24`, lest it forget how to move
+REPLAY = 0.5
 ROWS, ROW_LENGTH, LEARNING_RATE, STEPS = 4, 576, 3e-3, 320
 CONTEXT, ROOM = 640, 560  # nine attempts, eight readings
 CONTINUATION = f"{WAIT}\n"
@@ -46,27 +51,41 @@ class Attempts(NamedTuple):
 
 
 def draw_attempts(model: LanguageModel, seed: int, path: Path) -> list[Attempts]:
-    """Attempts at every training puzzle, at temperature 1, kept in a file; puzzles never solved are left out."""
+    """Attempts at every training puzzle, at temperature 1, kept in a file; puzzles never solved are
+    left out.
+    """
     if path.exists():
         return [
-            Attempts(tuple(puzzle), failures, successes) for puzzle, failures, successes in json.loads(path.read_text())
+            Attempts(tuple(puzzle), failures, successes)
+            for puzzle, failures, successes in json.loads(path.read_text())
         ]
     rng = np.random.default_rng(seed)
     puzzles = [tuple(map(int, rng.permutation(p))) for p in game24.puzzles("train")]
     written = complete(
-        model, [game24.format_puzzle(p) for p in puzzles], jax.random.key(seed), sampler=Sampler(1.0), max_new_tokens=64,
-        num_samples=TRIES, description="attempts",
-    )  # fmt: skip
+        model,
+        jax.random.key(seed),
+        [game24.format_puzzle(p) for p in puzzles],
+        sampler=Sampler(1.0),
+        max_new_tokens=64,
+        num_samples=TRIES,
+        description="attempts",
+    )
     drawn = []
     for puzzle, row in zip(puzzles, written.texts, strict=True):
-        right = [text for text in dict.fromkeys(row) if "####" in text and all(game24.check_steps(puzzle, text))]
+        right = [
+            text
+            for text in dict.fromkeys(row)
+            if "####" in text and all(game24.check_steps(puzzle, text))
+        ]
         solved = [game24.is_solved(puzzle, text) for text in right]
         bodies = [text.partition("####")[0] for text in right]
-        drawn.append(Attempts(
-            puzzle,
-            [body for body, good in zip(bodies, solved, strict=True) if not good],
-            [body for body, good in zip(bodies, solved, strict=True) if good],
-        ))  # fmt: skip
+        drawn.append(
+            Attempts(
+                puzzle,
+                [body for body, good in zip(bodies, solved, strict=True) if not good],
+                [body for body, good in zip(bodies, solved, strict=True) if good],
+            )
+        )
     drawn = [a for a in drawn if a.successes and a.failures]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".part").write_text(json.dumps(drawn))
@@ -77,9 +96,10 @@ def draw_attempts(model: LanguageModel, seed: int, path: Path) -> list[Attempts]
 def example(rng: np.random.Generator, attempts: Attempts) -> list[tuple[str, float]]:
     """One text as pieces with the weight of the loss on each: failures, a success, the answer.
 
-    An attempt succeeds with the same chance wherever it stands: were the last one always right, a model would learn to *claim* a 24
-    late in a text. So a text may also give up. Behind a success stand as many waits as the budget may still hold, and the model
-    stays with its answer. ``Wait`` itself is never imitated: it is the budget that says it, and the natural stop stays what it was.
+    An attempt succeeds with the same chance wherever it stands: were the last one always right, a
+    model would learn to *claim* a 24 late in a text. So a text may also give up. Behind a success
+    stand as many waits as the budget may still hold, and the model stays with its answer. ``Wait``
+    itself is never imitated: it is the budget that says it, and the natural stop stays what it was.
     """
     failures = min(int(rng.geometric(HAZARD)) - 1, MOST_WAITS + 1, len(attempts.failures))
     bodies = [str(body) for body in rng.permutation(attempts.failures)[:failures]]
@@ -88,7 +108,11 @@ def example(rng: np.random.Generator, attempts: Attempts) -> list[tuple[str, flo
         bodies.append(attempts.successes[int(rng.integers(len(attempts.successes)))])
     pieces = []
     for body in bodies:
-        pieces += [(game24.format_puzzle(attempts.puzzle), float(bool(pieces))), (body, 1.0), (CONTINUATION, 0.0)]
+        pieces += [
+            (game24.format_puzzle(attempts.puzzle), float(bool(pieces))),
+            (body, 1.0),
+            (CONTINUATION, 0.0),
+        ]
     pieces.pop()
     if solved:
         pieces += [(CONTINUATION, 0.0)] * int(rng.integers(MOST_WAITS - failures + 1))
@@ -110,39 +134,68 @@ def replayed(rng: np.random.Generator) -> list[tuple[str, float]]:
     return [(trace.prompt, 0.0), (trace.completion, 1.0)]
 
 
-def train_model(model: LanguageModel, docs: list[sft.Document], seed: int, work: Path) -> LanguageModel:
+def train_model(
+    model: LanguageModel, docs: list[sft.Document], seed: int, work: Path
+) -> LanguageModel:
     """Fine-tunes on the set, or goes on where an earlier run stopped."""
 
     def batch_fn(step: int) -> sft.Batch:
         rng = np.random.default_rng([seed, 2, step])
         old = (tokenise(model.tokenizer, replayed(rng)) for _ in itertools.count())
-        mixed = (next(old) if rng.random() < REPLAY else docs[i] for i in itertools.cycle(rng.permutation(len(docs))))
+        mixed = (
+            next(old) if rng.random() < REPLAY else docs[i]
+            for i in itertools.cycle(rng.permutation(len(docs)))
+        )
         return sft.pack(mixed, ROWS, ROW_LENGTH, model.tokenizer.pad_token_id)
 
-    schedule = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, 40, STEPS, end_value=LEARNING_RATE / 20)
-    decayed = functools.partial(jax.tree.map, lambda x: x.ndim > 1)
-    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.95, weight_decay=0.05, mask=decayed))
-    update = train.make_update(functools.partial(sft.sft_loss, cfg=model.cfg), tx, ROWS)
-    state = train.fit(
-        train.init_state(model.params, tx), update, batch_fn, STEPS, work, save_every=80, description=NAME
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, LEARNING_RATE, 40, STEPS, end_value=LEARNING_RATE / 20
     )
-    return model._replace(params=state.params, cfg=dataclasses.replace(model.cfg, max_position_embeddings=CONTEXT))
+    decayed = functools.partial(jax.tree.map, lambda x: x.ndim > 1)
+    tx = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(schedule, b2=0.95, weight_decay=0.05, mask=decayed),
+    )
+    update = loop.make_update(functools.partial(sft.sft_loss, cfg=model.cfg), tx, ROWS)
+    state = loop.fit(
+        loop.init_state(model.params, tx),
+        update,
+        batch_fn,
+        STEPS,
+        work,
+        save_every=80,
+        description=NAME,
+    )
+    return model._replace(
+        params=state.params, cfg=dataclasses.replace(model.cfg, max_position_embeddings=CONTEXT)
+    )
 
 
 def measure(model: LanguageModel, split: str, chains: int = 2) -> dict[str, Interval]:
-    """Share solved by the number of waits, at temperature 1; a chain counts by its last attempt alone."""
+    """Share solved by the number of waits, at temperature 1; a chain counts by its last attempt
+    alone.
+    """
     puzzles = game24.held_out(406) if split == "test" else game24.puzzles(split)
     results = {}
     for waits in (0, 1, 2, 4, 8):
-        written = budget.complete_within(
-            model, [game24.format_puzzle(p) for p in puzzles], jax.random.key(0), waits=waits, ends=["####"],
-            continuations=[CONTINUATION], sampler=Sampler(1.0), max_new_tokens=ROOM, num_samples=chains,
+        written = budget_forcing.complete_within(
+            model,
+            jax.random.key(0),
+            [game24.format_puzzle(p) for p in puzzles],
+            waits=waits,
+            ends=["####"],
+            continuations=[CONTINUATION],
+            sampler=Sampler(1.0),
+            max_new_tokens=ROOM,
+            num_samples=chains,
             description=f"{waits} waits",
-        )  # fmt: skip
+        )
         solved = [
             np.mean(
                 [
-                    game24.is_solved(p, budget.last_attempt(text, [CONTINUATION]).removeprefix(game24.format_puzzle(p)))
+                    game24.is_solved(
+                        p, last_attempt(text, [CONTINUATION]).removeprefix(game24.format_puzzle(p))
+                    )
                     for text in row
                 ]
             )
@@ -154,12 +207,21 @@ def measure(model: LanguageModel, split: str, chains: int = 2) -> dict[str, Inte
 
 
 def card(
-    model: LanguageModel, base: LanguageModel, seed: int, docs: list[sft.Document], results, validation, seconds, shown
+    model: LanguageModel,
+    base: LanguageModel,
+    seed: int,
+    docs: list[sft.Document],
+    results,
+    validation,
+    seconds,
+    shown,
 ) -> str:
     """The model card, in Markdown."""
     tokens = sum(len(d.tokens) for d in docs)
     rows = result_rows(results)
-    chosen = ", ".join(f"{i.value:.3f}" for key, i in validation.items() if key.startswith("game24"))
+    chosen = ", ".join(
+        f"{i.value:.3f}" for key, i in validation.items() if key.startswith("game24")
+    )
     return f"""# {NAME}
 
 `{BASE}` ({model.num_params:,} parameters), fine-tuned to go on after a `{WAIT}` by
@@ -199,14 +261,17 @@ def main(seed: int = 0, out: Path | None = None) -> None:
 
     Args:
       seed: of the attempts, the texts and the batches.
-      out: model directory; by default checkpoints/tiny-24-wait for seed 0, and outputs/train/NAME-SEED-.../model for others.
+      out: model directory; by default checkpoints/tiny-24-wait for seed 0, and
+        outputs/train/NAME-SEED-.../model for others.
     """
     base = load_model(BASE)
     work = working_folder(f"{NAME}-{seed}-{base.sha256[:8]}", globals())
     drawn = draw_attempts(base, seed, work.with_name(f"{work.name}.json"))
     rng = np.random.default_rng([seed, 1])
     docs = [tokenise(base.tokenizer, example(rng, attempts)) for attempts in drawn]
-    print(f"{len(docs)} texts, {sum(len(d.tokens) for d in docs)} tokens, at most {max(len(d.tokens) for d in docs)}")
+    print(
+        f"{len(docs)} texts, {sum(len(d.tokens) for d in docs)} tokens, at most {max(len(d.tokens) for d in docs)}"
+    )
     model = train_model(base, docs, seed, work)
     out = out or (Path(__file__).parent / NAME if seed == 0 else work / "model")
     save_model(out, model.params, model.cfg, model.tokenizer, dtype="float16")

@@ -66,8 +66,16 @@ def repository() -> str:
 def opening(name: str, repository: str) -> list[NotebookNode]:
     """The three cells before those of the script."""
     address = f"jaxreason @ git+{GITHUB}{repository}" if repository else ""
-    first = (BADGE if repository else WRITTEN).replace("{repository}", repository).replace("{name}", name)
-    return [new_markdown_cell(first), new_code_cell(INSTALL.replace("{address}", address)), new_code_cell(OPTIONS)]
+    first = (
+        (BADGE if repository else WRITTEN)
+        .replace("{repository}", repository)
+        .replace("{name}", name)
+    )
+    return [
+        new_markdown_cell(first),
+        new_code_cell(INSTALL.replace("{address}", address)),
+        new_code_cell(OPTIONS),
+    ]
 
 
 def notebook(script: Path) -> NotebookNode:
@@ -77,7 +85,9 @@ def notebook(script: Path) -> NotebookNode:
     for i, cell in enumerate(made.cells):
         cell.id = f"cell-{i}"
         cell.metadata = {}
-    made.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    made.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}
+    }
     made.nbformat, made.nbformat_minor = 4, 5
     return made
 

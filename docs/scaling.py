@@ -1,4 +1,6 @@
-"""The tables of docs/scaling.md: ``python docs/scaling.py`` rewrites them in place, from jaxreason/memory.py. No device is needed."""
+"""The tables of docs/scaling.md: ``python docs/scaling.py`` rewrites them in place, from
+jaxreason/decoding/memory.py. No device is needed.
+"""
 
 import itertools
 import math
@@ -7,9 +9,9 @@ from typing import NamedTuple
 
 from jax.sharding import AbstractMesh
 
-from jaxreason.memory import Memory, Workload, grpo_memory
 from jaxreason.mesh import num_row_parts
 from jaxreason.models.decoder import DecoderConfig
+from jaxreason.training.memory import Memory, Workload, grpo_memory
 
 PAGE = Path(__file__).parent / "scaling.md"
 START, END = "<!-- {} -->\n", "<!-- end of {} -->\n"
@@ -22,10 +24,20 @@ def qwen(
 ) -> DecoderConfig:
     """A Qwen2.5, from its config.json; with layers recomputed in the backward pass."""
     return DecoderConfig(
-        vocab_size=vocab, hidden_size=width, intermediate_size=wide, num_hidden_layers=layers, num_attention_heads=heads,
-        num_key_value_heads=kv, head_dim=head_dim, max_position_embeddings=32768, rope_theta=1e6, rms_norm_eps=1e-6,
-        attention_bias=True, tie_word_embeddings=tied, remat=True,
-    )  # fmt: skip
+        vocab_size=vocab,
+        hidden_size=width,
+        intermediate_size=wide,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv,
+        head_dim=head_dim,
+        max_position_embeddings=32768,
+        rope_theta=1e6,
+        rms_norm_eps=1e-6,
+        attention_bias=True,
+        tie_word_embeddings=tied,
+        remat=True,
+    )
 
 
 MODELS = {
@@ -38,7 +50,8 @@ TRAINING = {  # dtype, LoRA rank
     "full, bfloat16": ("bfloat16", 0),
     "LoRA 16, bfloat16": ("bfloat16", 16),
 }
-# Memory of one device in GiB, number of devices, and meshes from the least communication to the most.
+# Memory of one device in GiB, number of devices, and meshes from the least communication to the
+# most.
 OF_EIGHT = (
     "data=8",
     "data=4,model=2",
@@ -75,16 +88,26 @@ def abstract(spec: str) -> AbstractMesh:
 def choose(
     cfg: DecoderConfig, dtype: str, lora_rank: int, memory: float, specs: tuple[str, ...]
 ) -> tuple[Choice, bool]:
-    """The first mesh with the fewest microbatches that fits, and True; else the one that takes the least, and False."""
+    """The first mesh with the fewest microbatches that fits, and True; else the one that takes the
+    least, and False.
+    """
     found = []
     for spec, chunk, microbatches in itertools.product(specs, (1024, 256), (1, 2, 4, 8)):
         mesh = abstract(spec)
         if WORKLOAD.prompts // microbatches % num_row_parts(mesh):
             continue  # every part takes part in each
         workload = WORKLOAD._replace(microbatches=microbatches, chunk=chunk)
-        found.append(Choice(spec, workload, grpo_memory(cfg, workload, mesh, dtype=dtype, lora_rank=lora_rank)))
+        found.append(
+            Choice(
+                spec, workload, grpo_memory(cfg, workload, mesh, dtype=dtype, lora_rank=lora_rank)
+            )
+        )
     fitting = [choice for choice in found if choice.memory.peak <= USABLE * memory * GIB]
-    return (fitting[0], True) if fitting else (min(found, key=lambda choice: choice.memory.peak), False)
+    return (
+        (fitting[0], True)
+        if fitting
+        else (min(found, key=lambda choice: choice.memory.peak), False)
+    )
 
 
 def table(name: str) -> str:
@@ -95,9 +118,21 @@ def table(name: str) -> str:
         "activations | update in all | peak | fits |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
-    for (model, cfg), (training, (dtype, rank)) in itertools.product(MODELS.items(), TRAINING.items()):
+    for (model, cfg), (training, (dtype, rank)) in itertools.product(
+        MODELS.items(), TRAINING.items()
+    ):
         (spec, workload, m), fits = choose(cfg, dtype, rank, memory, specs)
-        sizes = (m.weights, m.reference, m.optimiser, m.cache, m.rollout, m.gradients, m.activations, m.update, m.peak)
+        sizes = (
+            m.weights,
+            m.reference,
+            m.optimiser,
+            m.cache,
+            m.rollout,
+            m.gradients,
+            m.activations,
+            m.update,
+            m.peak,
+        )
         shown = " | ".join(f"{size / GIB:.1f}" for size in sizes)
         mesh = "none" if math.prod(abstract(spec).shape.values()) == 1 else f"`{spec}`"
         rows.append(

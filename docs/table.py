@@ -1,7 +1,8 @@
-"""The tables of results, from the committed runs of the lessons: ``python docs/table.py`` rewrites them in place.
+"""The tables of results, from the committed runs of the lessons: ``python docs/table.py`` rewrites
+them in place.
 
-The README has a few lines of each lesson, and docs/results and docs/results_smollm2 all of them. The runs themselves are made by the
-commands that these documents name.
+The README has a few lines of each lesson, and docs/results and docs/results_smollm2 all of them.
+The runs themselves are made by the commands that these documents name.
 """
 
 import json
@@ -19,7 +20,10 @@ HEADLINES = {  # lesson: parts of the claims that the README shows
         "by a word at a glance, unseen states of 3",
         "by a thought before the word",
     ],
-    "04_process_reward_models": ["PRM from Monte Carlo", "the PRM finds the first error more often"],
+    "04_process_reward_models": [
+        "PRM from Monte Carlo",
+        "the PRM finds the first error more often",
+    ],
     "05_best_of_n": ["best-of-64", "PRM beam search"],
     "06_mcts": [
         "beats any of 64 chains with",
@@ -34,7 +38,12 @@ HEADLINES = {  # lesson: parts of the claims that the README shows
 }
 SHOWN = {  # lesson: measurements worth a row of their own
     "00_introduction": [],
-    "01_chain_of_thought": ["accuracy/direct", "accuracy/cot", "accuracy/few_shot_direct", "accuracy/few_shot_cot"],
+    "01_chain_of_thought": [
+        "accuracy/direct",
+        "accuracy/cot",
+        "accuracy/few_shot_direct",
+        "accuracy/few_shot_cot",
+    ],
     "02_self_consistency": [
         "accuracy/greedy",
         "accuracy/pass@1",
@@ -46,7 +55,14 @@ SHOWN = {  # lesson: measurements worth a row of their own
     "03_tree_of_thoughts": [
         *(
             f"solved/{name}/{part}"
-            for name in ("one chain", "vote of 72 chains", "any of 72 chains", "BFS, beam 1", "BFS, beam 5", "DFS")
+            for name in (
+                "one chain",
+                "vote of 72 chains",
+                "any of 72 chains",
+                "BFS, beam 1",
+                "BFS, beam 5",
+                "DFS",
+            )
             for part in ("paper", "others")
         ),
         "solved/BFS, beam 5, random",
@@ -118,7 +134,11 @@ SHOWN = {  # lesson: measurements worth a row of their own
     ],
     "08_grpo": [
         *(f"before/{what}" for what in ("greedy", "pass@1, T=1", "pass@16")),
-        *(f"GRPO, seed {seed}/{what}" for what in ("greedy", "pass@1, T=1", "pass@16") for seed in range(4)),
+        *(
+            f"GRPO, seed {seed}/{what}"
+            for what in ("greedy", "pass@1, T=1", "pass@16")
+            for seed in range(4)
+        ),
         "further SFT/greedy",
         "further SFT/pass@1, T=1",
         "further SFT/pass@16",
@@ -126,10 +146,22 @@ SHOWN = {  # lesson: measurements worth a row of their own
     "09_distillation": [
         f"{how}/{who}"
         for how in ("greedy", "pass@1")
-        for who in ("base", "answers only", "GRPO", "all traces", "right traces", "KD", "on-policy", "teacher")
+        for who in (
+            "base",
+            "answers only",
+            "GRPO",
+            "all traces",
+            "right traces",
+            "KD",
+            "on-policy",
+            "teacher",
+        )
     ],
     "10_test_time_compute": [
-        *(f"accuracy/{name}" for name in ("direct", "greedy", "majority@16", "best by ORM@16", "best by PRM@16")),
+        *(
+            f"accuracy/{name}"
+            for name in ("direct", "greedy", "majority@16", "best by ORM@16", "best by PRM@16")
+        ),
         *(f"accuracy/PRM beam search {shape}" for shape in ("2x1", "4x1", "4x2")),
         "accuracy/PRM DVTS 4x2",
         "accuracy/PRM MCTS@32",
@@ -137,7 +169,10 @@ SHOWN = {  # lesson: measurements worth a row of their own
     ],
 }
 
-PROGRAMS = {"gsm8k": "[GSM8K]({1}benchmarks/gsm8k.py)", "smollm2_grpo": "[GRPO]({1}benchmarks/smollm2_grpo.py)"}
+PROGRAMS = {
+    "gsm8k": "[GSM8K]({1}benchmarks/gsm8k.py)",
+    "smollm2_grpo": "[GRPO]({1}benchmarks/smollm2_grpo.py)",
+}
 SHOWN_REAL = {
     "smollm2_grpo": ["before/greedy", "after GRPO/greedy", "after GRPO, in transformers/greedy"],
     "gsm8k": ["accuracy", "answered", "finished"],
@@ -157,7 +192,9 @@ def cells(entry: dict) -> str:
 
 
 def table(folder: str, shown: dict[str, list[str]] | None, root: str) -> str:
-    """Of all runs in a folder, the measurements that are shown and the claims; of None, the headlines. Links begin with ``root``."""
+    """Of all runs in a folder, the measurements that are shown and the claims; of None, the
+    headlines. Links begin with ``root``.
+    """
     rows = ["| lesson | claim | value | 95% interval |", "| --- | --- | ---: | :---: |"]
     if shown is not None:
         rows = [
@@ -174,8 +211,12 @@ def table(folder: str, shown: dict[str, list[str]] | None, root: str) -> str:
                 rows.append(f"| {link} | {m['name']} | {cells(m)} | {m['n']} | {tokens} |")
         for claim in record["claims"]:
             if shown is not None or any(part in claim["claim"] for part in HEADLINES[lesson]):
-                verdict = {True: "", False: " **(not seen)**", None: " *(not testable here)*"}[claim["holds"]]
-                rows.append(f"| {link} | {claim['claim']}{verdict} | {cells(claim)} |{'' if shown is None else ' | |'}")
+                verdict = {True: "", False: " **(not seen)**", None: " *(not testable here)*"}[
+                    claim["holds"]
+                ]
+                rows.append(
+                    f"| {link} | {claim['claim']}{verdict} | {cells(claim)} |{'' if shown is None else ' | |'}"
+                )
     return "\n".join(rows) + "\n"
 
 

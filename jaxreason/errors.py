@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 class InputError(ValueError):
     """Bad input: the message is one line that names the value, what was expected and what to do.
 
-    Command-line programs print it and exit with status 2; library callers catch it as ``ValueError``.
+    Command-line programs print it and exit with status 2; library callers catch it as
+    ``ValueError``.
     """
 
 
@@ -26,7 +27,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 @contextlib.contextmanager
 def clean_exit() -> Iterator[None]:
-    """Ends the program without a traceback: InputError with its one line and status 2, Ctrl-C with status 130."""
+    """Ends the program without a traceback: InputError with its one line and status 2, Ctrl-C with
+    status 130.
+    """
     try:
         yield
     except InputError as error:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from jaxreason.errors import InputError
 
-ROOM = 2**26  # bytes that --out should have left; the figures and results of a lesson take under a tenth
+# bytes that --out should have left; the figures and results of a lesson take under a tenth
+ROOM = 2**26
 
 
 def check_folder(out: Path, name: str) -> None:
@@ -37,12 +38,16 @@ def writing_to(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"--out: {str(folder)!r} cannot be written to: {error.strerror or error}") from error
+        raise InputError(
+            f"--out: {str(folder)!r} cannot be written to: {error.strerror or error}"
+        ) from error
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Where to write a file that takes the place of ``path`` once it is whole; a failure leaves the old one and no traces."""
+    """Where to write a file that takes the place of ``path`` once it is whole; a failure leaves the
+    old one and no traces.
+    """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary

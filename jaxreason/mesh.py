@@ -1,9 +1,11 @@
-"""Many devices: a mesh, where parameters and rows lie on it, and several hosts that run one program.
+"""Many devices: a mesh, where parameters and rows lie on it, and several hosts that run one
+program.
 
-A mesh has up to three axes. Rows of a batch are cut along "data" and "fsdp", parameters along "fsdp" and "model"; XLA finds the
-shardings of all that is computed from them, and the communication (Xu et al. 2021, GSPMD). Along "model" a layer is cut by heads
-and by features (Shoeybi et al. 2019, Megatron-LM, section 3); along "fsdp" a matrix is only stored in parts, and put together
-where it is used (Rajbhandari et al. 2020, ZeRO, stage 3).
+A mesh has up to three axes. Rows of a batch are cut along "data" and "fsdp", parameters along
+"fsdp" and "model"; XLA finds the shardings of all that is computed from them, and the communication
+(Xu et al. 2021, GSPMD). Along "model" a layer is cut by heads and by features (Shoeybi et al. 2019,
+Megatron-LM, section 3); along "fsdp" a matrix is only stored in parts, and put together where it is
+used (Rajbhandari et al. 2020, ZeRO, stage 3).
 """
 
 import contextlib
@@ -23,12 +25,24 @@ from jaxreason.errors import InputError, one_line
 AXES = ("data", "fsdp", "model")
 ROWS = ("data", "fsdp")  # the axes that cut the rows of a batch
 
-# The axis of a matrix that is cut along "model": by output before the nonlinearity, heads or SwiGLU, and by input behind it, so
-# that a block needs two sums across devices. "fsdp" cuts the other one.
-CUT = {"q": -1, "k": -1, "v": -1, "gate": -1, "up": -1, "o": -2, "down": -2, "embed": -2, "head": -1}
+# The axis of a matrix that is cut along "model": by output before the nonlinearity, heads or
+# SwiGLU, and by input behind it, so that a block needs two sums across devices. "fsdp" cuts the
+# other one.
+CUT = {
+    "q": -1,
+    "k": -1,
+    "v": -1,
+    "gate": -1,
+    "up": -1,
+    "o": -2,
+    "down": -2,
+    "embed": -2,
+    "head": -1,
+}
 
 
-# ---- several hosts -------------------------------------------------------------------------------------------
+# ---- several hosts
+# -------------------------------------------------------------------------------------------
 
 
 def initialize(
@@ -38,16 +52,18 @@ def initialize(
     *,
     heartbeat_seconds: int = 60,
 ) -> None:
-    """Joins this process to the others; before anything else asks JAX for a device. All processes run the same program.
+    """Joins this process to the others; before anything else asks JAX for a device. All processes
+    run the same program.
 
-    What is not given comes from ``JAX_COORDINATOR_ADDRESS``, ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID``, and what is not
-    there either from what JAX detects: a Cloud TPU slice, Slurm, Open MPI, Kubernetes.
+    What is not given comes from ``JAX_COORDINATOR_ADDRESS``, ``JAX_NUM_PROCESSES`` and
+    ``JAX_PROCESS_ID``, and what is not there either from what JAX detects: a Cloud TPU slice,
+    Slurm, Open MPI, Kubernetes.
 
     Args:
       coordinator: ``host:port`` of process 0.
       num_processes, process_id: how many there are, and which this is.
-      heartbeat_seconds: a process that was silent for so long is taken for dead; JAX then ends the others, which would else wait
-        for it in the middle of a step, and names it.
+      heartbeat_seconds: a process that was silent for so long is taken for dead; JAX then ends the
+        others, which would else wait for it in the middle of a step, and names it.
 
     Raises:
       InputError: the numbers make no sense, or the processes do not find each other.
@@ -56,14 +72,20 @@ def initialize(
     num_processes = _number("JAX_NUM_PROCESSES") if num_processes is None else num_processes
     process_id = _number("JAX_PROCESS_ID") if process_id is None else process_id
     if None not in (num_processes, process_id) and not 0 <= process_id < num_processes:
-        raise InputError(f"process {process_id} of {num_processes}: expected one from 0 to {num_processes - 1}")
+        raise InputError(
+            f"process {process_id} of {num_processes}: expected one from 0 to {num_processes - 1}"
+        )
     if coordinator and not re.fullmatch(r"[^\s]+:\d+", coordinator):
-        raise InputError(f"coordinator {coordinator!r}: expected HOST:PORT of process 0, such as '10.0.0.2:8476'")
+        raise InputError(
+            f"coordinator {coordinator!r}: expected HOST:PORT of process 0, such as '10.0.0.2:8476'"
+        )
     try:
         jax.distributed.initialize(
-            coordinator, num_processes, process_id,
+            coordinator,
+            num_processes,
+            process_id,
             heartbeat_timeout_seconds=heartbeat_seconds,
-        )  # fmt: skip
+        )
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"process {process_id} of {num_processes} cannot join the others at {coordinator!r} ({one_line(error)}): set "
@@ -89,17 +111,22 @@ def wait_for_all(what: str) -> None:
         multihost_utils.sync_global_devices(what)
 
 
-def told_to_stop(step: int) -> bool:
-    """Whether one of several processes was told to end (SIGTERM); all of them see it at the same step."""
+def preempted(step: int) -> bool:
+    """Whether one of several processes was told to end (SIGTERM); all of them see it at the same
+    step.
+    """
     return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step)
 
 
 class HostLost(RuntimeError):
-    """Another process ended, or the way to it: the program cannot go on with the devices that are left."""
+    """Another process ended, or the way to it: the program cannot go on with the devices that are
+    left.
+    """
 
 
 def check_lost(error: Exception, where: str) -> None:
-    """Raises HostLost from an error of JAX's runtime if there is another process that it can be about.
+    """Raises HostLost from an error of JAX's runtime if there is another process that it can be
+    about.
 
     Args:
       where: what was done, and how to go on.
@@ -110,7 +137,8 @@ def check_lost(error: Exception, where: str) -> None:
         ) from error
 
 
-# ---- the mesh ------------------------------------------------------------------------------------------------
+# ---- the mesh
+# ------------------------------------------------------------------------------------------------
 
 
 def make_mesh(spec: str) -> Mesh:
@@ -122,9 +150,13 @@ def make_mesh(spec: str) -> Mesh:
     parts = [part.partition("=") for part in spec.replace(" ", "").split(",")]
     names, sizes = [name for name, _, _ in parts], [size for _, _, size in parts]
     if not set(names) <= set(AXES) or len(set(names)) < len(names):
-        raise InputError(f"mesh {spec!r}: expected each of {', '.join(AXES)} at most once, such as 'data=4,model=2'")
+        raise InputError(
+            f"mesh {spec!r}: expected each of {', '.join(AXES)} at most once, such as 'data=4,model=2'"
+        )
     if not all(re.fullmatch("[1-9][0-9]{0,5}", size) for size in sizes):
-        raise InputError(f"mesh {spec!r}: expected a number of devices along each axis, such as 'data=4,model=2'")
+        raise InputError(
+            f"mesh {spec!r}: expected a number of devices along each axis, such as 'data=4,model=2'"
+        )
     shape, devices = tuple(map(int, sizes)), jax.devices()
     needed, hosts = math.prod(shape), jax.process_count()
     if needed > len(devices) or (hosts > 1 and needed < len(devices)):
@@ -133,47 +165,71 @@ def make_mesh(spec: str) -> Mesh:
             f"mesh {spec!r} has {needed} devices, and there are {len(devices)} ({devices[0].platform}){of_hosts}: choose "
             f"sizes whose product is {len(devices)}"
         )
-    return jax.make_mesh(shape, tuple(names), (AxisType.Auto,) * len(names), devices=devices[:needed])
+    return jax.make_mesh(
+        shape, tuple(names), (AxisType.Auto,) * len(names), devices=devices[:needed]
+    )
 
 
 def divide_cpu(num_devices: int) -> str | None:
-    """Divides the CPU into devices, and returns the text of a mesh over them, such as ``data=2``; before JAX is asked for a device.
+    """Divides the CPU into devices, and returns the text of a mesh over them, such as ``data=2``;
+    before JAX is asked for a device.
 
-    Small models keep one core busy, since their matrices are too small to be cut; rows are cut among devices instead.
+    Small models keep one core busy, since their matrices are too small to be cut; rows are cut
+    among devices instead.
 
-    Returns None where it does not apply: on accelerators, with fewer cores, where JAX has started with other devices, or where
-    the number is chosen already, by ``XLA_FLAGS`` or by several hosts.
+    Returns None where it does not apply: on accelerators, with fewer cores, where JAX has started
+    with other devices, or where the number is chosen already, by ``XLA_FLAGS`` or by several hosts.
     """
-    chosen = "device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_COORDINATOR_ADDRESS" in os.environ
+    chosen = (
+        "device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_COORDINATOR_ADDRESS" in os.environ
+    )
     if num_devices == 1 or (os.cpu_count() or 1) < num_devices or chosen:
         return None
-    with contextlib.suppress(RuntimeError):  # of JAX, that its devices are made; some other number of them, perhaps
+    with contextlib.suppress(
+        RuntimeError
+    ):  # of JAX, that its devices are made; some other number of them, perhaps
         jax.config.update("jax_num_cpu_devices", num_devices)
-    return f"data={num_devices}" if jax.default_backend() == "cpu" and jax.device_count() == num_devices else None
+    return (
+        f"data={num_devices}"
+        if jax.default_backend() == "cpu" and jax.device_count() == num_devices
+        else None
+    )
 
 
 def mesh_of(tree: Any) -> Mesh | None:
-    """The mesh that the arrays of a tree lie on; None on a single device, of numpy, and while JAX traces."""
+    """The mesh that the arrays of a tree lie on; None on a single device, of numpy, and while JAX
+    traces.
+    """
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer):
             placed = leaf.sharding
-            return placed.mesh if isinstance(placed, NamedSharding) and placed.mesh.size > 1 else None
+            return (
+                placed.mesh if isinstance(placed, NamedSharding) and placed.mesh.size > 1 else None
+            )
     return None
 
 
 def num_row_parts(mesh: Mesh | None) -> int:
     """Into how many parts the rows of a batch are cut; 1 without a mesh."""
-    return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in ROWS if axis in mesh.axis_names)
+    return (
+        1
+        if mesh is None
+        else math.prod(mesh.shape[axis] for axis in ROWS if axis in mesh.axis_names)
+    )
 
 
 def sharding(path: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
     """Where a parameter lies, by :func:`partition`."""
-    # XLA finds the shardings of all that is computed; axes as jax.make_mesh may have them would want each spelt out.
+    # XLA finds the shardings of all that is computed; axes as jax.make_mesh may have them would
+    # want each spelt out.
     return NamedSharding(_automatic(mesh), partition(path, shape, mesh))
 
 
-def partition(path: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> PartitionSpec:
-    """How a parameter is cut: along "model" and "fsdp" by :data:`CUT`, whole on every device along "data".
+def partition(
+    path: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh | AbstractMesh
+) -> PartitionSpec:
+    """How a parameter is cut: along "model" and "fsdp" by :data:`CUT`, whole on every device along
+    "data".
 
     What an axis cannot cut evenly is whole along it, and so are norms and what has no rule.
 
@@ -205,8 +261,12 @@ def names_of(path) -> tuple[str, ...]:
 
 
 def shardings(tree: Any, mesh: Mesh) -> Any:
-    """:func:`sharding` of every leaf by the dicts around it: of parameters, of an optimiser's moments, of a training state."""
-    return jax.tree_util.tree_map_with_path(lambda path, x: sharding(names_of(path), x.shape, mesh), tree)
+    """:func:`sharding` of every leaf by the dicts around it: of parameters, of an optimiser's
+    moments, of a training state.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: sharding(names_of(path), x.shape, mesh), tree
+    )
 
 
 def shard_params(tree: Any, mesh: Mesh | None) -> Any:
@@ -231,13 +291,16 @@ def in_mesh(mesh: Mesh | None) -> contextlib.AbstractContextManager:
     """What is traced inside may ask where it runs; nothing without a mesh."""
     if mesh is None:
         return contextlib.nullcontext()
-    return (jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh)(_automatic(mesh))  # jax 0.7.0
+    return (jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh)(
+        _automatic(mesh)
+    )  # jax 0.7.0
 
 
 def constrain_rows(x: jax.Array) -> jax.Array:
     """Keeps activations cut by rows inside :func:`in_mesh`, as in an update.
 
-    Else XLA may cut them by features along "fsdp", as the weights are, and hold all rows on every device.
+    Else XLA may cut them by features along "fsdp", as the weights are, and hold all rows on every
+    device.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if (
@@ -248,15 +311,18 @@ def constrain_rows(x: jax.Array) -> jax.Array:
 
 
 def _rows(mesh: Mesh | AbstractMesh, axis: int = 0) -> PartitionSpec:
-    return PartitionSpec(*[None] * axis, tuple(name for name in ROWS if name in mesh.axis_names) or None)
+    return PartitionSpec(
+        *[None] * axis, tuple(name for name in ROWS if name in mesh.axis_names) or None
+    )
 
 
 def shard_batch(batch: Any, mesh: Mesh | None, *, local: bool = False) -> Any:
-    """Cuts the rows, axis 0, of all arrays of a batch along "data" and "fsdp"; without a mesh the batch is returned as it is.
+    """Cuts the rows, axis 0, of all arrays of a batch along "data" and "fsdp"; without a mesh the
+    batch is returned as it is.
 
     Args:
-      local: False: every process gives the same whole batch. True: each gives rows of its own, equally many, and the batch is
-        all of them, in the order of the processes.
+      local: False: every process gives the same whole batch. True: each gives rows of its own,
+        equally many, and the batch is all of them, in the order of the processes.
 
     Raises:
       InputError: the rows do not come out even.
@@ -274,13 +340,17 @@ def shard_batch(batch: Any, mesh: Mesh | None, *, local: bool = False) -> Any:
                 f"expected a multiple of {parts}"
             )
         place = row_sharding(mesh)
-        return jax.make_array_from_process_local_data(place, np.asarray(x)) if local else put(x, place)
+        return (
+            jax.make_array_from_process_local_data(place, np.asarray(x)) if local else put(x, place)
+        )
 
     return jax.tree.map(put_rows, batch)
 
 
 def put(x: Any, place: NamedSharding) -> jax.Array:
-    """``jax.device_put``; of several processes each gives the whole of ``x``, the same, and keeps what lies on its devices."""
+    """``jax.device_put``; of several processes each gives the whole of ``x``, the same, and keeps
+    what lies on its devices.
+    """
     if isinstance(x, jax.Array) and x.sharding == place:
         return x
     if place.is_fully_addressable or (isinstance(x, jax.Array) and not x.is_fully_addressable):
@@ -313,4 +383,8 @@ def _replicate(mesh: Mesh):
 
 def describe(mesh: Mesh | None) -> str:
     """``data=4,model=2``; ``one device`` without a mesh."""
-    return "one device" if mesh is None else ",".join(f"{name}={size}" for name, size in mesh.shape.items())
+    return (
+        "one device"
+        if mesh is None
+        else ",".join(f"{name}={size}" for name, size in mesh.shape.items())
+    )

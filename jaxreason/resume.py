@@ -1,5 +1,6 @@
-"""What an interrupted run leaves behind so that the next one goes on: arrays in files that are whole or not there, in folders whose
-names are made of all that determines them. A run with other options finds another folder, and begins at its beginning.
+"""What an interrupted run leaves behind so that the next one goes on: arrays in files that are
+whole or not there, in folders whose names are made of all that determines them. A run with other
+options finds another folder, and begins at its beginning.
 """
 
 import hashlib
@@ -15,11 +16,15 @@ Tree = TypeVar("Tree")
 
 
 def digest(*values: Any) -> str:
-    """Ten hexadecimal digits, others where any of the values is another: arrays by their bytes, all else by its ``repr``."""
+    """Ten hexadecimal digits, others where any of the values is another: arrays by their bytes, all
+    else by its ``repr``.
+    """
     made = hashlib.sha256()
     for leaf in jax.tree.leaves(values, is_leaf=lambda x: x is None):
         if isinstance(leaf, np.ndarray | jax.Array):
-            keys = isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            keys = isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(
+                leaf.dtype, jax.dtypes.prng_key
+            )
             leaf = np.asarray(jax.random.key_data(leaf) if keys else leaf)
             made.update(f"{leaf.dtype} {leaf.shape} ".encode() + leaf.tobytes())
         else:
@@ -29,7 +34,9 @@ def digest(*values: Any) -> str:
 
 
 def constants(module: Mapping[str, Any]) -> str:
-    """What a script is set to, given its ``globals()``: the names in capitals with their values, for :func:`digest`."""
+    """What a script is set to, given its ``globals()``: the names in capitals with their values,
+    for :func:`digest`.
+    """
     return repr(sorted((name, repr(value)) for name, value in module.items() if name.isupper()))
 
 
@@ -40,7 +47,9 @@ def sources() -> str:
 
 
 def save(path: Path, tree: Any) -> None:
-    """Writes a tree of numbers and arrays of numpy's own types; a kill leaves the old file or the new one, and no half."""
+    """Writes a tree of numbers and arrays of numpy's own types; a kill leaves the old file or the
+    new one, and no half.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     with part.open("wb") as file:
@@ -49,16 +58,22 @@ def save(path: Path, tree: Any) -> None:
 
 
 def load(path: Path, like: Tree) -> Tree:
-    """What :func:`save` wrote, in the structure of ``like``; arrays of JAX where that has them, else of numpy."""
+    """What :func:`save` wrote, in the structure of ``like``; arrays of JAX where that has them,
+    else of numpy.
+    """
     leaves, structure = jax.tree.flatten(like)
     with np.load(path) as found:
         stored = [found[f"arr_{i}"] for i in range(len(leaves))]
-    made = [jnp.asarray(x) if isinstance(leaf, jax.Array) else x for x, leaf in zip(stored, leaves, strict=True)]
+    made = [
+        jnp.asarray(x) if isinstance(leaf, jax.Array) else x
+        for x, leaf in zip(stored, leaves, strict=True)
+    ]
     return jax.tree.unflatten(structure, made)
 
 
 def once(path: Path | None, like: Tree, make: Callable[[], Tree]) -> Tree:
-    """``make()``, or what it returned in the run that was interrupted; it is kept at ``path``, if one is given.
+    """``make()``, or what it returned in the run that was interrupted; it is kept at ``path``, if
+    one is given.
 
     Of several processes none reads, since not all might find the file.
     """

@@ -10,9 +10,10 @@
 # %% [markdown]
 # # 00 Introduction
 #
-# Reasoning models such as o1 and DeepSeek-R1 write before they answer, and they are better for it. This course rebuilds
-# what is behind them, from chain of thought to GRPO, in JAX, on models small enough to train and run on a laptop. Every
-# lesson **measures** its claim on problems the model has never seen.
+# Reasoning models such as o1 and DeepSeek-R1 write before they answer, and they are better for it.
+# This course rebuilds what is behind them, from chain of thought to GRPO, in JAX, on models small
+# enough to train and run on a laptop. Every lesson **measures** its claim on problems the model has
+# never seen.
 #
 # | Lesson | Question |
 # |---|---|
@@ -25,7 +26,7 @@
 # First, where are we running?
 
 # %%
-from jaxreason.options import read_options
+from jaxreason.course.options import read_options
 
 # First of all, so that a misspelt option does not wait for the imports below.
 GIVEN = read_options("00_introduction", problems=500, task="arithmetic:2-6", chains=16)
@@ -36,18 +37,21 @@ import time
 import jax
 import numpy as np
 
-from jaxreason import lesson, prompts, viz, vote
-from jaxreason.evaluate import accuracy, paired_difference
-from jaxreason.sampling import GREEDY, Sampler
+from jaxreason.answers import vote
+from jaxreason.answers.verify import answer_ids, gold_ids, grade, read_answers
+from jaxreason.course import lesson, viz
+from jaxreason.decoding import prompts
+from jaxreason.decoding.sampling import GREEDY, Sampler
+from jaxreason.evaluation.intervals import accuracy, paired_difference
 from jaxreason.tasks import load_examples, load_problems
-from jaxreason.verify import answer_ids, gold_ids, grade, read_answers
 
 run = lesson.start(GIVEN, cpu_devices=2)
 
 # %% [markdown]
 # ## One problem, every method
 #
-# The model sees the same problem each time. Only the prompt, or what is done with its samples, differs.
+# The model sees the same problem each time. Only the prompt, or what is done with its samples,
+# differs.
 
 # %%
 asked = "arithmetic:5" if run.task.startswith("arithmetic") else run.task  # a deep one
@@ -57,8 +61,16 @@ examples = [(p.question, prompts.cot_answer(p.steps, p.answer, run.tokenizer)) f
 METHODS = {  # name: (prompt, sampler, chains)
     "direct answer": (prompts.direct, GREEDY, 1),
     "chain of thought": (prompts.zero_shot_cot, GREEDY, 1),
-    "few-shot chain of thought": (lambda q, tokenizer: prompts.few_shot(q, examples, tokenizer), GREEDY, 1),
-    f"majority of {run.chains} chains": (prompts.zero_shot_cot, Sampler(temperature=0.7), run.chains),
+    "few-shot chain of thought": (
+        lambda q, tokenizer: prompts.few_shot(q, examples, tokenizer),
+        GREEDY,
+        1,
+    ),
+    f"majority of {run.chains} chains": (
+        prompts.zero_shot_cot,
+        Sampler(temperature=0.7),
+        run.chains,
+    ),
 }
 if not all(p.steps for p in worked):  # a generator of puzzles has no worked solutions
     del METHODS["few-shot chain of thought"]
@@ -68,8 +80,8 @@ print(f"{'method':<28}{'answer':>8}  {'right':<6}{'tokens':>7}{'seconds':>9}  (w
 for name, (prompt, sampler, n) in METHODS.items():
     began = time.perf_counter()
     written = run.complete(
-        [prompt(problem.question, run.tokenizer)],
         run.key,
+        [prompt(problem.question, run.tokenizer)],
         sampler=sampler,
         num_samples=n,
         at_once=name == "direct answer",
@@ -86,8 +98,9 @@ print(f"\nThe last chain, in full:\n{written.texts[0][-1]}\n\ngold: {problem.ans
 # %% [markdown]
 # ## One problem proves nothing
 #
-# So the same again on many held-out problems, with 95% intervals. Those of arithmetic have 2 to 6 operations and are disjoint from the
-# training problems *by construction*: a hash of the numbers decides the split, whatever the wording.
+# So the same again on many held-out problems, with 95% intervals. Those of arithmetic have 2 to 6
+# operations and are disjoint from the training problems *by construction*: a hash of the numbers
+# decides the split, whatever the wording.
 
 # %%
 problems = load_problems(run.task, "test", run.problems, seed=run.options.seed)
@@ -95,29 +108,44 @@ golds = [p.gold for p in problems]
 correct, intervals = {}, {}
 for name, (prompt, sampler, n) in METHODS.items():
     written = run.complete(
-        [prompt(p.question, run.tokenizer) for p in problems], jax.random.fold_in(run.key, n), sampler=sampler,
-        num_samples=n, at_once=name == "direct answer", stop_strings=("\n\n",), description=name,
-    )  # fmt: skip
+        jax.random.fold_in(run.key, n),
+        [prompt(p.question, run.tokenizer) for p in problems],
+        sampler=sampler,
+        num_samples=n,
+        at_once=name == "direct answer",
+        stop_strings=("\n\n",),
+        description=name,
+    )
     if name == "chain of thought":
         run.prompt_fails(written)
     hits = grade(written.texts, golds)
     ids = answer_ids(read_answers(written.texts, golds))
     correct[name] = np.asarray(vote.majority(ids)) == gold_ids(ids, hits)
     intervals[name] = accuracy(correct[name])
-    run.results.measure(f"accuracy/{name.replace(' ', '_')}", intervals[name], tokens=written.num_tokens.sum(1).mean())
+    run.results.measure(
+        f"accuracy/{name.replace(' ', '_')}",
+        intervals[name],
+        tokens=written.num_tokens.sum(1).mean(),
+    )
 
 names = list(METHODS)
-run.claim("a chain of thought beats the direct answer", paired_difference(correct[names[1]], correct[names[0]]),
-          at_least=0.0, excludes_zero=True)  # fmt: skip
+run.claim(
+    "a chain of thought beats the direct answer",
+    paired_difference(correct[names[1]], correct[names[0]]),
+    at_least=0.0,
+    excludes_zero=True,
+)
 run.figure(
     viz.bars(
-        names, {"accuracy": list(intervals.values())},
+        names,
+        {"accuracy": list(intervals.values())},
         title=f"The same weights: {intervals[names[0]].value:.0%} at once, {intervals[names[1]].value:.0%} after thinking, "
         f"{intervals[names[-1]].value:.0%} by vote",
-        xlabel=f"method ({run.problems} held-out problems, {run.task})", ylabel="accuracy (95% Wilson interval)",
+        xlabel=f"method ({run.problems} held-out problems, {run.task})",
+        ylabel="accuracy (95% Wilson interval)",
     ),
     "methods",
-)  # fmt: skip
+)
 
 # %%
 run.finish()

@@ -10,24 +10,27 @@
 # %% [markdown]
 # # 01 Chain of thought
 #
-# A transformer spends the same computation on every token: a model of three layers makes three steps in a row, and then
-# it has to answer. A question that needs five sums, each of the result of the one before, asks for more. Written reasoning
-# lifts the limit, since every line the model writes is read again: the text is its working memory, and the number of
-# serial steps grows with the number of tokens.
+# A transformer spends the same computation on every token: a model of three layers makes three
+# steps in a row, and then it has to answer. A question that needs five sums, each of the result of
+# the one before, asks for more. Written reasoning lifts the limit, since every line the model
+# writes is read again: the text is its working memory, and the number of serial steps grows with
+# the number of tokens.
 #
 # This lesson asks **one set of weights** the same held-out questions in four ways and measures
 #
-# 1. how accuracy falls with the number of operations when the model answers at once, and when it reasons first;
+# 1. how accuracy falls with the number of operations when the model answers at once, and when it
+#   reasons first;
 # 2. that the *prompt* decides which of the two happens, also when only the examples in it differ;
 # 3. both sides of $P(a \mid q) = \sum_r P(a \mid r, q)\,P(r \mid q)$;
 # 4. where reasoning does not help, and what it costs.
 #
-# By default that is `tiny` on word problems made here. `--model` takes a real model and `--task` a published set of problems:
-# `--task gsm8k` (Cobbe et al. 2021), `math500` or any family of reasoning-gym such as `gym:chain_sum`. The claims with numbers
-# in them are about the shipped models; of any other model only the directions are claimed.
+# By default that is `tiny` on word problems made here. `--model` takes a real model and `--task` a
+# published set of problems: `--task gsm8k` (Cobbe et al. 2021), `math500` or any family of
+# reasoning-gym such as `gym:chain_sum`. The claims with numbers in them are about the shipped
+# models; of any other model only the directions are claimed.
 
 # %%
-from jaxreason.options import read_options
+from jaxreason.course.options import read_options
 
 # First of all, so that a misspelt option does not wait for the imports below.
 GIVEN = read_options("01_chain_of_thought", problems=600, task="arithmetic:1-6", chains=32)
@@ -36,27 +39,31 @@ GIVEN = read_options("01_chain_of_thought", problems=600, task="arithmetic:1-6",
 import jax
 import numpy as np
 
-from jaxreason import lesson, prompts, viz
+from jaxreason.answers.extract import extract_answer
+from jaxreason.answers.verify import grade, read_answers
+from jaxreason.course import lesson, viz
+from jaxreason.decoding import prompts
+from jaxreason.decoding.logprobs import text_logprobs
+from jaxreason.decoding.sampling import GREEDY, Sampler
 from jaxreason.errors import InputError
-from jaxreason.evaluate import accuracy, mean_interval, paired_difference
-from jaxreason.extract import extract_answer
-from jaxreason.logprobs import text_logprobs
-from jaxreason.sampling import GREEDY, Sampler
+from jaxreason.evaluation.intervals import accuracy, mean_interval, paired_difference
 from jaxreason.tasks import load_examples, load_problems
-from jaxreason.verify import grade, read_answers
 
 run = lesson.start(GIVEN, cpu_devices=2)
 problems = load_problems(run.task, "test", run.problems, seed=run.options.seed)
 questions, golds = [p.question for p in problems], [p.gold for p in problems]
 
 # %% [markdown]
-# A problem's *depth* is the number of steps that follow from one another: operations, lines of the worked solution (GSM8K)
-# or, for want of better, the level of difficulty (MATH-500). Where a task says nothing, all problems make one group.
+# A problem's *depth* is the number of steps that follow from one another: operations, lines of the
+# worked solution (GSM8K) or, for want of better, the level of difficulty (MATH-500). Where a task
+# says nothing, all problems make one group.
 
 # %%
 DEEPEST = 6  # or deeper
 depth = np.array([min(p.depth or 0, DEEPEST) for p in problems])
-DEPTHS = [k for k in sorted(set(depth.tolist())) if (depth == k).sum() > 1]  # one problem has no interval
+DEPTHS = [
+    k for k in sorted(set(depth.tolist())) if (depth == k).sum() > 1
+]  # one problem has no interval
 if not DEPTHS:
     raise InputError(f"--problems is {run.problems}: too few, no depth occurs twice")
 shallow, deep = depth == DEPTHS[0], depth >= min(4, DEPTHS[-1])
@@ -68,26 +75,31 @@ at_deep = f" at {min(4, DEPTHS[-1])}+" if len(DEPTHS) > 1 else ""
 #
 # - **direct**: `Answer:` after the question;
 # - **zero-shot CoT**: "Let's think step by step." (Kojima et al. 2022);
-# - **few-shot**: two worked examples and no instruction (Brown et al. 2020). If the examples answer at once, so should the
-#   model; if they reason (Wei et al. 2022), so should it.
+# - **few-shot**: two worked examples and no instruction (Brown et al. 2020). If the examples answer
+#   at once, so should the model; if they reason (Wei et al. 2022), so should it.
 #
-# A chat model gets the same four through its chat template: the examples are earlier turns of the conversation, and since an
-# instruct model likes to explain whatever it is told, its direct answer is begun for it: `The answer is`.
+# A chat model gets the same four through its chat template: the examples are earlier turns of the
+# conversation, and since an instruct model likes to explain whatever it is told, its direct answer
+# is begun for it: `The answer is`.
 #
-# The 8-shot results of Wei et al. are often credited to the sentence "Let's think step by step". They are two different
-# prompts of two different papers; here both are run.
+# The 8-shot results of Wei et al. are often credited to the sentence "Let's think step by step".
+# They are two different prompts of two different papers; here both are run.
 
 # %%
 examples = load_examples(run.task, 2, seed=run.options.seed)
 direct_examples = [(p.question, prompts.direct_answer(p.answer, run.tokenizer)) for p in examples]
-cot_examples = [(p.question, prompts.cot_answer(p.steps, p.answer, run.tokenizer)) for p in examples]
+cot_examples = [
+    (p.question, prompts.cot_answer(p.steps, p.answer, run.tokenizer)) for p in examples
+]
 
 PROMPTS = {
     "direct": [prompts.direct(q, run.tokenizer) for q in questions],
     "cot": [prompts.zero_shot_cot(q, run.tokenizer) for q in questions],
 }
 if all(p.answer is not None for p in examples):
-    PROMPTS["few_shot_direct"] = [prompts.few_shot(q, direct_examples, run.tokenizer) for q in questions]
+    PROMPTS["few_shot_direct"] = [
+        prompts.few_shot(q, direct_examples, run.tokenizer) for q in questions
+    ]
 if all(p.steps for p in examples):  # a generator of puzzles has answers and no worked solutions
     PROMPTS["few_shot_cot"] = [prompts.few_shot(q, cot_examples, run.tokenizer) for q in questions]
 print(list(PROMPTS.values())[-1][0])
@@ -95,7 +107,12 @@ print(list(PROMPTS.values())[-1][0])
 # %%
 completions = {
     name: run.complete(
-        texts, run.key, sampler=GREEDY, at_once=name.endswith("direct"), stop_strings=("\n\n",), description=name
+        run.key,
+        texts,
+        sampler=GREEDY,
+        at_once=name.endswith("direct"),
+        stop_strings=("\n\n",),
+        description=name,
     )
     for name, texts in PROMPTS.items()
 }
@@ -110,9 +127,10 @@ for name, c in completions.items():
 # %% [markdown]
 # ## Reading the answer out of the text
 #
-# The grader has to find *the* answer. Taking the first number after "=" or "is", as the original course does, reads 80 out
-# of the first text below, loses the sign of the second and the comma of the third. Here the last *stated* answer wins, and
-# equality is equality of values, never of substrings: "17" is not "7".
+# The grader has to find *the* answer. Taking the first number after "=" or "is", as the original
+# course does, reads 80 out of the first text below, loses the sign of the second and the comma of
+# the third. Here the last *stated* answer wins, and equality is equality of values, never of
+# substrings: "17" is not "7".
 
 # %%
 for text in (
@@ -133,11 +151,15 @@ for name, c in correct.items():
     run.results.measure(f"accuracy/{name}", accuracy(c), tokens=completions[name].num_tokens.mean())
     for k, interval in zip(DEPTHS, by_depth[name], strict=True):
         run.results.measure(
-            f"accuracy/{name}/{unit}={k}", interval, tokens=completions[name].num_tokens[depth == k].mean()
+            f"accuracy/{name}/{unit}={k}",
+            interval,
+            tokens=completions[name].num_tokens[depth == k].mean(),
         )
 
-gap = {name: paired_difference(correct["cot"][rows], correct["direct"][rows])
-       for name, rows in (("shallow", shallow), ("deep", deep))}  # fmt: skip
+gap = {
+    name: paired_difference(correct["cot"][rows], correct["direct"][rows])
+    for name, rows in (("shallow", shallow), ("deep", deep))
+}
 title = f"{run.model.name}: {accuracy(correct['direct']).value:.0%} right at once, {accuracy(correct['cot']).value:.0%} after reasoning"
 if run.as_measured:
     run.claim(
@@ -145,9 +167,22 @@ if run.as_measured:
         accuracy(correct["direct"][shallow]),
         at_least=0.75,
     )
-    run.claim("direct answers are right on <= 25% of problems of 4+", accuracy(correct["direct"][deep]), at_most=0.25)
-    run.claim("CoT is right on >= 80% of problems of 4+ operations", accuracy(correct["cot"][deep]), at_least=0.80)
-    run.claim("CoT beats direct by >= 50 points at 4+ operations", gap["deep"], at_least=0.5, excludes_zero=True)
+    run.claim(
+        "direct answers are right on <= 25% of problems of 4+",
+        accuracy(correct["direct"][deep]),
+        at_most=0.25,
+    )
+    run.claim(
+        "CoT is right on >= 80% of problems of 4+ operations",
+        accuracy(correct["cot"][deep]),
+        at_least=0.80,
+    )
+    run.claim(
+        "CoT beats direct by >= 50 points at 4+ operations",
+        gap["deep"],
+        at_least=0.5,
+        excludes_zero=True,
+    )
     title = (
         f"Thinking is serial computation: without it accuracy falls\nfrom {by_depth['direct'][0].value:.0%} "
         f"to {by_depth['direct'][-1].value:.0%} in 6 operations, with it to {by_depth['cot'][-1].value:.0%}"
@@ -155,9 +190,12 @@ if run.as_measured:
 else:
     run.claim(f"CoT beats direct answers{at_deep}", gap["deep"], at_least=0.0, excludes_zero=True)
 if "few_shot_cot" in correct:
-    run.claim(f"with the same weights, examples that reason make it reason: few-shot CoT beats few-shot direct{at_deep}",
-              paired_difference(correct["few_shot_cot"][deep], correct["few_shot_direct"][deep]), at_least=0.0,
-              excludes_zero=True)  # fmt: skip
+    run.claim(
+        f"with the same weights, examples that reason make it reason: few-shot CoT beats few-shot direct{at_deep}",
+        paired_difference(correct["few_shot_cot"][deep], correct["few_shot_direct"][deep]),
+        at_least=0.0,
+        excludes_zero=True,
+    )
 
 run.figure(
     viz.bars(
@@ -173,21 +211,26 @@ run.figure(
 # %% [markdown]
 # ## Finished, answered, right
 #
-# Accuracy lumps three things together: whether a chain came to its end, whether an answer can be read in it, and whether that
-# is right. The shipped models nearly always finish. A real model of a hundred million parameters writes fluent steps, loses
-# the thread or repeats itself, and the numbers it ends with are seldom right on GSM8K; prompts do not mend that, size and
-# training do. Where accuracy is near zero, the claims above cannot be seen, and the lesson says so instead of hiding them.
+# Accuracy lumps three things together: whether a chain came to its end, whether an answer can be
+# read in it, and whether that is right. The shipped models nearly always finish. A real model of a
+# hundred million parameters writes fluent steps, loses the thread or repeats itself, and the
+# numbers it ends with are seldom right on GSM8K; prompts do not mend that, size and training do.
+# Where accuracy is near zero, the claims above cannot be seen, and the lesson says so instead of
+# hiding them.
 #
-# The number of tokens tells a weak model from a weak prompt. A chain of fewer than 20 tokens has not reasoned: the prompt made the
-# model answer at once. This lesson once told chat models: "Let's think step by step. At the end, write "The answer is" and the
-# answer." Qwen2.5-Coder-0.5B then wrote the last sentence alone: 29 tokens a problem, 3% of GSM8K right. Without that demand it
+# The number of tokens tells a weak model from a weak prompt. A chain of fewer than 20 tokens has
+# not reasoned: the prompt made the model answer at once. This lesson once told chat models: "Let's
+# think step by step. At the end, write "The answer is" and the answer." Qwen2.5-Coder-0.5B then
+# wrote the last sentence alone: 29 tokens a problem, 3% of GSM8K right. Without that demand it
 # writes 274 tokens and gets 28% right (docs/results_qwen/prompts).
 
 # %%
 print(f"{'prompt':<18}{'finished':>9}{'answered':>10}{'right':>9}{'tokens':>9}")
 for name, c in completions.items():
     answered = np.array([row[0] is not None for row in read_answers(c.texts, golds)])
-    ended, found, right = (f"{share:.1%}" for share in (c.finished[:, 0].mean(), answered.mean(), correct[name].mean()))
+    ended, found, right = (
+        f"{share:.1%}" for share in (c.finished[:, 0].mean(), answered.mean(), correct[name].mean())
+    )
     print(f"{name:<18}{ended:>9}{found:>10}{right:>9}{c.num_tokens.mean():>9.1f}")
     if not run.as_measured:
         run.results.measure(f"finished/{name}", accuracy(c.finished[:, 0]))
@@ -195,30 +238,42 @@ for name, c in completions.items():
         short = c.num_tokens[:, 0] < lesson.REASONED_TOKENS
         run.results.measure(f"under_{lesson.REASONED_TOKENS}_tokens/{name}", accuracy(short))
 if not prompt_failed and correct["cot"].mean() < 0.1:
-    print("\nChains are right so seldom here that the claims cannot be seen, whatever they are worth for a stronger model."
-          "\nTry an easier task, such as --task arithmetic:1-2, or a larger model.")  # fmt: skip
+    print(
+        "\nChains are right so seldom here that the claims cannot be seen, whatever they are worth for a stronger model."
+        "\nTry an easier task, such as --task arithmetic:1-2, or a larger model."
+    )
 
 # %% [markdown]
 # ## The sum over reasonings
 #
 # Chain of thought makes the answer's probability a sum over reasonings,
 # $$P_\text{CoT}(a \mid q) = \sum_r P(a \mid r, q)\,P(r \mid q) \approx \frac1N \sum_{n=1}^{N} \mathbf 1[a_n = a],
-# \qquad r_n \sim P(r \mid q),$$
-# estimated by sampling chains **at temperature 1**, the only temperature at which samples follow the model's own
-# distribution. The direct side needs no sampling: $P(a \mid q)$ is the product of the answer's token probabilities after
-# the direct prompt. Both are probabilities of the *gold* answer, so their means are expected accuracies. A real model can word
-# the same answer in many ways (54, 54 apples, $54); the direct side then counts only the plainest and is a lower bound.
+# \qquad r_n \sim P(r \mid q),$$ estimated by sampling chains **at temperature 1**, the only
+# temperature at which samples follow the model's own distribution. The direct side needs no
+# sampling: $P(a \mid q)$ is the product of the answer's token probabilities after the direct
+# prompt. Both are probabilities of the *gold* answer, so their means are expected accuracies. A
+# real model can word the same answer in many ways (54, 54 apples, $54); the direct side then counts
+# only the plainest and is a lower bound.
 
 # %%
 num_chains = min(8, run.chains) if run.options.quick else run.chains
 sampled = run.complete(
-    PROMPTS["cot"], jax.random.fold_in(run.key, 1), sampler=Sampler(temperature=1.0), num_samples=num_chains,
+    jax.random.fold_in(run.key, 1),
+    PROMPTS["cot"],
+    sampler=Sampler(temperature=1.0),
+    num_samples=num_chains,
     description=f"{num_chains} chains at T=1",
-)  # fmt: skip
+)
 p_gold = {"cot": grade(sampled.texts, golds).mean(axis=1)}
 if all(p.answer is not None for p in problems):
-    wordings = [prompts.direct_answer(p.answer, run.tokenizer).removeprefix(prompts.THE_ANSWER_IS) for p in problems]
-    p_gold = {"direct": np.exp(text_logprobs(run.model, PROMPTS["direct"], wordings, "P(gold | q)")), **p_gold}
+    wordings = [
+        prompts.direct_answer(p.answer, run.tokenizer).removeprefix(prompts.THE_ANSWER_IS)
+        for p in problems
+    ]
+    p_gold = {
+        "direct": np.exp(text_logprobs(run.model, PROMPTS["direct"], wordings, "P(gold | q)")),
+        **p_gold,
+    }
 tokens = {"direct": 0, "cot": sampled.num_tokens.sum(1).mean()}
 for name, p in p_gold.items():
     run.results.measure(f"probability_of_gold/{name}", mean_interval(p), tokens=tokens[name])
@@ -228,25 +283,35 @@ legend = {"direct": f"P(gold | q), {exact}", "cot": f"sum over reasonings, {num_
 how = {"direct": "at once", "cot": "summed over reasonings"}
 run.figure(
     viz.curves(
-        DEPTHS, {legend[name]: [mean_interval(p[depth == k]) for k in DEPTHS] for name, p in p_gold.items()},
+        DEPTHS,
+        {
+            legend[name]: [mean_interval(p[depth == k]) for k in DEPTHS]
+            for name, p in p_gold.items()
+        },
         title="The gold answer has probability "
         + "\nand ".join(f"{p[deep].mean():.2g} {how[name]}" for name, p in p_gold.items())
         + (f" ({unit}: {min(4, DEPTHS[-1])} or more)" if len(DEPTHS) > 1 else ""),
-        xlabel=f"{unit} of the problem", ylabel="mean probability of the gold answer",
+        xlabel=f"{unit} of the problem",
+        ylabel="mean probability of the gold answer",
     ),
     "sum_over_reasonings",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Where it does not help
 #
-# At one operation there is nothing serial to do: the direct answer is already right most of the time, and the chain says
-# the same with more tokens. The claim below is about the *size* of what reasoning buys there, compared with 4+ operations.
+# At one operation there is nothing serial to do: the direct answer is already right most of the
+# time, and the chain says the same with more tokens. The claim below is about the *size* of what
+# reasoning buys there, compared with 4+ operations.
 
 # %%
-extra_tokens = completions["cot"].num_tokens[shallow].mean() / completions["direct"].num_tokens[shallow].mean()
-print(f"{unit} {DEPTHS[0]}: CoT - direct = {gap['shallow'].value:+.3f} [{gap['shallow'].low:+.3f}, {gap['shallow'].high:+.3f}]"
-      f" for {extra_tokens:.1f} times the tokens")  # fmt: skip
+extra_tokens = (
+    completions["cot"].num_tokens[shallow].mean() / completions["direct"].num_tokens[shallow].mean()
+)
+print(
+    f"{unit} {DEPTHS[0]}: CoT - direct = {gap['shallow'].value:+.3f} [{gap['shallow'].low:+.3f}, {gap['shallow'].high:+.3f}]"
+    f" for {extra_tokens:.1f} times the tokens"
+)
 names = ("one_operation", "four_or_more") if run.as_measured else ("shallow", "deep")
 for name, key, rows in zip(names, gap, (shallow, deep), strict=True):
     run.results.measure(f"gain/{name}", gap[key], tokens=completions["cot"].num_tokens[rows].mean())

@@ -10,49 +10,64 @@
 # %% [markdown]
 # # 02 Self-consistency
 #
-# One sampled chain of thought slips somewhere. Another slips somewhere else. Right chains agree on the answer, wrong ones
-# scatter, so sampling $N$ chains and taking the most frequent answer (Wang et al. 2023) beats any one of them:
+# One sampled chain of thought slips somewhere. Another slips somewhere else. Right chains agree on
+# the answer, wrong ones scatter, so sampling $N$ chains and taking the most frequent answer (Wang
+# et al. 2023) beats any one of them:
 # $$\hat a = \arg\max_a \sum_{n=1}^N w_n \mathbf 1[a_n = a], \qquad w_n = 1.$$
 #
-# In JAX the $N$ chains are a `vmap` over keys. The prompt is prefilled **once**; every chain reads the same cached keys and
-# values, and draws from its own key, so chain 17 is the same whether it is sampled alone or among 64.
+# In JAX the $N$ chains are a `vmap` over keys. The prompt is prefilled **once**; every chain reads
+# the same cached keys and values, and draws from its own key, so chain 17 is the same whether it is
+# sampled alone or among 64.
 #
-# Measured here: accuracy against $N$; the vote weighted by the model's own probability; stopping early when the vote is
-# settled; temperature; and why "below $p = 0.5$ voting makes things worse" is wrong.
+# Measured here: accuracy against $N$; the vote weighted by the model's own probability; stopping
+# early when the vote is settled; temperature; and why "below $p = 0.5$ voting makes things worse"
+# is wrong.
 #
-# `--model`, `--task` and `--chains` choose another model, other problems, and $N$. The claims with points in them are about the
-# shipped models; of any other model only the direction is claimed.
+# `--model`, `--task` and `--chains` choose another model, other problems, and $N$. The claims with
+# points in them are about the shipped models; of any other model only the direction is claimed.
 
 # %%
-from jaxreason.options import read_options
+from jaxreason.course.options import read_options
 
 # First of all, so that a misspelt option does not wait for the imports below.
-GIVEN = read_options("02_self_consistency", problems=500, task="arithmetic:2-6", chains=64, halved=True)
+GIVEN = read_options(
+    "02_self_consistency", problems=500, task="arithmetic:2-6", chains=64, halved=True
+)
 
 # %%
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason import lesson, prompts, viz, vote
-from jaxreason.evaluate import Interval, accuracy, mean_interval, paired_difference, rollout_flops
-from jaxreason.sampling import GREEDY, Sampler
+from jaxreason.answers import vote
+from jaxreason.answers.verify import answer_ids, gold_ids, grade, read_answers
+from jaxreason.course import lesson, viz
+from jaxreason.decoding import prompts
+from jaxreason.decoding.sampling import GREEDY, Sampler
+from jaxreason.evaluation.flops import rollout_flops
+from jaxreason.evaluation.intervals import Interval, accuracy, mean_interval, paired_difference
 from jaxreason.tasks import load_problems
-from jaxreason.verify import answer_ids, gold_ids, grade, read_answers
 
 run = lesson.start(GIVEN, cpu_devices=2)
 N, TEMPERATURE = run.chains, 0.7
 HALF = N // 2
 problems = load_problems(run.task, "test", run.problems, seed=run.options.seed)
-texts, golds = [prompts.zero_shot_cot(p.question, run.tokenizer) for p in problems], [p.gold for p in problems]
+texts, golds = (
+    [prompts.zero_shot_cot(p.question, run.tokenizer) for p in problems],
+    [p.gold for p in problems],
+)
 
 # %% [markdown]
 # ## One greedy chain, and N sampled ones from one prefill
 
 # %%
-greedy = run.complete(texts, run.key, sampler=GREEDY, description="greedy")
+greedy = run.complete(run.key, texts, sampler=GREEDY, description="greedy")
 chains = run.complete(
-    texts, run.key, sampler=Sampler(TEMPERATURE), num_samples=N, description=f"{N} chains at T={TEMPERATURE}"
+    run.key,
+    texts,
+    sampler=Sampler(TEMPERATURE),
+    num_samples=N,
+    description=f"{N} chains at T={TEMPERATURE}",
 )
 greedy_correct = grade(greedy.texts, golds)[:, 0]
 correct = grade(chains.texts, golds)  # [G, N]
@@ -77,11 +92,14 @@ if not run.prompt_fails(chains) and single.mean() < 0.1:
 # %% [markdown]
 # ## The vote on one problem
 #
-# The share of the winner is the vote's *confidence*. The right answer does not need half of the votes, only more than each
-# wrong one; and since a slip can happen in any line and in many ways, wrong chains share their votes among several answers.
+# The share of the winner is the vote's *confidence*. The right answer does not need half of the
+# votes, only more than each wrong one; and since a slip can happen in any line and in many ways,
+# wrong chains share their votes among several answers.
 
 # %%
-hard = int(np.abs(single - 0.45).argmin())  # a problem that one chain gets wrong more often than not
+hard = int(
+    np.abs(single - 0.45).argmin()
+)  # a problem that one chain gets wrong more often than not
 values, counts = np.unique([a or "none" for a in answers[hard]], return_counts=True)
 top = np.argsort(-counts)[:8]
 right = next((n for n, i in enumerate(top) if grade([[values[i]]], [golds[hard]])[0, 0]), None)
@@ -102,13 +120,13 @@ run.figure(
 # %% [markdown]
 # ## Accuracy against N
 #
-# For every n the N chains are cut into N/n disjoint sets, each votes, and a problem's score is the mean over the sets, so
-# small n are not at the mercy of one draw. Intervals are bootstrapped over problems. n = 2 cannot help: with two different
-# answers the vote is a coin toss.
+# For every n the N chains are cut into N/n disjoint sets, each votes, and a problem's score is the
+# mean over the sets, so small n are not at the mercy of one draw. Intervals are bootstrapped over
+# problems. n = 2 cannot help: with two different answers the vote is a coin toss.
 #
-# The weighted vote uses $w_n = \exp(\frac1K \sum_k \log p(t_k))$, the length-normalised probability of the chain under the
-# model **itself**. Taken from temperature-processed scores, as in the original course, it would weigh chains by a
-# distribution the model does not have.
+# The weighted vote uses $w_n = \exp(\frac1K \sum_k \log p(t_k))$, the length-normalised probability
+# of the chain under the model **itself**. Taken from temperature-processed scores, as in the
+# original course, it would weigh chains by a distribution the model does not have.
 
 # %%
 SIZES = [2**k for k in range(N.bit_length())]  # 1, 2, 4, ..., N
@@ -128,15 +146,34 @@ at_least_one = {n: np.asarray(vote.pass_at_k(correct.sum(1), N, n)) for n in SIZ
 tokens = chains.num_tokens.mean()
 for n in SIZES[1:]:
     run.results.measure(f"accuracy/majority@{n}", mean_interval(by_n[n]), tokens=n * tokens)
-    run.results.measure(f"accuracy/weighted@{n}", mean_interval(by_n_weighted[n]), tokens=n * tokens)
+    run.results.measure(
+        f"accuracy/weighted@{n}", mean_interval(by_n_weighted[n]), tokens=n * tokens
+    )
     run.results.measure(f"accuracy/pass@{n}", mean_interval(at_least_one[n]), tokens=n * tokens)
-over_sampled, over_greedy = paired_difference(by_n[HALF], single), paired_difference(by_n[HALF], greedy_correct)
+over_sampled, over_greedy = (
+    paired_difference(by_n[HALF], single),
+    paired_difference(by_n[HALF], greedy_correct),
+)
 if run.as_measured and N == 64:
-    run.claim("majority@32 beats one sampled chain by >= 12 points", over_sampled, at_least=0.12, excludes_zero=True)
-    run.claim("majority@32 beats the greedy chain by >= 3 points", over_greedy, at_least=0.03, excludes_zero=True)
+    run.claim(
+        "majority@32 beats one sampled chain by >= 12 points",
+        over_sampled,
+        at_least=0.12,
+        excludes_zero=True,
+    )
+    run.claim(
+        "majority@32 beats the greedy chain by >= 3 points",
+        over_greedy,
+        at_least=0.03,
+        excludes_zero=True,
+    )
 else:
-    run.claim(f"majority@{HALF} beats one sampled chain", over_sampled, at_least=0.0, excludes_zero=True)
-    run.claim(f"majority@{HALF} beats the greedy chain", over_greedy, at_least=0.0, excludes_zero=True)
+    run.claim(
+        f"majority@{HALF} beats one sampled chain", over_sampled, at_least=0.0, excludes_zero=True
+    )
+    run.claim(
+        f"majority@{HALF} beats the greedy chain", over_greedy, at_least=0.0, excludes_zero=True
+    )
 difference = paired_difference(by_n_weighted[HALF], by_n[HALF])
 run.results.measure(f"difference/weighted@{HALF}-majority@{HALF}", difference)
 
@@ -151,17 +188,20 @@ run.figure(
             "greedy, one chain": [greedy_line] * len(SIZES),
         },
         title=f"Voting lifts one chain's {mean_interval(single).value:.0%} to {by_n[HALF].mean():.0%} at N = {HALF}",
-        xlabel="N, sampled chains per problem (temperature 0.7)", ylabel="accuracy (95% interval)", log2=True,
+        xlabel="N, sampled chains per problem (temperature 0.7)",
+        ylabel="accuracy (95% interval)",
+        log2=True,
     ),
     "accuracy_by_n",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Stop when the vote is settled
 #
-# Adaptive consistency (Aggarwal et al. 2023) draws chains one by one and stops as soon as the leader would stay ahead of the
-# runner-up with probability 0.95 under a Beta posterior. Since a chain does not depend on the others in its batch, the
-# chains it would have drawn are the first ones of those sampled above, and the tokens saved can be counted exactly.
+# Adaptive consistency (Aggarwal et al. 2023) draws chains one by one and stops as soon as the
+# leader would stay ahead of the runner-up with probability 0.95 under a Beta posterior. Since a
+# chain does not depend on the others in its batch, the chains it would have drawn are the first
+# ones of those sampled above, and the tokens saved can be counted exactly.
 
 # %%
 used = np.asarray(vote.early_stop(ids[:, :HALF], threshold=0.95))  # [G]
@@ -183,8 +223,8 @@ else:  # where chains never agree, nothing is settled early
 # %% [markdown]
 # ## Temperature against diversity
 #
-# At temperature 0 all chains are equal and a vote is one chain. Hotter chains differ more, which the vote needs, and are
-# wrong more often, which it has to make up for.
+# At temperature 0 all chains are equal and a vote is one chain. Hotter chains differ more, which
+# the vote needs, and are wrong more often, which it has to make up for.
 
 # %%
 TEMPERATURES = (0.3, 0.5, 0.7, 1.0, 1.3)
@@ -192,73 +232,98 @@ VOTERS = min(8, N)
 one, eight, distinct = [], [], []
 for temperature in TEMPERATURES:
     if temperature == TEMPERATURE:
-        some, hits = chains._replace(texts=[row[:VOTERS] for row in chains.texts]), correct[:, :VOTERS]
+        some, hits = (
+            chains._replace(texts=[row[:VOTERS] for row in chains.texts]),
+            correct[:, :VOTERS],
+        )
     else:
         some = run.complete(
-            texts, jax.random.fold_in(run.key, int(100 * temperature)), sampler=Sampler(temperature),
-            num_samples=VOTERS, description=f"T={temperature}",
-        )  # fmt: skip
+            jax.random.fold_in(run.key, int(100 * temperature)),
+            texts,
+            sampler=Sampler(temperature),
+            num_samples=VOTERS,
+            description=f"T={temperature}",
+        )
         hits = grade(some.texts, golds)
     some_ids = answer_ids(read_answers(some.texts, golds))
     one.append(mean_interval(hits.mean(1)))
     eight.append(accuracy(np.asarray(vote.majority(some_ids)) == gold_ids(some_ids, hits)))
     distinct.append(mean_interval(some_ids.max(1) + 1.0))
-    run.results.measure(f"temperature={temperature}/pass@1", one[-1], tokens=some.num_tokens[:, :VOTERS].mean())
+    run.results.measure(
+        f"temperature={temperature}/pass@1", one[-1], tokens=some.num_tokens[:, :VOTERS].mean()
+    )
     run.results.measure(f"temperature={temperature}/majority@{VOTERS}", eight[-1])
     run.results.measure(f"temperature={temperature}/distinct_answers@{VOTERS}", distinct[-1])
 run.figure(
     viz.curves(
-        TEMPERATURES, {f"majority@{VOTERS}": eight, "one chain": one},
+        TEMPERATURES,
+        {f"majority@{VOTERS}": eight, "one chain": one},
         title=f"From T = {TEMPERATURES[0]} to {TEMPERATURES[-1]} one chain loses {100 * (one[0].value - one[-1].value):.0f} points,\n"
         f"the vote of {VOTERS} chains {100 * (eight[0].value - eight[-1].value):.0f}",
-        xlabel="sampling temperature", ylabel="accuracy (95% interval)",
+        xlabel="sampling temperature",
+        ylabel="accuracy (95% interval)",
     ),
     "temperature",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Below p = 0.5 voting can still win
 #
-# The majority theorem says that with $p < 1/2$ the chance that *more than half* of the chains are right goes to zero. A
-# plurality does not need half: it needs the right answer to be more frequent than *each* wrong one. The binomial curve is
-# the worst case, in which all wrong chains agree.
+# The majority theorem says that with $p < 1/2$ the chance that *more than half* of the chains are
+# right goes to zero. A plurality does not need half: it needs the right answer to be more frequent
+# than *each* wrong one. The binomial curve is the worst case, in which all wrong chains agree.
 #
-# To see this without fooling ourselves, $p$ is estimated on the first half of the chains and the vote is taken among the second:
-# problems picked because their first half looked bad are judged by chains that had no part in picking them.
+# To see this without fooling ourselves, $p$ is estimated on the first half of the chains and the
+# vote is taken among the second: problems picked because their first half looked bad are judged by
+# chains that had no part in picking them.
 
 # %%
 p_first, p_second = correct[:, :HALF].mean(1), correct[:, HALF:].mean(1)
 won = np.asarray(vote.majority(ids[:, HALF:])) == gold
 edges = np.linspace(0, 1, 11)
-groups = [(p_first >= low) & (p_first < high + (high == 1)) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+groups = [
+    (p_first >= low) & (p_first < high + (high == 1))
+    for low, high in zip(edges[:-1], edges[1:], strict=True)
+]
 real = [accuracy(won[rows]) if rows.sum() >= 5 else None for rows in groups]
 centres = [
     float(p_first[rows].mean()) if rows.any() else float(mid)
     for rows, mid in zip(groups, edges[:-1] + 0.05, strict=True)
 ]
-bound = [Interval(b, b, b, 1) for b in np.asarray(vote.binomial_majority(jnp.asarray(centres), HALF)).tolist()]
+bound = [
+    Interval(b, b, b, 1)
+    for b in np.asarray(vote.binomial_majority(jnp.asarray(centres), HALF)).tolist()
+]
 below = (p_first < 0.5) & (p_first > 0.1)
 title = f"{below.sum()} of {len(below)} problems have 0.1 < p < 0.5"
 if below.sum() > 1:
     run.results.measure("p<0.5/pass@1", mean_interval(p_second[below]))
     run.results.measure(f"p<0.5/majority@{HALF}", accuracy(won[below]))
-    run.claim(f"where one chain is right with 0.1 < p < 0.5, majority@{HALF} still beats it",
-              paired_difference(won[below], p_second[below]), at_least=0.0, excludes_zero=True)  # fmt: skip
+    run.claim(
+        f"where one chain is right with 0.1 < p < 0.5, majority@{HALF} still beats it",
+        paired_difference(won[below], p_second[below]),
+        at_least=0.0,
+        excludes_zero=True,
+    )
     title = (
         f"Where 0.1 < p < 0.5 one chain is right {p_second[below].mean():.0%} of the time,\n"
         f"the vote of {HALF} chains {won[below].mean():.0%}"
     )
 run.figure(
     viz.curves(
-        centres, {f"majority@{HALF}, measured": real, "binomial bound (theory)": bound}, title=title,
-        xlabel=f"p, share of right chains (estimated on {HALF} other chains)", ylabel="accuracy of the vote (95% interval)",
+        centres,
+        {f"majority@{HALF}, measured": real, "binomial bound (theory)": bound},
+        title=title,
+        xlabel=f"p, share of right chains (estimated on {HALF} other chains)",
+        ylabel="accuracy of the vote (95% interval)",
     ),
     "plurality",
-)  # fmt: skip
+)
 
 # %% [markdown]
-# A model that is nearly always wrong has almost no problems in that range. Voting needs right chains that agree more often than
-# any wrong ones do; where one chain in fifty is right, there is nothing for a vote to find, however many chains are drawn.
+# A model that is nearly always wrong has almost no problems in that range. Voting needs right
+# chains that agree more often than any wrong ones do; where one chain in fifty is right, there is
+# nothing for a vote to find, however many chains are drawn.
 
 # %% [markdown]
 # ## What it costs
@@ -266,10 +331,14 @@ run.figure(
 # Tokens are the honest unit: N chains cost N times the tokens, and only the prompt is shared.
 
 # %%
-prompt_tokens = np.array([len(ids) for ids in run.model.tokenizer(texts, add_special_tokens=False).input_ids])
+prompt_tokens = np.array(
+    [len(ids) for ids in run.model.tokenizer(texts, add_special_tokens=False).input_ids]
+)
 for n in (1, HALF):
     flops = rollout_flops(run.model.cfg, prompt_tokens, chains.num_tokens[:, :n]).mean()
-    print(f"N = {n:>2}: {chains.num_tokens[:, :n].sum(1).mean():7.1f} tokens and {flops / 1e6:8.1f} MFLOPs per problem")
+    print(
+        f"N = {n:>2}: {chains.num_tokens[:, :n].sum(1).mean():7.1f} tokens and {flops / 1e6:8.1f} MFLOPs per problem"
+    )
 print(f"early stopping: {stopped_tokens.mean():7.1f} tokens, {used.mean():.1f} chains on average")
 
 # %%

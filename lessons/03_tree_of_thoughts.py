@@ -10,21 +10,25 @@
 # %% [markdown]
 # # 03 Tree of thoughts
 #
-# Self-consistency samples whole chains, and each one starts from nothing. In the Game of 24 (make 24 from four numbers) that is
-# wasteful: after one bad move a chain is lost, and it goes on writing to its end. A person looks at what is left, drops what
-# cannot work, and tries another move from there. Tree of thoughts (Yao et al. 2023) does so with a language model:
+# Self-consistency samples whole chains, and each one starts from nothing. In the Game of 24 (make
+# 24 from four numbers) that is wasteful: after one bad move a chain is lost, and it goes on writing
+# to its end. A person looks at what is left, drops what cannot work, and tries another move from
+# there. Tree of thoughts (Yao et al. 2023) does so with a language model:
 #
-# - a **thought** is a line, and a **state** $s = [x, z_1, \dots, z_i]$ is the problem with the lines so far;
+# - a **thought** is a line, and a **state** $s = [x, z_1, \dots, z_i]$ is the problem with the
+#   lines so far;
 # - a **generator** writes next thoughts, $z \sim p_\theta(z \mid s)$;
-# - an **evaluator** says how promising a state is, here by the model's own words, $V(s) = \sum_w v(w)\,p_\theta(w \mid s)$;
-# - a **search** decides what to expand: breadth first with a beam, or depth first with pruning and backtracking.
+# - an **evaluator** says how promising a state is, here by the model's own words, $V(s) = \sum_w
+#   v(w)\,p_\theta(w \mid s)$;
+# - a **search** decides what to expand: breadth first with a beam, or depth first with pruning and
+#   backtracking.
 #
-# Measured here on held-out puzzles, at equal tokens: single chains and votes over them, BFS, DFS; the same search with an evaluator
-# that knows nothing and with one that knows all; how good the model's own value is on states it has never seen; and whether
-# any of this helps on word problems.
+# Measured here on held-out puzzles, at equal tokens: single chains and votes over them, BFS, DFS;
+# the same search with an evaluator that knows nothing and with one that knows all; how good the
+# model's own value is on states it has never seen; and whether any of this helps on word problems.
 
 # %%
-from jaxreason.options import read_options
+from jaxreason.course.options import read_options
 
 # First of all, so that a misspelt option does not wait for the imports below.
 GIVEN = read_options("03_tree_of_thoughts", problems=100, model="tiny-24")
@@ -34,29 +38,33 @@ import functools
 
 import numpy as np
 
-from jaxreason import lesson, prompts, viz, vote
-from jaxreason import thoughts as th
-from jaxreason import tree_of_thoughts as tot
-from jaxreason.evaluate import accuracy, auc, mean_interval, paired_difference
-from jaxreason.extract import extract_answer
+from jaxreason.answers import vote
+from jaxreason.answers.extract import extract_answer
+from jaxreason.answers.verify import answer_ids, gold_ids, grade
+from jaxreason.course import lesson, viz
+from jaxreason.decoding import prompts
+from jaxreason.decoding.completions import complete
+from jaxreason.decoding.sampling import GREEDY, Sampler
+from jaxreason.evaluation.intervals import accuracy, auc, mean_interval, paired_difference
 from jaxreason.models.hf import load_model
-from jaxreason.rollout import complete
-from jaxreason.sampling import GREEDY, Sampler
+from jaxreason.search import evaluators, game24_rules, proposers, word_problems
+from jaxreason.search import tree_of_thoughts as tot
 from jaxreason.tasks import arithmetic, game24
 from jaxreason.tasks.game24_value import MAX_TOKENS
-from jaxreason.verify import answer_ids, gold_ids, grade
 
 run = lesson.start(GIVEN, cpu_devices=2)
 
 # %% [markdown]
 # ## The puzzles
 #
-# The 100 test puzzles of the paper (ranks 901-1000 by human solving time), and the test split of the other solvable ones (306), all
-# of them held out. Moves are in whole numbers, so that every state is a few integers. By default the paper's alone are played, and 100
-# word problems; `--problems 500`, with which the committed results were made, plays all of them.
+# The 100 test puzzles of the paper (ranks 901-1000 by human solving time), and the test split of
+# the other solvable ones (306), all of them held out. Moves are in whole numbers, so that every
+# state is a few integers. By default the paper's alone are played, and 100 word problems;
+# `--problems 500`, with which the committed results were made, plays all of them.
 
 # %%
-QUICK = run.options.quick  # most of a smoke run is compilation, so its batches are few and have few shapes
+# most of a smoke run is compilation, so its batches are few and have few shapes
+QUICK = run.options.quick
 NUM_PROBLEMS = 12 if QUICK else run.problems
 puzzles = game24.held_out(NUM_PROBLEMS)
 of_paper = np.array([game24.split_of(p) == "paper_test" for p in puzzles])
@@ -66,20 +74,31 @@ print(game24.format_puzzle(puzzles[0]) + game24.format_trace(game24.solve(puzzle
 # %% [markdown]
 # ## Single chains, and many of them
 #
-# A chain that fails says so itself: its last number is not 24. So there are two ways to use $N$ chains. The *vote* (CoT-SC)
-# submits the most frequent one. *Any* stops at the first chain that passes the solution test, which is free here; the
-# searches below use the same test, so this is the baseline that they have to beat.
+# A chain that fails says so itself: its last number is not 24. So there are two ways to use $N$
+# chains. The *vote* (CoT-SC) submits the most frequent one. *Any* stops at the first chain that
+# passes the solution test, which is free here; the searches below use the same test, so this is the
+# baseline that they have to beat.
 
 # %%
 N = 8 if QUICK else 72  # enough for the tokens of the searches below
 ROWS = N * NUM_PROBLEMS if QUICK else 512  # chains at a time
 texts = [game24.format_puzzle(p) for p in puzzles]
-greedy = complete(run.model, texts, run.key, sampler=GREEDY, max_new_tokens=MAX_TOKENS, description="greedy")
+greedy = complete(
+    run.model, run.key, texts, sampler=GREEDY, max_new_tokens=MAX_TOKENS, description="greedy"
+)
 chains = complete(
-    run.model, texts, run.key, sampler=Sampler(1.0), max_new_tokens=64, num_samples=N, rows=ROWS,
+    run.model,
+    run.key,
+    texts,
+    sampler=Sampler(1.0),
+    max_new_tokens=64,
+    num_samples=N,
+    rows=ROWS,
     description=f"{N} chains at T=1",
-)  # fmt: skip
-greedy_solved = np.array([game24.is_solved(p, row[0]) for p, row in zip(puzzles, greedy.texts, strict=True)])
+)
+greedy_solved = np.array(
+    [game24.is_solved(p, row[0]) for p, row in zip(puzzles, greedy.texts, strict=True)]
+)
 solved = np.array(
     [[game24.is_solved(p, t) for t in row] for p, row in zip(puzzles, chains.texts, strict=True)]
 )  # [G, N]
@@ -100,7 +119,9 @@ def record(name: str, correct: np.ndarray, tokens: np.ndarray | float) -> None:
     run.results.measure(f"solved/{name}", interval(correct), tokens=tokens.mean())
     for part, rows in (("paper", of_paper), ("others", ~of_paper)):
         if rows.any():
-            run.results.measure(f"solved/{name}/{part}", interval(correct[rows]), tokens=tokens[rows].mean())
+            run.results.measure(
+                f"solved/{name}/{part}", interval(correct[rows]), tokens=tokens[rows].mean()
+            )
 
 
 record("greedy chain", greedy_solved, greedy.num_tokens[:, 0])
@@ -108,56 +129,108 @@ record("one chain", solved.mean(1), chain_tokens)
 record(f"vote of {N} chains", voted, spent[:, -1])
 record(f"any of {N} chains", solved.any(1), spent[:, -1])
 run.claim(
-    "a single chain solves under 30% of the paper's puzzles", mean_interval(solved[of_paper].mean(1)), at_most=0.30
+    "a single chain solves under 30% of the paper's puzzles",
+    mean_interval(solved[of_paper].mean(1)),
+    at_most=0.30,
 )
 
 # %% [markdown]
 # ## A generator and an evaluator
 #
-# The generator draws 16 lines from each state. Every state is prefilled once, and all states of a level, of *all* puzzles, are
-# one batch. Repeats are paid for but kept once.
+# The generator draws 16 lines from each state. Every state is prefilled once, and all states of a
+# level, of *all* puzzles, are one batch. Repeats are paid for but kept once.
 #
-# The evaluator asks the model `Value: 4 8 12` and reads the probabilities of `sure`, `likely` and `impossible` off the logits,
-# in one forward pass for all states. Where words are sampled they have to be read exactly: the original course looks for
-# "likely" anywhere in the reply, and so gives 0.7 to "unlikely".
+# The evaluator asks the model `Value: 4 8 12` and reads the probabilities of `sure`, `likely` and
+# `impossible` off the logits, in one forward pass for all states. Where words are sampled they have
+# to be read exactly: the original course looks for "likely" anywhere in the reply, and so gives 0.7
+# to "unlikely".
 #
-# A model may also think before it speaks, here too. `tiny-24-value` is the same model, taught to search from both ends in writing: for each
-# number what would be needed beside it, then what the other two make, up to the first match (`python checkpoints/train_value.py`).
+# A model may also think before it speaks, here too. `tiny-24-value` is the same model, taught to
+# search from both ends in writing: for each number what would be needed beside it, then what the
+# other two make, up to the first match (`python checkpoints/train_value.py`).
 #
-# All are remembered: an answer depends on the state alone, so searches that meet there share it, and each is charged for it.
+# All are remembered: an answer depends on the state alone, so searches that meet there share it,
+# and each is charged for it.
 
 # %%
-SAMPLES, TEMPERATURE, BEAM, THRESHOLD, WIDE = N if QUICK else 16, 1.0, 5, 0.1, 8  # chosen on the validation split
+SAMPLES, TEMPERATURE, BEAM, THRESHOLD, WIDE = (
+    N if QUICK else 16,
+    1.0,
+    5,
+    0.1,
+    8,
+)  # chosen on the validation split
 LEAST = len(puzzles) if QUICK else 1  # states that go through the model, some twice if need be
-propose = th.remembered(functools.partial(
-    th.propose_thoughts, run.model, run.key, prompt=th.moves_prompt, num_samples=SAMPLES, num_thoughts=SAMPLES,
-    sampler=Sampler(TEMPERATURE), least=LEAST, rows=ROWS,
-))  # fmt: skip
-value = th.remembered(functools.partial(
-    th.value_words, run.model, prompt=th.moves_value_prompt, batch_size=64 if QUICK else 512
-))  # fmt: skip
+propose = tot.memoize(
+    functools.partial(
+        proposers.propose_thoughts,
+        run.model,
+        run.key,
+        prompt=game24_rules.moves_prompt,
+        num_samples=SAMPLES,
+        num_thoughts=SAMPLES,
+        sampler=Sampler(TEMPERATURE),
+        least=LEAST,
+        rows=ROWS,
+    )
+)
+value = tot.memoize(
+    functools.partial(
+        evaluators.value_words,
+        run.model,
+        prompt=game24_rules.moves_value_prompt,
+        batch_size=64 if QUICK else 512,
+    )
+)
 critic = load_model("tiny-24-value", mesh=run.mesh) if run.model.name == "tiny-24" else run.model
 write_out = functools.partial(  # greedy
-    th.replies, critic, run.key, max_new_tokens=MAX_TOKENS, least=LEAST, rows=LEAST if QUICK else 512
+    evaluators.replies,
+    critic,
+    run.key,
+    max_new_tokens=MAX_TOKENS,
+    least=LEAST,
+    rows=LEAST if QUICK else 512,
 )
-think = th.remembered(functools.partial(th.value_replies, write_out, prompt=th.moves_value_prompt, values=th.VALUES))
+think = tot.memoize(
+    functools.partial(
+        evaluators.value_replies,
+        write_out,
+        prompt=game24_rules.moves_value_prompt,
+        values=evaluators.VALUES,
+    )
+)
 
-root = th.puzzle(puzzles[0])
+root = game24_rules.puzzle(puzzles[0])
 (proposals,), _ = propose([root])
-states = [th.State(root.problem, (t.text,)) for t in proposals if tot.GAME24.accept(root, t.text)]
-for state, score in sorted(zip(states, value(states)[0], strict=True), key=lambda pair: -pair[1])[:6]:
-    print(f"{score:.2f}  {state.thoughts[0]:<24} {game24.value_label(th.numbers_left(state))}")
-print({reply: th.parse_value(reply) for reply in ("Sure.", "2*12=24\nlikely", "unlikely", "not likely")})
+states = [
+    tot.State(root.problem, (t.text,))
+    for t in proposals
+    if game24_rules.GAME24.accept(root, t.text)
+]
+for state, score in sorted(zip(states, value(states)[0], strict=True), key=lambda pair: -pair[1])[
+    :6
+]:
+    print(
+        f"{score:.2f}  {state.thoughts[0]:<24} {game24.value_label(game24_rules.numbers_left(state))}"
+    )
+print(
+    {
+        reply: evaluators.parse_value(reply)
+        for reply in ("Sure.", "2*12=24\nlikely", "unlikely", "not likely")
+    }
+)
 print(game24.format_value((4, 8, 12)) + write_out([game24.format_value((4, 8, 12))])[0][0][0])
 
 # %% [markdown]
 # ## How good is the value?
 #
-# On every state of two or three numbers that legal moves reach from the test puzzles. Most of these also occur under
-# *training* puzzles, so the model may simply remember them. *Unseen* states are left out of training by a hash. The AUC is the
-# chance that a solvable state gets a higher value than an unsolvable one.
+# On every state of two or three numbers that legal moves reach from the test puzzles. Most of these
+# also occur under *training* puzzles, so the model may simply remember them. *Unseen* states are
+# left out of training by a hash. The AUC is the chance that a solvable state gets a higher value
+# than an unsolvable one.
 #
-# A word is judged at a glance, in one forward pass, and lesson 01 showed what that is worth. There are two other ways to value a state:
+# A word is judged at a glance, in one forward pass, and lesson 01 showed what that is worth. There
+# are two other ways to value a state:
 #
 # - to *try*: let the model play on from it 16 times, and count how often 24 comes out;
 # - to *think*: one chain that ends in the word.
@@ -165,7 +238,13 @@ print(game24.format_value((4, 8, 12)) + write_out([game24.format_value((4, 8, 12
 # %%
 TRIES = N if QUICK else 16
 tries = functools.partial(
-    th.rollouts, run.model, run.key, prompt=th.left_prompt, is_solved=th.moves_solved, num_samples=TRIES, least=LEAST,
+    evaluators.rollouts,
+    run.model,
+    run.key,
+    prompt=game24_rules.left_prompt,
+    is_solved=game24_rules.moves_solved,
+    num_samples=TRIES,
+    least=LEAST,
     rows=ROWS,
 )
 WAYS = {"a word at a glance": value, "a thought before the word": think, f"{TRIES} tries": tries}
@@ -181,16 +260,22 @@ for size in (3, 2):
         for part in ("unseen",) if evaluate is tries else parts:
             rows = parts[part]
             scores, costs = map(
-                np.array, evaluate([th.State(s) for s, kept in zip(held_out, rows, strict=True) if kept])
+                np.array,
+                evaluate([tot.State(s) for s, kept in zip(held_out, rows, strict=True) if kept]),
             )
             auc_of[way, size, part] = auc(scores, can[rows])
             costs_of[way, size] = costs.mean()
             run.results.measure(
-                f"value AUC/{size} numbers, {part}, {way}", auc_of[way, size, part], tokens=costs.mean()
+                f"value AUC/{size} numbers, {part}, {way}",
+                auc_of[way, size, part],
+                tokens=costs.mean(),
             )
 glance, thought, by_trying = WAYS
-run.claim(f"by {glance}, states of 3 numbers that training showed are ranked with an AUC >= 0.95", auc_of[glance, 3, "seen"],
-          at_least=0.95)  # fmt: skip
+run.claim(
+    f"by {glance}, states of 3 numbers that training showed are ranked with an AUC >= 0.95",
+    auc_of[glance, 3, "seen"],
+    at_least=0.95,
+)
 for way in WAYS:
     for size in (3, 2):
         run.claim(
@@ -204,33 +289,47 @@ run.figure(
         {
             f"{name}, {part}": [auc_of[way, size, part] for size in (3, 2)]
             for way, name in zip(WAYS, ("glance", "thought", f"{TRIES} tries"), strict=True)
-            for part in ("seen", "unseen") if (way, 3, part) in auc_of
+            for part in ("seen", "unseen")
+            if (way, 3, part) in auc_of
         },
         title=f"A glance remembers: AUC {auc_of[glance, 3, 'seen'].value:.2f} if seen in training, {auc_of[glance, 3, 'unseen'].value:.2f} if not.\n"
         f"A thought computes: {auc_of[thought, 3, 'unseen'].value:.2f} with {costs_of[thought, 3]:.0f} tokens; {TRIES} tries {auc_of[by_trying, 3, 'unseen'].value:.2f} with {costs_of[by_trying, 3]:.0f}",
-        xlabel="states under the test puzzles (0.5 is chance)", ylabel="AUC (95% interval)",
+        xlabel="states under the test puzzles (0.5 is chance)",
+        ylabel="AUC (95% interval)",
     ),
     "value_auc",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Breadth first and depth first
 #
-# **BFS** (Algorithm 1) keeps the $b$ best states of a level over all their parents. **DFS** (Algorithm 2) follows the best thought
-# to the end, prunes what scores at or below a threshold, and backtracks. Both stop at the first leaf that passes the solution
-# test. They do not check moves before that: a wrong line such as `8-6=3` is the evaluator's problem, as in the paper.
+# **BFS** (Algorithm 1) keeps the $b$ best states of a level over all their parents. **DFS**
+# (Algorithm 2) follows the best thought to the end, prunes what scores at or below a threshold, and
+# backtracks. Both stop at the first leaf that passes the solution test. They do not check moves
+# before that: a wrong line such as `8-6=3` is the evaluator's problem, as in the paper.
 #
-# Tokens count what the generator wrote *and* all that the evaluator read and wrote. For each search, chains get exactly the
-# tokens that it spent on the same puzzle.
+# Tokens count what the generator wrote *and* all that the evaluator read and wrote. For each
+# search, chains get exactly the tokens that it spent on the same puzzle.
 
 # %%
-roots = [th.puzzle(p) for p in puzzles]
+roots = [game24_rules.puzzle(p) for p in puzzles]
 
 
 def breadth(
-    evaluate: th.Evaluate, beam: int = BEAM, rules: tot.Rules = tot.GAME24, name: str = "value"
+    evaluate: tot.Evaluate,
+    beam: int = BEAM,
+    rules: tot.Rules = game24_rules.GAME24,
+    name: str = "value",
 ) -> list[tot.Tree]:
-    return tot.bfs(roots, propose, evaluate, rules, beam=beam, max_depth=3, description=f"BFS, beam {beam}, {name}")
+    return tot.bfs(
+        roots,
+        propose,
+        evaluate,
+        rules,
+        beam=beam,
+        max_depth=3,
+        description=f"BFS, beam {beam}, {name}",
+    )
 
 
 def found(trees: list[tot.Tree]) -> np.ndarray:
@@ -252,46 +351,80 @@ searches |= {f"BFS, beam {b}, thinking": breadth(think, b, name="thinking") for 
 wide, deliberate = searches[f"BFS, beam {BEAM}"], searches[f"BFS, beam {BEAM}, thinking"]
 budget = float(tokens_of(wide).mean())
 searches["DFS"] = tot.dfs(
-    roots, propose, value, tot.GAME24, threshold=THRESHOLD, max_depth=3, max_expansions=15 if QUICK else 60,
-    max_tokens=budget, description="DFS",
-)  # fmt: skip
+    roots,
+    propose,
+    value,
+    game24_rules.GAME24,
+    threshold=THRESHOLD,
+    max_depth=3,
+    max_expansions=15 if QUICK else 60,
+    max_tokens=budget,
+    description="DFS",
+)
 for name, trees in searches.items():
     record(name, found(trees), tokens_of(trees))
-    run.results.measure(f"states expanded/{name}", mean_interval(np.array([float(len(t.expanded)) for t in trees])))
-    run.results.measure(f"evaluator's tokens/{name}", mean_interval(np.array([float(t.evaluated) for t in trees])))
     run.results.measure(
-        f"chains at the tokens of {name}", accuracy(chains_within(tokens_of(trees))), tokens=tokens_of(trees).mean()
+        f"states expanded/{name}", mean_interval(np.array([float(len(t.expanded)) for t in trees]))
+    )
+    run.results.measure(
+        f"evaluator's tokens/{name}", mean_interval(np.array([float(t.evaluated) for t in trees]))
+    )
+    run.results.measure(
+        f"chains at the tokens of {name}",
+        accuracy(chains_within(tokens_of(trees))),
+        tokens=tokens_of(trees).mean(),
     )
 
 for name in (f"BFS, beam {BEAM}", "DFS"):
     trees = searches[name]
-    run.claim(f"{name} beats chains at equal tokens", paired_difference(found(trees), chains_within(tokens_of(trees))),
-              at_least=0.0, excludes_zero=True)  # fmt: skip
+    run.claim(
+        f"{name} beats chains at equal tokens",
+        paired_difference(found(trees), chains_within(tokens_of(trees))),
+        at_least=0.0,
+        excludes_zero=True,
+    )
 for name in (f"BFS, beam {WIDE}", f"BFS, beam {BEAM}, thinking"):
-    run.claim(f"{name} solves >= 74% of the paper's 100 puzzles, as GPT-4 did with a tree of thoughts (Yao et al. 2023, table 2)",
-              accuracy(found(searches[name])[of_paper]), at_least=0.74)  # fmt: skip
-run.claim(f"with a beam of {BEAM}, BFS solves more by values that are thought through than by a glance",
-          paired_difference(found(deliberate), found(wide)), at_least=0.0, excludes_zero=True)  # fmt: skip
+    run.claim(
+        f"{name} solves >= 74% of the paper's 100 puzzles, as GPT-4 did with a tree of thoughts (Yao et al. 2023, table 2)",
+        accuracy(found(searches[name])[of_paper]),
+        at_least=0.74,
+    )
+run.claim(
+    f"with a beam of {BEAM}, BFS solves more by values that are thought through than by a glance",
+    paired_difference(found(deliberate), found(wide)),
+    at_least=0.0,
+    excludes_zero=True,
+)
 
 # %% [markdown]
 # ## Look at a tree
 #
-# Printed: the score, the thought, and in brackets the order of expansion. A star marks the solution.
+# Printed: the score, the thought, and in brackets the order of expansion. A star marks the
+# solution.
 
 # %%
 solved_dfs = [tree for tree in searches["DFS"] if tree.answer >= 0] or searches["DFS"]
 backtracked = max(solved_dfs, key=lambda tree: (len(tree.expanded) <= 9) * len(tree.expanded))
-print(" ".join(map(str, backtracked.nodes[0].state.problem)), "-", tot.verdict(backtracked))
+print(
+    " ".join(map(str, backtracked.nodes[0].state.problem)), "-", game24_rules.verdict(backtracked)
+)
 print(tot.format_tree(backtracked, max_children=1))
-(hopeless,) = tot.bfs([th.puzzle("1 1 1 1")], propose, value, tot.GAME24, beam=BEAM, max_depth=3)
-print(tot.verdict(hopeless))
+(hopeless,) = tot.bfs(
+    [game24_rules.puzzle("1 1 1 1")], propose, value, game24_rules.GAME24, beam=BEAM, max_depth=3
+)
+print(game24_rules.verdict(hopeless))
 
 drawn = next((tree for tree in wide if tree.answer >= 0), wide[0])
 nodes = tot.outline(drawn, max_children=2)
 run.figure(
     viz.tree(
         [nodes.index(drawn.nodes[i].parent) if i else -1 for i in nodes],
-        [drawn.nodes[i].state.thoughts[-1] if i else " ".join(map(str, drawn.nodes[0].state.problem)) for i in nodes],
+        [
+            drawn.nodes[i].state.thoughts[-1]
+            if i
+            else " ".join(map(str, drawn.nodes[0].state.problem))
+            for i in nodes
+        ],
         [drawn.nodes[i].score for i in nodes],
         [i in drawn.expanded for i in nodes],
         [nodes.index(i) for i in drawn.path(drawn.answer)],
@@ -304,31 +437,46 @@ run.figure(
 # %% [markdown]
 # ## Is it the value, or is it the tree?
 #
-# The same search with other evaluators: random scores, the likelihood of the thoughts (then it is beam search over lines), and an
-# oracle that knows which states are solvable, the upper bound for this generator. And once on a *board* that refuses wrong moves.
+# The same search with other evaluators: random scores, the likelihood of the thoughts (then it is
+# beam search over lines), and an oracle that knows which states are solvable, the upper bound for
+# this generator. And once on a *board* that refuses wrong moves.
 
 # %%
-evaluators = {"random": th.random_scores, "likelihood": th.likelihood, "oracle": th.moves_oracle}
-controls = {name: breadth(evaluate, name=name) for name, evaluate in evaluators.items()}
+CONTROLS = {
+    "random": evaluators.random_scores,
+    "likelihood": evaluators.likelihood,
+    "oracle": game24_rules.moves_oracle,
+}
+controls = {name: breadth(evaluate, name=name) for name, evaluate in CONTROLS.items()}
 for name, trees in controls.items():
     record(f"BFS, beam {BEAM}, {name}", found(trees), tokens_of(trees))
-board = breadth(value, rules=tot.GAME24_BOARD, name="on a board")
+board = breadth(value, rules=game24_rules.GAME24_BOARD, name="on a board")
 record(f"BFS, beam {BEAM}, on a board", found(board), tokens_of(board))
-run.claim("the model's own value beats random scores in the same search", paired_difference(found(wide), found(controls["random"])),
-          at_least=0.0, excludes_zero=True)  # fmt: skip
+run.claim(
+    "the model's own value beats random scores in the same search",
+    paired_difference(found(wide), found(controls["random"])),
+    at_least=0.0,
+    excludes_zero=True,
+)
 everyone = {
-    "random": controls["random"], "likelihood": controls["likelihood"], "a glance": wide, "a glance, on a board": board,
-    "thinking": deliberate, "oracle": controls["oracle"],
-}  # fmt: skip
+    "random": controls["random"],
+    "likelihood": controls["likelihood"],
+    "a glance": wide,
+    "a glance, on a board": board,
+    "thinking": deliberate,
+    "oracle": controls["oracle"],
+}
 run.figure(
     viz.bars(
-        list(everyone), {"solved": [accuracy(found(trees)) for trees in everyone.values()]},
+        list(everyone),
+        {"solved": [accuracy(found(trees)) for trees in everyone.values()]},
         title=f"The evaluator decides: the same search solves {found(controls['random']).mean():.0%} with random scores,\n"
         f"{found(wide).mean():.0%} with values at a glance, {found(deliberate).mean():.0%} with thought, {found(controls['oracle']).mean():.0%} with an oracle",
-        xlabel=f"evaluator of BFS with a beam of {BEAM} (n = {len(puzzles)})", ylabel="puzzles solved (95% interval)",
+        xlabel=f"evaluator of BFS with a beam of {BEAM} (n = {len(puzzles)})",
+        ylabel="puzzles solved (95% interval)",
     ),
     "evaluators",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Accuracy against tokens
@@ -339,49 +487,62 @@ BUDGETS = [budget / 2**k for k in range(4, -1, -1)]
 beams = [searches[f"BFS, beam {b}"] for b in (1, 2, BEAM, WIDE)]
 points = {
     "any of N chains": [
-        (k * chain_tokens, mean_interval(np.asarray(vote.pass_at_k(solved.sum(1), N, k)))) for k in COUNTS
+        (k * chain_tokens, mean_interval(np.asarray(vote.pass_at_k(solved.sum(1), N, k))))
+        for k in COUNTS
     ],
     "BFS, beam 1 to 8": [(tokens_of(trees).mean(), accuracy(found(trees))) for trees in beams],
     "BFS, thinking, beam 1 to 5": [
         (tokens_of(trees).mean(), accuracy(found(trees)))
         for trees in (searches[f"BFS, beam {b}, thinking"] for b in (1, 2, BEAM))
     ],
-    "DFS": [(b, accuracy(found(searches["DFS"]) & (tokens_of(searches["DFS"]) <= b))) for b in BUDGETS],
+    "DFS": [
+        (b, accuracy(found(searches["DFS"]) & (tokens_of(searches["DFS"]) <= b))) for b in BUDGETS
+    ],
 }
 x = sorted({at for series in points.values() for at, _ in series})
 run.figure(
     viz.curves(
-        x, {name: [dict(series).get(at) for at in x] for name, series in points.items()},
+        x,
+        {name: [dict(series).get(at) for at in x] for name, series in points.items()},
         title=f"At {budget:.0f} tokens a puzzle BFS solves {found(wide).mean():.0%},\n"
         f"chains {chains_within(tokens_of(wide)).mean():.0%}",
-        xlabel="tokens per puzzle: thoughts, and all that the evaluator reads", ylabel="puzzles solved (95% interval)",
-        log2=True, ticks=[50, 100, 200, 400, 800, 1600, 3200],
+        xlabel="tokens per puzzle: thoughts, and all that the evaluator reads",
+        ylabel="puzzles solved (95% interval)",
+        log2=True,
+        ticks=[50, 100, 200, 400, 800, 1600, 3200],
     ),
     "accuracy_by_tokens",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Word problems
 #
-# Here a chain is not visibly wrong, and no solution test exists: search submits its best-scored leaf. Beam search over lines with
-# four evaluators, against the vote of lesson 02 at the same number of tokens:
+# Here a chain is not visibly wrong, and no solution test exists: search submits its best-scored
+# leaf. Beam search over lines with four evaluators, against the vote of lesson 02 at the same
+# number of tokens:
 #
 # - *likelihood*: the model's own probability, which costs nothing;
-# - *calculator*: the same, but a line whose arithmetic is wrong is dropped. This checks steps without knowing the solution;
+# - *calculator*: the same, but a line whose arithmetic is wrong is dropped. This checks steps
+#   without knowing the solution;
 # - *random*: the control;
-# - *oracle*: lines that are no step towards the answer are dropped: an upper bound for every step checker.
+# - *oracle*: lines that are no step towards the answer are dropped: an upper bound for every step
+#   checker.
 
 # %%
-words = (
-    load_model("tiny", mesh=run.mesh) if run.model.name == "tiny-24" else run.model
-)  # tiny-24 has read nothing but puzzles
+# tiny-24 has read nothing but puzzles
+words = load_model("tiny", mesh=run.mesh) if run.model.name == "tiny-24" else run.model
 problems = arithmetic.problems("test", NUM_PROBLEMS, seed=run.options.seed)
 golds = [p.answer for p in problems]
 NUM_CHAINS = 4 if QUICK else 16
 sampled = complete(
-    words, [prompts.zero_shot_cot(p.question) for p in problems], run.key, sampler=Sampler(0.7), max_new_tokens=96,
-    num_samples=NUM_CHAINS, description=f"{NUM_CHAINS} chains",
-)  # fmt: skip
+    words,
+    run.key,
+    [prompts.zero_shot_cot(p.question) for p in problems],
+    sampler=Sampler(0.7),
+    max_new_tokens=96,
+    num_samples=NUM_CHAINS,
+    description=f"{NUM_CHAINS} chains",
+)
 right = grade(sampled.texts, golds)
 answers = answer_ids([[extract_answer(t) for t in row] for row in sampled.texts])
 gold = gold_ids(answers, right)
@@ -394,74 +555,110 @@ def vote_within(tokens: np.ndarray) -> np.ndarray:
     return np.asarray(vote.majority(answers, affordable)) == gold
 
 
-lines = th.remembered(functools.partial(
-    th.propose_thoughts, words, run.key, prompt=th.lines_prompt, num_samples=4, num_thoughts=4, sampler=Sampler(0.7),
-    least=LEAST, rows=4 * LEAST if QUICK else 512,
-))  # fmt: skip
+lines = tot.memoize(
+    functools.partial(
+        proposers.propose_thoughts,
+        words,
+        run.key,
+        prompt=word_problems.lines_prompt,
+        num_samples=4,
+        num_thoughts=4,
+        sampler=Sampler(0.7),
+        least=LEAST,
+        rows=4 * LEAST if QUICK else 512,
+    )
+)
 word_evaluators = {
-    "random": th.random_scores,
-    "likelihood": th.likelihood,
-    "calculator": th.calculator,
-    "oracle": th.lines_oracle,
+    "random": evaluators.random_scores,
+    "likelihood": evaluators.likelihood,
+    "calculator": word_problems.calculator,
+    "oracle": word_problems.lines_oracle,
 }
 word_right, word_tokens = {}, {}
 for name, evaluate in word_evaluators.items():
     trees = tot.bfs(
-        [th.State(p) for p in problems],
+        [tot.State(p) for p in problems],
         lines,
         evaluate,
-        tot.LINES,
+        word_problems.LINES,
         beam=3,
         max_depth=8,
         description=f"word problems, {name}",
     )
-    best_leaf = [tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in trees]
+    best_leaf = [
+        tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in trees
+    ]
     word_right[name] = grade([[text] for text in best_leaf], golds)[:, 0]
     word_tokens[name] = tokens_of(trees)
-    run.results.measure(f"word problems/BFS, {name}", accuracy(word_right[name]), tokens=word_tokens[name].mean())
+    run.results.measure(
+        f"word problems/BFS, {name}", accuracy(word_right[name]), tokens=word_tokens[name].mean()
+    )
     run.results.measure(
         f"word problems/vote at the tokens of BFS, {name}",
         accuracy(vote_within(word_tokens[name])),
         tokens=word_tokens[name].mean(),
     )
-run.results.measure("word problems/one chain", mean_interval(right.mean(1)), tokens=sampled.num_tokens.mean())
+run.results.measure(
+    "word problems/one chain", mean_interval(right.mean(1)), tokens=sampled.num_tokens.mean()
+)
 for name in ("likelihood", "calculator", "oracle"):
     run.results.measure(
         f"word problems/difference, BFS {name} - vote",
         paired_difference(word_right[name], vote_within(word_tokens[name])),
     )
-run.claim("with an exact step checker, search on word problems beats the vote at equal tokens",
-          paired_difference(word_right["oracle"], vote_within(word_tokens["oracle"])), at_least=0.0, excludes_zero=True)  # fmt: skip
+run.claim(
+    "with an exact step checker, search on word problems beats the vote at equal tokens",
+    paired_difference(word_right["oracle"], vote_within(word_tokens["oracle"])),
+    at_least=0.0,
+    excludes_zero=True,
+)
 run.figure(
     viz.bars(
         ["one chain", *word_right, "the vote"],
-        {"accuracy": [mean_interval(right.mean(1)), *(accuracy(r) for r in word_right.values()),
-                      accuracy(vote_within(word_tokens["likelihood"]))]},
+        {
+            "accuracy": [
+                mean_interval(right.mean(1)),
+                *(accuracy(r) for r in word_right.values()),
+                accuracy(vote_within(word_tokens["likelihood"])),
+            ]
+        },
         title=f"Word problems: search by likelihood {word_right['likelihood'].mean():.0%}, the vote {vote_within(word_tokens['likelihood']).mean():.0%}; "
         f"a calculator adds\n{100 * (word_right['calculator'].mean() - word_right['likelihood'].mean()):+.1f} points, an exact step checker would add "
         f"{100 * (word_right['oracle'].mean() - word_right['likelihood'].mean()):+.1f}",
-        xlabel=f"one chain; BFS with an evaluator, and the vote, at {word_tokens['likelihood'].mean():.0f} tokens a problem (n = {len(problems)})", ylabel="accuracy (95% interval)",
+        xlabel=f"one chain; BFS with an evaluator, and the vote, at {word_tokens['likelihood'].mean():.0f} tokens a problem (n = {len(problems)})",
+        ylabel="accuracy (95% interval)",
     ),
     "word_problems",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## The prompt-only variant
 #
-# Hulbert (2023) asks a chat model to play the whole search in one reply. There is no tree, nothing is pruned, and nobody checks. It
-# needs a model that follows instructions (`--model` with a chat template); with one, it is compared with plain step-by-step.
+# Hulbert (2023) asks a chat model to play the whole search in one reply. There is no tree, nothing
+# is pruned, and nobody checks. It needs a model that follows instructions (`--model` with a chat
+# template); with one, it is compared with plain step-by-step.
 
 # %%
 print(prompts.experts(problems[0].question))
 if run.model.tokenizer.chat_template:
     some = problems[:100]
-    for name, ask in (("step by step", lambda q: f"{q} {prompts.STEP_BY_STEP}"), ("experts", prompts.experts)):
+    for name, ask in (
+        ("step by step", lambda q: f"{q} {prompts.STEP_BY_STEP}"),
+        ("experts", prompts.experts),
+    ):
         replies = complete(
-            run.model, [prompts.chat(run.model.tokenizer, ask(p.question)) for p in some], run.key, sampler=GREEDY,
-            max_new_tokens=400, rows=32, description=name,
-        )  # fmt: skip
+            run.model,
+            run.key,
+            [prompts.chat(run.model.tokenizer, ask(p.question)) for p in some],
+            sampler=GREEDY,
+            max_new_tokens=400,
+            rows=32,
+            description=name,
+        )
         run.results.measure(
-            f"chat model/{name}", accuracy(grade(replies.texts, golds[:100])[:, 0]), tokens=replies.num_tokens.mean()
+            f"chat model/{name}",
+            accuracy(grade(replies.texts, golds[:100])[:, 0]),
+            tokens=replies.num_tokens.mean(),
         )
 
 # %%

@@ -10,36 +10,49 @@
 # %% [markdown]
 # # 04 Process reward models
 #
-# A sampled chain of thought is right or wrong, and nothing in it says which. An *outcome* reward model (ORM, Cobbe et al. 2021)
-# learns to tell from the whole solution; a *process* reward model (PRM, Lightman et al. 2023) judges every step. Both are a language
-# model with one number instead of a vocabulary at the top, $r(s_1 \dots s_i) = \sigma(w^\top h_{e_i} + u^\top m_{e_i} + b)$, where $h$
-# are the hidden states, $e_i$ is the token that ends step $i$, and $m$ is the probability, and its logarithm, that the model gave to the
-# least likely token of the chain so far.
+# A sampled chain of thought is right or wrong, and nothing in it says which. An *outcome* reward
+# model (ORM, Cobbe et al. 2021) learns to tell from the whole solution; a *process* reward model
+# (PRM, Lightman et al. 2023) judges every step. Both are a language model with one number instead
+# of a vocabulary at the top, $r(s_1 \dots s_i) = \sigma(w^\top h_{e_i} + u^\top m_{e_i} + b)$,
+# where $h$ are the hidden states, $e_i$ is the token that ends step $i$, and $m$ is the
+# probability, and its logarithm, that the model gave to the least likely token of the chain so far.
 #
-# Where do labels of steps come from? People are expensive. Math-Shepherd (Wang et al. 2024) asks the policy itself: go on from behind
-# the step several times, and count how often the *final answer* comes out right. Only answers are needed, no label of a step.
+# Where do labels of steps come from? People are expensive. Math-Shepherd (Wang et al. 2024) asks
+# the policy itself: go on from behind the step several times, and count how often the *final
+# answer* comes out right. Only answers are needed, no label of a step.
 #
-# The course's word problems have an exact step checker. It trains nothing here; it is the judge of what was learned.
+# The course's word problems have an exact step checker. It trains nothing here; it is the judge of
+# what was learned.
 
 # %%
-from jaxreason.options import read_options
+from jaxreason.course.options import read_options
 
 # First of all, so that a misspelt option does not wait for the imports below.
-GIVEN = read_options("04_process_reward_models", problems=250, chains=4, reward_models=("prm", "orm"))
+GIVEN = read_options(
+    "04_process_reward_models", problems=250, chains=4, reward_models=("prm", "orm")
+)
 
 # %%
 import jax
 import numpy as np
 
-from jaxreason import lesson, prompts, viz
-from jaxreason.evaluate import Interval, accuracy, auc, mean_interval, paired_difference
-from jaxreason.reward_model import AGGREGATIONS, aggregate, first_error, from_policy, load_reward_model, step_scores
-from jaxreason.sampling import Sampler
-from jaxreason.step_labels import monte_carlo_labels, split_steps, step_ends, step_targets
+from jaxreason.answers.verify import grade
+from jaxreason.answers.vote import best_of_n
+from jaxreason.course import lesson, viz
+from jaxreason.decoding import prompts
+from jaxreason.decoding.sampling import Sampler
+from jaxreason.evaluation.intervals import Interval, accuracy, auc, mean_interval, paired_difference
+from jaxreason.models.tokens import token_bytes
+from jaxreason.rewards.reward_model import (
+    AGGREGATIONS,
+    aggregate,
+    first_error,
+    from_policy,
+    load_reward_model,
+    step_scores,
+)
+from jaxreason.rewards.step_labels import monte_carlo_labels, split_steps, step_ends, step_targets
 from jaxreason.tasks import arithmetic
-from jaxreason.tokens import token_bytes
-from jaxreason.verify import grade
-from jaxreason.vote import best_of_n
 
 run = lesson.start(GIVEN)
 N = run.chains
@@ -49,37 +62,53 @@ orm = load_reward_model(f"{run.model.name}-orm", run.model)
 # %% [markdown]
 # ## Where a step ends
 #
-# A step is a line. In token space it ends at the token that *holds* the newline. Looking for the lone newline token instead is a
-# mistake one does not notice: tokenizers of the BPE kind merge it with the full stop before it, four lines become one step, and the
-# reward model gives one score for all. So the bytes of every token are searched, whatever the tokenizer.
+# A step is a line. In token space it ends at the token that *holds* the newline. Looking for the
+# lone newline token instead is a mistake one does not notice: tokenizers of the BPE kind merge it
+# with the full stop before it, four lines become one step, and the reward model gives one score for
+# all. So the bytes of every token are searched, whatever the tokenizer.
 
 # %%
 lines = "Tom has 45 apples.\n45-12=33\n\n#### 33\n"
-ids, pieces = run.model.tokenizer(lines, add_special_tokens=False).input_ids, token_bytes(run.model.tokenizer)
+ids, pieces = (
+    run.model.tokenizer(lines, add_special_tokens=False).input_ids,
+    token_bytes(run.model.tokenizer),
+)
 ends = step_ends(ids, pieces)
 print(
-    " ".join(repr(pieces[t].decode(errors="replace")) + ("  <- step" if i in ends else "") for i, t in enumerate(ids))
+    " ".join(
+        repr(pieces[t].decode(errors="replace")) + ("  <- step" if i in ends else "")
+        for i, t in enumerate(ids)
+    )
 )
 
 # %% [markdown]
 # ## Labels without a teacher
 #
-# $\hat v_i = \frac1K \sum_{k=1}^K \mathbf 1[\text{rollout } k \text{ from behind } s_i \text{ is right}]$ is the *soft* label, and
-# $\mathbf 1[\hat v_i > 0]$ the *hard* one: a step is good if *some* solution goes on from it. All rollouts of all steps are one batch,
-# and prefixes that several chains share are labelled once.
+# $\hat v_i = \frac1K \sum_{k=1}^K \mathbf 1[\text{rollout } k \text{ from behind } s_i \text{ is
+# right}]$ is the *soft* label, and $\mathbf 1[\hat v_i > 0]$ the *hard* one: a step is good if
+# *some* solution goes on from it. All rollouts of all steps are one batch, and prefixes that
+# several chains share are labelled once.
 #
-# How good are they? On validation problems, against the exact checker: a hard label errs where the policy could not finish from a right
-# step, or by luck or a second slip came out right behind a wrong one.
+# How good are they? On validation problems, against the exact checker: a hard label errs where the
+# policy could not finish from a right step, or by luck or a second slip came out right behind a
+# wrong one.
 
 # %%
 K = 8
 few = arithmetic.problems("validation", 8 if run.options.quick else 100, seed=run.options.seed)
 few_texts = [prompts.zero_shot_cot(p.question) for p in few]
-few_chains = run.complete(few_texts, run.key, sampler=Sampler(1.0), description="chains to label")
+few_chains = run.complete(run.key, few_texts, sampler=Sampler(1.0), description="chains to label")
 labelled, cost = monte_carlo_labels(
-    run.model, jax.random.fold_in(run.key, 1), few_texts, few_chains.texts, [p.answer for p in few], num_rollouts=K,
-    sampler=Sampler(0.7), max_new_tokens=run.max_new_tokens, description="rollouts",
-)  # fmt: skip
+    run.model,
+    jax.random.fold_in(run.key, 1),
+    few_texts,
+    few_chains.texts,
+    [p.answer for p in few],
+    num_rollouts=K,
+    sampler=Sampler(0.7),
+    max_new_tokens=run.max_new_tokens,
+    description="rollouts",
+)
 soft, exact = [], []
 asked = dict(zip(few_texts, few, strict=True))
 for chain in labelled:
@@ -91,54 +120,74 @@ run.results.measure("labels/hard are right", accuracy((soft > 0) == exact))
 if 1 < exact.sum() < len(exact) - 1:
     run.results.measure("labels/AUC of soft", auc(soft, exact))
 run.results.measure("labels/tokens per step", Interval(*[cost.tokens / cost.steps] * 3, cost.steps))
-print(f"{cost.steps} steps: {cost.rollouts} rollouts from {cost.states} states, {cost.tokens} tokens, "
-      f"{cost.tokens / cost.steps:.0f} a label; the answers of the {len(few)} problems are the only supervision")  # fmt: skip
+print(
+    f"{cost.steps} steps: {cost.rollouts} rollouts from {cost.states} states, {cost.tokens} tokens, "
+    f"{cost.tokens / cost.steps:.0f} a label; the answers of the {len(few)} problems are the only supervision"
+)
 
 # %% [markdown]
 # ## What the loss sees
 #
-# The loss is binary cross-entropy at the ends of steps. After the first error the steps of a chain say little new; the option
-# `mask_after_error` leaves them out, as the annotators of Lightman et al. stopped there. The ORM has one label, at the end.
+# The loss is binary cross-entropy at the ends of steps. After the first error the steps of a chain
+# say little new; the option `mask_after_error` leaves them out, as the annotators of Lightman et
+# al. stopped there. The ORM has one label, at the end.
 
 # %%
 shown = next((c for c in labelled if not c.correct), labelled[0])
 print(f"{'step':<14}{'soft':>6}{'hard':>6}{'masked':>8}{'ORM':>6}")
-targets = [step_targets(shown, "prm", soft=True), step_targets(shown, "prm"),
-           step_targets(shown, "prm", mask_after_error=True), step_targets(shown, "orm")]  # fmt: skip
+targets = [
+    step_targets(shown, "prm", soft=True),
+    step_targets(shown, "prm"),
+    step_targets(shown, "prm", mask_after_error=True),
+    step_targets(shown, "orm"),
+]
 for step, *row in zip(split_steps(shown.text), *targets, strict=True):
     print(f"{step.rstrip():<14}{row[0]:>6.2f}{row[1]:>6.0f}{row[2]:>8.0f}{row[3]:>6.0f}")
 
 # %% [markdown]
 # ## What a verifier has to know
 #
-# The policy samples its errors from its own distribution: where it errs, it did not know better. A verifier that knows no more can tell
-# unlikely steps, and little else. So the two shipped models start from the policy with two more blocks on top, trained on as a language
-# model on worked solutions. As policies they would be right more often than the one they judge (their cards say by how much), so this
-# verifier is stronger than its policy; one from the policy's own weights should be expected to see less. And why $m$? What a network
-# expects of a token is known at its last layer, one token too late for any other layer to compare it with what was written.
+# The policy samples its errors from its own distribution: where it errs, it did not know better. A
+# verifier that knows no more can tell unlikely steps, and little else. So the two shipped models
+# start from the policy with two more blocks on top, trained on as a language model on worked
+# solutions. As policies they would be right more often than the one they judge (their cards say by
+# how much), so this verifier is stronger than its policy; one from the policy's own weights should
+# be expected to see less. And why $m$? What a network expects of a token is known at its last
+# layer, one token too late for any other layer to compare it with what was written.
 #
-# `python checkpoints/train_rm.py tiny-prm` and `tiny-orm` train both on the same chains for training problems, with hard labels, down to the
-# lowest loss on held-out ones; the cards say what the labels cost. Beside them stands a judge that was never trained: the policy, whose
-# score is the probability of the least likely token so far.
+# `python checkpoints/train_rm.py tiny-prm` and `tiny-orm` train both on the same chains for
+# training problems, with hard labels, down to the lowest loss on held-out ones; the cards say what
+# the labels cost. Beside them stands a judge that was never trained: the policy, whose score is the
+# probability of the least likely token so far.
 #
 # ## Steps, judged by the exact checker
 #
-# On held-out problems the policy writes chains at temperature 1. A step is *right* if the checker accepts it and all before it. The
-# AUC is the chance that a right step outscores a wrong one. The first error is found if the first step that scores below 1/2 is the
-# first wrong one. The ORM was never asked about a step: it is read there all the same, as if each prefix were the whole solution.
+# On held-out problems the policy writes chains at temperature 1. A step is *right* if the checker
+# accepts it and all before it. The AUC is the chance that a right step outscores a wrong one. The
+# first error is found if the first step that scores below 1/2 is the first wrong one. The ORM was
+# never asked about a step: it is read there all the same, as if each prefix were the whole
+# solution.
 
 # %%
 problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
 texts, golds = [prompts.zero_shot_cot(p.question) for p in problems], [p.answer for p in problems]
-chains = run.complete(texts, run.key, sampler=Sampler(1.0), num_samples=N, description=f"{N} chains at T=1")
+chains = run.complete(
+    run.key, texts, sampler=Sampler(1.0), num_samples=N, description=f"{N} chains at T=1"
+)
 correct = grade(chains.texts, golds)  # [G, N]
-scores = {"PRM": step_scores(prm, texts, chains.texts, description="PRM"),
-          "ORM": step_scores(orm, texts, chains.texts, description="ORM")}  # fmt: skip  # [G, N, S]
+scores = {
+    "PRM": step_scores(prm, texts, chains.texts, description="PRM"),
+    "ORM": step_scores(orm, texts, chains.texts, description="ORM"),
+}  # [G, N, S]
 itself = from_policy(run.model, "prm")
-itself.params["head"]["kernel"] = itself.params["head"]["kernel"].at[-1].set(1.0)  # p of the least likely token
+itself.params["head"]["kernel"] = (
+    itself.params["head"]["kernel"].at[-1].set(1.0)
+)  # p of the least likely token
 by_policy = step_scores(itself, texts, chains.texts, description="the policy")
 
-truth = np.full(scores["PRM"].shape, np.nan)  # [G, N, S], of the reasoning lines; NaN on the answer line
+truth = np.full(
+    scores["PRM"].shape, np.nan
+)  # [G, N, S], of the reasoning lines; NaN on the answer line
 for g, problem in enumerate(problems):
     for n, text in enumerate(chains.texts[g]):
         verdicts = arithmetic.check_steps(problem, "".join(split_steps(text)))
@@ -161,37 +210,56 @@ def judge_steps(name: str, values: np.ndarray) -> Interval:
 
 of_steps = {name: judge_steps(name, values) for name, values in scores.items()}
 run.claim("PRM from Monte Carlo labels alone: step AUC >= 0.95", of_steps["PRM"], at_least=0.95)
-run.results.measure("step AUC/the policy's least likely token", auc(by_policy[judged], truth[judged] == 1))
-run.claim("the PRM finds the first error more often than the ORM, by >= 20 points",
-          paired_difference(found["PRM"], found["ORM"]), at_least=0.2, excludes_zero=True)  # fmt: skip
-print(f"{judged.sum()} steps of {len(problems)} problems, {1 - truth[judged].mean():.1%} of them wrong")
+run.results.measure(
+    "step AUC/the policy's least likely token", auc(by_policy[judged], truth[judged] == 1)
+)
+run.claim(
+    "the PRM finds the first error more often than the ORM, by >= 20 points",
+    paired_difference(found["PRM"], found["ORM"]),
+    at_least=0.2,
+    excludes_zero=True,
+)
+print(
+    f"{judged.sum()} steps of {len(problems)} problems, {1 - truth[judged].mean():.1%} of them wrong"
+)
 
 # %% [markdown]
 # ## How many labelled chains does it take?
 #
-# Both learned from 6,000 chains. An outcome says of a chain of five steps *that* one of them was wrong, not which; from enough of them
-# the ORM works that out. So the question is how many it takes. The same recipe on fewer chains, and on more:
+# Both learned from 6,000 chains. An outcome says of a chain of five steps *that* one of them was
+# wrong, not which; from enough of them the ORM works that out. So the question is how many it
+# takes. The same recipe on fewer chains, and on more:
 
 # %%
 for count, suffix in (("1,200", "-1200"), ("12,000", "-12000")):
     for kind in ("PRM", "ORM"):
         other = load_reward_model(f"{run.model.name}-{kind.lower()}{suffix}", run.model)
         name = f"{kind}, {count} chains"
-        of_steps[name] = judge_steps(name, step_scores(other, texts, chains.texts, description=name))
-run.claim("learned from 1,200 chains, the PRM finds the first error more often than the ORM, by >= 20 points",
-          paired_difference(found["PRM, 1,200 chains"], found["ORM, 1,200 chains"]), at_least=0.2, excludes_zero=True)  # fmt: skip
+        of_steps[name] = judge_steps(
+            name, step_scores(other, texts, chains.texts, description=name)
+        )
+run.claim(
+    "learned from 1,200 chains, the PRM finds the first error more often than the ORM, by >= 20 points",
+    paired_difference(found["PRM, 1,200 chains"], found["ORM, 1,200 chains"]),
+    at_least=0.2,
+    excludes_zero=True,
+)
 COUNTS = {"1,200": ", 1,200 chains", "6,000": "", "12,000": ", 12,000 chains"}
-rates = {kind: [mean_interval(found[f"{kind}{part}"]) for part in COUNTS.values()] for kind in ("PRM", "ORM")}
+rates = {
+    kind: [mean_interval(found[f"{kind}{part}"]) for part in COUNTS.values()]
+    for kind in ("PRM", "ORM")
+}
 both = [f"{p.value:.0%} and {o.value:.0%}" for p, o in zip(*rates.values(), strict=True)]
 run.figure(
     viz.bars(
-        list(COUNTS), rates,
+        list(COUNTS),
+        rates,
         title=f"First errors found by the PRM and the ORM,\nfrom 1,200 chains {both[0]}, from 6,000 {both[1]},\nfrom 12,000 {both[2]}",
         xlabel=f"labelled chains that they learned from (n = {has_error.sum()} problems with a wrong chain)",
         ylabel="first error found (95% interval)",
     ),
     "first_error",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## One chain, step by step
@@ -205,18 +273,23 @@ print(problems[g].question, "\nright:", ", ".join(arithmetic.solve(problems[g]))
 at = int(first_error(truth)[g, n])
 run.figure(
     viz.heat_map(
-        steps, {"exact": truth[g, n, : len(steps)], **{name: s[g, n, : len(steps)] for name, s in scores.items()}},
+        steps,
+        {
+            "exact": truth[g, n, : len(steps)],
+            **{name: s[g, n, : len(steps)] for name, s in scores.items()},
+        },
         title=f"Step {at + 1} is the first wrong one;\nthe PRM gives it {scores['PRM'][g, n, at]:.2f}, the ORM {scores['ORM'][g, n, at]:.2f}",
         xlabel="judge (1: right; the answer line is not the exact checker's)",
     ),
     "step_heat_map",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Is 0.8 right in 80 of 100 cases?
 #
-# Ranking is one thing; a threshold, a product of scores, or a search that compares states of different problems need *calibrated*
-# scores. The hard label of a right step is a little below 1 on average and of a wrong one a little above 0, so perfect is not expected.
+# Ranking is one thing; a threshold, a product of scores, or a search that compares states of
+# different problems need *calibrated* scores. The hard label of a right step is a little below 1 on
+# average and of a wrong one a little above 0, so perfect is not expected.
 
 # %%
 EDGES = np.linspace(0, 1, 11)
@@ -224,16 +297,25 @@ centres = (EDGES[:-1] + EDGES[1:]) / 2
 
 
 def reliability(values: np.ndarray, outcome: np.ndarray) -> list[Interval | None]:
-    """Share of positive outcomes in each of ten bins of the score; None where a bin has fewer than ten."""
+    """Share of positive outcomes in each of ten bins of the score; None where a bin has fewer than
+    ten.
+    """
     bins = np.minimum((values * 10).astype(int), 9)
-    return [accuracy(outcome[bins == b] == 1) if (bins == b).sum() >= 10 else None for b in range(10)]
+    return [
+        accuracy(outcome[bins == b] == 1) if (bins == b).sum() >= 10 else None for b in range(10)
+    ]
 
 
 def calibration_error(values: np.ndarray, outcome: np.ndarray) -> Interval:
-    """Expected calibration error (Naeini et al. 2015), bootstrapped as the mean of |bin gap| over cases."""
+    """Expected calibration error (Naeini et al. 2015), bootstrapped as the mean of |bin gap| over
+    cases.
+    """
     bins = np.minimum((values * 10).astype(int), 9)
     gap = np.array(
-        [abs(values[bins == b].mean() - outcome[bins == b].mean()) if (bins == b).any() else 0.0 for b in range(10)]
+        [
+            abs(values[bins == b].mean() - outcome[bins == b].mean()) if (bins == b).any() else 0.0
+            for b in range(10)
+        ]
     )
     return mean_interval(gap[bins])
 
@@ -251,16 +333,18 @@ run.figure(
             "calibrated (theory)": [Interval(c, c, c, 1) for c in centres],
         },
         title=f"The PRM's scores are off by {ece.value:.1%} on average",
-        xlabel="score (bins of 0.1)", ylabel="share that is right (95% interval)",
+        xlabel="score (bins of 0.1)",
+        ylabel="share that is right (95% interval)",
     ),
     "calibration",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## From steps to a chain
 #
-# A chain is scored by the minimum, the product, the last or the mean of its steps' scores. The last score of a PRM has seen all;
-# minimum and product distrust a chain that ever looked bad; the mean lets good steps make up for a bad one.
+# A chain is scored by the minimum, the product, the last or the mean of its steps' scores. The last
+# score of a PRM has seen all; minimum and product distrust a chain that ever looked bad; the mean
+# lets good steps make up for a bad one.
 
 # %%
 outcome, chosen = {}, {}
@@ -268,23 +352,33 @@ for name, values in scores.items():
     for how in AGGREGATIONS:
         score = aggregate(values, how)
         outcome[name, how] = auc(score.ravel(), correct.ravel())
-        chosen[name, how] = np.take_along_axis(correct, np.asarray(best_of_n(score))[:, None], 1)[:, 0]
+        chosen[name, how] = np.take_along_axis(correct, np.asarray(best_of_n(score))[:, None], 1)[
+            :, 0
+        ]
         run.results.measure(f"outcome AUC/{name}/{how}", outcome[name, how])
         run.results.measure(
-            f"best of {N}/{name}/{how}", accuracy(chosen[name, how]), tokens=chains.num_tokens.sum(1).mean()
+            f"best of {N}/{name}/{how}",
+            accuracy(chosen[name, how]),
+            tokens=chains.num_tokens.sum(1).mean(),
         )
 run.results.measure("one chain", mean_interval(correct.mean(1)), tokens=chains.num_tokens.mean())
 best = max(AGGREGATIONS, key=lambda how: outcome["PRM", how].value)
 run.figure(
     viz.bars(
-        list(AGGREGATIONS), {name: [outcome[name, how] for how in AGGREGATIONS] for name in scores},
+        list(AGGREGATIONS),
+        {name: [outcome[name, how] for how in AGGREGATIONS] for name in scores},
         title=f"Right chains outscore wrong ones: PRM, {best}, AUC {outcome['PRM', best].value:.2f}; ORM, last, {outcome['ORM', 'last'].value:.2f}",
-        xlabel=f"how the scores of steps become one (n = {correct.size} chains)", ylabel="AUC of the outcome (95% interval)",
+        xlabel=f"how the scores of steps become one (n = {correct.size} chains)",
+        ylabel="AUC of the outcome (95% interval)",
     ),
     "aggregation",
-)  # fmt: skip
-run.claim(f"best of {N} by the PRM (min) beats one sampled chain",
-          paired_difference(chosen["PRM", "min"], correct.mean(1)), at_least=0.0, excludes_zero=True)  # fmt: skip
+)
+run.claim(
+    f"best of {N} by the PRM (min) beats one sampled chain",
+    paired_difference(chosen["PRM", "min"], correct.mean(1)),
+    at_least=0.0,
+    excludes_zero=True,
+)
 
 # %%
 run.finish()

@@ -10,24 +10,30 @@
 # %% [markdown]
 # # 07 Budget forcing
 #
-# A reasoning model decides for itself when it has thought enough: it writes the end of thinking, and then its answer. Budget forcing
-# (Muennighoff et al. 2025, "s1", section 3) takes that decision away from it, while it writes:
+# A reasoning model decides for itself when it has thought enough: it writes the end of thinking,
+# and then its answer. Budget forcing (Muennighoff et al. 2025, "s1", section 3) takes that decision
+# away from it, while it writes:
 #
-# - **more**: when it would end its thinking, that token is suppressed and a continuation string such as `Wait` is written in its
-#   place, up to $k$ times. The model reads its own "Wait", and goes on;
-# - **less**: after $m$ tokens of thinking the prefix of the answer is written, and it has to answer with what it has.
+# - **more**: when it would end its thinking, that token is suppressed and a continuation string
+#   such as `Wait` is written in its place, up to $k$ times. The model reads its own "Wait", and
+#   goes on;
+# - **less**: after $m$ tokens of thinking the prefix of the answer is written, and it has to answer
+#   with what it has.
 #
-# Formally it is a rule between sampling and writing. With $y_t \sim p_\theta(\cdot \mid x, z_{<t})$ and $w$ waits so far,
+# Formally it is a rule between sampling and writing. With $y_t \sim p_\theta(\cdot \mid x, z_{<t})$
+# and $w$ waits so far,
 # $$z_t = \begin{cases}\text{next token of the string being written} & \text{if one is}\\ \text{first token of the answer's prefix} & t = m\\
-# \text{first token of `Wait'} & y_t \text{ ends the thinking and } w < k \\ y_t & \text{else.}\end{cases}$$
-# It is applied inside the compiled loop, to all chains of a batch at once, each with its own $k$ and $m$.
+# \text{first token of `Wait'} & y_t \text{ ends the thinking and } w < k \\ y_t &
+# \text{else.}\end{cases}$$ It is applied inside the compiled loop, to all chains of a batch at
+# once, each with its own $k$ and $m$.
 #
-# Does it help? A second look helps where checking is easier than solving. In the **Game of 24** a failed attempt is *visible*: what is
-# left is not 24. In a **word problem** a wrong chain looks like a right one. Measured here: both; whether it must be the word "Wait";
-# what a cut-off costs; and budgets that follow the measured difficulty of a problem, against the same budget for all.
+# Does it help? A second look helps where checking is easier than solving. In the **Game of 24** a
+# failed attempt is *visible*: what is left is not 24. In a **word problem** a wrong chain looks
+# like a right one. Measured here: both; whether it must be the word "Wait"; what a cut-off costs;
+# and budgets that follow the measured difficulty of a problem, against the same budget for all.
 
 # %%
-from jaxreason.options import read_options
+from jaxreason.course.options import read_options
 
 # First of all, so that a misspelt option does not wait for the imports below.
 GIVEN = read_options("07_budget_forcing", problems=250, model="tiny-24-wait")
@@ -38,14 +44,17 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxreason import budget, lesson, prompts, viz, vote
-from jaxreason.evaluate import accuracy, mean_interval, paired_difference, within_budget
-from jaxreason.extract import extract_answer
+from jaxreason.answers import attempts, vote
+from jaxreason.answers.extract import extract_answer
+from jaxreason.answers.verify import answer_ids, gold_ids, grade
+from jaxreason.course import lesson, viz
+from jaxreason.decoding import budget_forcing, prompts
+from jaxreason.decoding.completions import complete
+from jaxreason.decoding.sampling import GREEDY, Sampler
+from jaxreason.evaluation import compute_optimal
+from jaxreason.evaluation.intervals import accuracy, mean_interval, paired_difference, within_budget
 from jaxreason.models.hf import load_model
-from jaxreason.rollout import complete
-from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic, game24
-from jaxreason.verify import answer_ids, gold_ids, grade
 
 run = lesson.start(GIVEN, cpu_devices=2)
 WAITS, CHAINS = (0, 1, 2, 4, 8), 1
@@ -55,12 +64,14 @@ END, WAIT = "####", f"{prompts.WAIT}\n"
 # %% [markdown]
 # ## A model that knows what to do after a "Wait"
 #
-# `tiny-24` never read the word between two attempts. Like s1, `tiny-24-wait` learned it from about 1,000 texts, and all of them are the
-# model's own: attempts at training puzzles that failed, joined by `Wait`, up to one that succeeded (a search written into one
-# text, Gandhi et al. 2024). Behind a `Wait` it reads the puzzle once more. The loss leaves `Wait` itself out, so the model still stops
+# `tiny-24` never read the word between two attempts. Like s1, `tiny-24-wait` learned it from about
+# 1,000 texts, and all of them are the model's own: attempts at training puzzles that failed, joined
+# by `Wait`, up to one that succeeded (a search written into one text, Gandhi et al. 2024). Behind a
+# `Wait` it reads the puzzle once more. The loss leaves `Wait` itself out, so the model still stops
 # after one attempt: its **natural stop**. Everything beyond that is the budget's doing.
 #
-# First one puzzle, with no, two and eight waits. It is the same chain up to the place where the shorter one ends: the same key draws it.
+# First one puzzle, with no, two and eight waits. It is the same chain up to the place where the
+# shorter one ends: the same key draws it.
 
 # %%
 puzzles = game24.held_out(run.problems)
@@ -70,30 +81,58 @@ print(f"{len(puzzles)} held-out puzzles, {of_paper.sum()} of them from the paper
 
 
 def kept(model) -> Path:
-    """Where its chains are kept: interrupted with Ctrl-C, the lesson goes on from there when it is run again."""
+    """Where its chains are kept: interrupted with Ctrl-C, the lesson goes on from there when it is
+    run again.
+    """
     return run.kept(f"chains/{model.name}", model.sha256)
 
 
-def think(model=run.model, *, chains=CHAINS, waits=0, continuations=(WAIT,), at_most=None, description=None):
+def think(
+    model=run.model,
+    *,
+    chains=CHAINS,
+    waits=0,
+    continuations=(WAIT,),
+    at_most=None,
+    description=None,
+):
     """Chains at T=1 within a budget."""
-    # Room for 0, 4 or 8 waits, as every width is a program to compile; not all attempts are of the longest.
+    # Room for 0, 4 or 8 waits, as every width is a program to compile; not all attempts are of the
+    # longest.
     multiple = 8 if run.options.quick else 4
     most = multiple * -(-int(np.max(waits)) // multiple)
     room = TRY + most * (TRY + READING) * 4 // 5
     if at_most is not None:
         room = min(room, int(np.max(at_most)) + 8)  # the answer's prefix and the answer
-    return budget.complete_within(
-        model, texts, run.key, ends=[END], at_most=at_most, continuations=continuations, sampler=Sampler(1.0), waits=waits, num_samples=chains,
-        max_new_tokens=min(room, model.cfg.max_position_embeddings - 32), description=description, folder=kept(model),
-    )  # fmt: skip
+    return budget_forcing.complete_within(
+        model,
+        run.key,
+        texts,
+        ends=[END],
+        at_most=at_most,
+        continuations=continuations,
+        sampler=Sampler(1.0),
+        waits=waits,
+        num_samples=chains,
+        max_new_tokens=min(room, model.cfg.max_position_embeddings - 32),
+        description=description,
+        folder=kept(model),
+    )
 
 
 def solved(written, continuations=(WAIT,)) -> np.ndarray:
-    """[G, N] whether the attempt that a chain's answer rests on, the last one, is a right way to 24."""
-    return np.array([
-        [game24.is_solved(p, budget.last_attempt(text, continuations).removeprefix(asked)) for text in row]
-        for p, asked, row in zip(puzzles, texts, written.texts, strict=True)
-    ])  # fmt: skip
+    """[G, N] whether the attempt that a chain's answer rests on, the last one, is a right way to
+    24.
+    """
+    return np.array(
+        [
+            [
+                game24.is_solved(p, attempts.last_attempt(text, continuations).removeprefix(asked))
+                for text in row
+            ]
+            for p, asked, row in zip(puzzles, texts, written.texts, strict=True)
+        ]
+    )
 
 
 by_waits = {k: think(waits=k, description=f"{k} waits") for k in WAITS}
@@ -107,47 +146,76 @@ for k in (0, 2, 8):
 # %% [markdown]
 # ## More waits, more puzzles
 #
-# A chain counts by its *last* attempt alone: if a wait made it leave a solution, it has lost it. Nobody tells it whether it has
-# solved the puzzle, and it is told to wait all the same; behind a solution it has learned to stay with its answer.
+# A chain counts by its *last* attempt alone: if a wait made it leave a solution, it has lost it.
+# Nobody tells it whether it has solved the puzzle, and it is told to wait all the same; behind a
+# solution it has learned to stay with its answer.
 
 # %%
 tokens = {k: written.num_tokens.mean(1) for k, written in by_waits.items()}
 for k in WAITS:
     share = right[k].mean(1)
     run.results.measure(f"solved/{k} waits", mean_interval(share), tokens=tokens[k].mean())
-    run.results.measure(f"solved/{k} waits/paper", mean_interval(share[of_paper]), tokens=tokens[k][of_paper].mean())
+    run.results.measure(
+        f"solved/{k} waits/paper", mean_interval(share[of_paper]), tokens=tokens[k][of_paper].mean()
+    )
     says = np.array([[extract_answer(text) == "24" for text in row] for row in by_waits[k].texts])
-    run.results.measure(f"claims 24, and is wrong/{k} waits", mean_interval((says & ~right[k]).mean(1)))
+    run.results.measure(
+        f"claims 24, and is wrong/{k} waits", mean_interval((says & ~right[k]).mean(1))
+    )
     run.results.measure(f"waits used/{k} waits", mean_interval(by_waits[k].rule_state.used.mean(1)))
-run.results.measure("solved at the natural stop, lost with eight waits", mean_interval((right[0] & ~right[8]).mean(1)))
+run.results.measure(
+    "solved at the natural stop, lost with eight waits",
+    mean_interval((right[0] & ~right[8]).mean(1)),
+)
 steps = {
-    (a, b): paired_difference(right[b].mean(1), right[a].mean(1)) for a, b in zip(WAITS[:-1], WAITS[1:], strict=True)
+    (a, b): paired_difference(right[b].mean(1), right[a].mean(1))
+    for a, b in zip(WAITS[:-1], WAITS[1:], strict=True)
 }
 for (a, b), difference in steps.items():
-    run.claim(f"more waits solve more: {b} against {a}", difference, at_least=0.0, excludes_zero=True)
+    run.claim(
+        f"more waits solve more: {b} against {a}", difference, at_least=0.0, excludes_zero=True
+    )
 gain = paired_difference(right[8].mean(1), right[0].mean(1))
-run.claim("eight waits solve >= 15 points more than the natural stop", gain, at_least=0.15, excludes_zero=True)
-run.claim("eight waits take at most the tokens of nine tries", mean_interval(tokens[8] - 9 * tokens[0]), at_most=0.0,
-          excludes_zero=True)  # fmt: skip
+run.claim(
+    "eight waits solve >= 15 points more than the natural stop",
+    gain,
+    at_least=0.15,
+    excludes_zero=True,
+)
+run.claim(
+    "eight waits take at most the tokens of nine tries",
+    mean_interval(tokens[8] - 9 * tokens[0]),
+    at_most=0.0,
+    excludes_zero=True,
+)
 
 # %% [markdown]
 # ## Against independent tries
 #
-# The same tokens buy tries that know nothing of each other. Here too a solution is visible, so whoever tries can stop at the first one
-# that passes the test, as in lessons 03 and 06. The chains above are not told. So there are two fair comparisons at equal tokens:
+# The same tokens buy tries that know nothing of each other. Here too a solution is visible, so
+# whoever tries can stop at the first one that passes the test, as in lessons 03 and 06. The chains
+# above are not told. So there are two fair comparisons at equal tokens:
 #
-# - *tries, all written*: as many as the tokens of the waits pay for; solved if any of them is right;
-# - *tries, stopped at a solution*: the test is used, and what it saves buys more tries for the puzzles that need them.
+# - *tries, all written*: as many as the tokens of the waits pay for; solved if any of them is
+#   right;
+# - *tries, stopped at a solution*: the test is used, and what it saves buys more tries for the
+#   puzzles that need them.
 #
-# The chain looks at what it tried, so it could do better than tries that do not know of each other: it need not repeat itself.
+# The chain looks at what it tried, so it could do better than tries that do not know of each other:
+# it need not repeat itself.
 #
-# And the control: is it the waiting, or was the model just improved by its fine-tuning? `tiny-24`, before it, with the same waits.
+# And the control: is it the waiting, or was the model just improved by its fine-tuning? `tiny-24`,
+# before it, with the same waits.
 
 # %%
 N = 12
-untaught = load_model("tiny-24", mesh=run.mesh)  # with the longer context of the other, it is the same program
+untaught = load_model(
+    "tiny-24", mesh=run.mesh
+)  # with the longer context of the other, it is the same program
 untaught = untaught._replace(
-    cfg=dataclasses.replace(untaught.cfg, max_position_embeddings=run.model.cfg.max_position_embeddings)
+    cfg=dataclasses.replace(
+        untaught.cfg, max_position_embeddings=run.model.cfg.max_position_embeddings
+    )
 )
 tries = think(chains=N, description=f"{N} tries")
 old_tries = solved(think(untaught, chains=N, description=f"{N} tries of tiny-24"))
@@ -157,7 +225,9 @@ try_tokens = tries.num_tokens.mean()
 for n, chance in chances.items():
     run.results.measure(f"solved/any of {n} tries", mean_interval(chance), tokens=n * try_tokens)
     old = np.asarray(vote.pass_at_k(old_tries.sum(1), N, n))
-    run.results.measure(f"solved/any of {n} tries of tiny-24, before the fine-tuning", mean_interval(old))
+    run.results.measure(
+        f"solved/any of {n} tries of tiny-24, before the fine-tuning", mean_interval(old)
+    )
 written_to_end = tries.num_tokens.sum(1)
 to_first = np.where(
     tried.any(1),
@@ -171,243 +241,377 @@ def all_written(mean_tokens: float) -> np.ndarray:
     count = np.clip(mean_tokens / try_tokens, 1, N)
     low = int(count)
     chance = np.asarray(vote.pass_at_k(tried.sum(1), N, low))
-    return chance + (count - low) * (np.asarray(vote.pass_at_k(tried.sum(1), N, min(low + 1, N))) - chance)
+    return chance + (count - low) * (
+        np.asarray(vote.pass_at_k(tried.sum(1), N, min(low + 1, N))) - chance
+    )
 
 
-equal = {k: (all_written(tokens[k].mean()), within_budget(tried.any(1), to_first, tokens[k].mean())[0]) for k in WAITS}
+equal = {
+    k: (all_written(tokens[k].mean()), within_budget(tried.any(1), to_first, tokens[k].mean())[0])
+    for k in WAITS
+}
 for k in WAITS[1:]:
     run.results.measure(
-        f"tries at the tokens of {k} waits/all written", mean_interval(equal[k][0]), tokens=tokens[k].mean()
+        f"tries at the tokens of {k} waits/all written",
+        mean_interval(equal[k][0]),
+        tokens=tokens[k].mean(),
     )
     run.results.measure(
-        f"tries at the tokens of {k} waits/stopped at a solution", accuracy(equal[k][1]), tokens=tokens[k].mean()
+        f"tries at the tokens of {k} waits/stopped at a solution",
+        accuracy(equal[k][1]),
+        tokens=tokens[k].mean(),
     )
     run.results.measure(
-        f"difference/{k} waits - tries all written, equal tokens", paired_difference(right[k].mean(1), equal[k][0])
+        f"difference/{k} waits - tries all written, equal tokens",
+        paired_difference(right[k].mean(1), equal[k][0]),
     )
-run.claim("eight waits solve more than independent tries with the same tokens, all written",
-          paired_difference(right[8].mean(1), equal[8][0]), at_least=0.0, excludes_zero=True)  # fmt: skip
-run.claim("eight waits solve more than independent tries with the same tokens, stopped at a solution",
-          paired_difference(right[8].mean(1), equal[8][1]), at_least=0.0, excludes_zero=True)  # fmt: skip
+run.claim(
+    "eight waits solve more than independent tries with the same tokens, all written",
+    paired_difference(right[8].mean(1), equal[8][0]),
+    at_least=0.0,
+    excludes_zero=True,
+)
+run.claim(
+    "eight waits solve more than independent tries with the same tokens, stopped at a solution",
+    paired_difference(right[8].mean(1), equal[8][1]),
+    at_least=0.0,
+    excludes_zero=True,
+)
 
 naive = {k: solved(think(untaught, waits=k, description=f"tiny-24, {k} waits")) for k in (0, 4)}
 for k, hits in naive.items():
     run.results.measure(f"solved/{k} waits, without the fine-tuning", mean_interval(hits.mean(1)))
-run.claim("the fine-tuning, not the word, makes waiting pay: the gain of four waits with it is larger than without",
-          paired_difference(right[4].mean(1) - right[0].mean(1), naive[4].mean(1) - naive[0].mean(1)),
-          at_least=0.0, excludes_zero=True)  # fmt: skip
+run.claim(
+    "the fine-tuning, not the word, makes waiting pay: the gain of four waits with it is larger than without",
+    paired_difference(right[4].mean(1) - right[0].mean(1), naive[4].mean(1) - naive[0].mean(1)),
+    at_least=0.0,
+    excludes_zero=True,
+)
 run.figure(
     viz.curves(
         [tokens[k].mean() for k in WAITS],
         {
-            "one chain, told to wait 0, 1, 2, 4, 8 times": [mean_interval(right[k].mean(1)) for k in WAITS],
+            "one chain, told to wait 0, 1, 2, 4, 8 times": [
+                mean_interval(right[k].mean(1)) for k in WAITS
+            ],
             "independent tries, all written": [mean_interval(equal[k][0]) for k in WAITS],
-            "independent tries, stopped at a solution": [accuracy(equal[k][1]) if k else None for k in WAITS],
+            "independent tries, stopped at a solution": [
+                accuracy(equal[k][1]) if k else None for k in WAITS
+            ],
         },
         title=f"Game of 24: eight waits lift one chain from {right[0].mean():.0%} to {right[8].mean():.0%};\n"
         f"tries with the same tokens solve {equal[8][0].mean():.0%}, stopped at a solution {equal[8][1].mean():.0%}",
-        xlabel=f"tokens per puzzle (n = {len(puzzles)})", ylabel="puzzles solved (95% interval)", log2=True,
+        xlabel=f"tokens per puzzle (n = {len(puzzles)})",
+        ylabel="puzzles solved (95% interval)",
+        log2=True,
         ticks=[40, 60, 80, 120, 160, 240],
     ),
     "waits",
-)  # fmt: skip
+)
 
 # %% [markdown]
-# One chain that waits is worth a little less than the independent tries that its tokens buy (5 points at eight waits, on 406 puzzles): it
-# has learned to try again, not to learn from what failed. Whoever can *test* a solution had better stop at the first one, and spend the rest on other puzzles.
+# One chain that waits is worth a little less than the independent tries that its tokens buy (5
+# points at eight waits, on 406 puzzles): it has learned to try again, not to learn from what
+# failed. Whoever can *test* a solution had better stop at the first one, and spend the rest on
+# other puzzles.
 
 # %% [markdown]
 # ## Must it be "Wait"?
 #
-# The same model, four times told something else: an empty line, a word that has nothing to do with it, and the original. Paired
-# differences, since all of them answer the same puzzles with the same keys.
+# The same model, four times told something else: an empty line, a word that has nothing to do with
+# it, and the original. Paired differences, since all of them answer the same puzzles with the same
+# keys.
 
 # %%
 STRINGS = {"Wait": WAIT, "an empty line": "\n", "shells": "shells\n"}
 FOUR = 4
 by_string = {
-    name: solved(think(waits=FOUR, continuations=(string,), description=name), (string,)).mean(1) if string != WAIT
-    else right[FOUR].mean(1) for name, string in STRINGS.items()
-}  # fmt: skip
+    name: solved(think(waits=FOUR, continuations=(string,), description=name), (string,)).mean(1)
+    if string != WAIT
+    else right[FOUR].mean(1)
+    for name, string in STRINGS.items()
+}
 for name, share in by_string.items():
     run.results.measure(f"strings, {FOUR} waits/{name}", mean_interval(share))
     if name != "Wait":
-        run.claim(f"on puzzles 'Wait' is better than {name}", paired_difference(by_string["Wait"], share), at_least=0.0,
-                  excludes_zero=True)  # fmt: skip
+        run.claim(
+            f"on puzzles 'Wait' is better than {name}",
+            paired_difference(by_string["Wait"], share),
+            at_least=0.0,
+            excludes_zero=True,
+        )
 
 # %% [markdown]
-# The word itself does nothing here: one that has nothing to do with waiting, and that this model never read between attempts, makes it try
-# again just as well, since all that can follow it is another try. An empty line is less of a sign.
+# The word itself does nothing here: one that has nothing to do with waiting, and that this model
+# never read between attempts, makes it try again just as well, since all that can follow it is
+# another try. An empty line is less of a sign.
 
 # %% [markdown]
 # ## Word problems: the honest null
 #
-# `tiny` has read `Wait` too: part of its training were chains, right and wrong, then `Wait`, then a right one. So it knows what to
-# do, and does it: it solves the problem once more. But it cannot see whether the first time was wrong. `tiny-l` is 14 times larger, and
-# right so often that a wait has nothing to mend and something to break.
-# Training had one wait in a text. More of them lead to positions that the models never saw, which is a second reason to fail, so the
-# claim is about one.
+# `tiny` has read `Wait` too: part of its training were chains, right and wrong, then `Wait`, then a
+# right one. So it knows what to do, and does it: it solves the problem once more. But it cannot see
+# whether the first time was wrong. `tiny-l` is 14 times larger, and right so often that a wait has
+# nothing to mend and something to break. Training had one wait in a text. More of them lead to
+# positions that the models never saw, which is a second reason to fail, so the claim is about one.
 
 # %%
 sizes = ("tiny",) if run.options.quick else ("tiny", "tiny-l")
-words = {name: load_model(name, mesh=run.mesh) for name in sizes} if run.as_measured else {run.model.name: run.model}
+words = (
+    {name: load_model(name, mesh=run.mesh) for name in sizes}
+    if run.as_measured
+    else {run.model.name: run.model}
+)
 plain = next(iter(words.values()))
 ends = [prompts.END_OF_THOUGHT] if prompts.thinks(run.tokenizer) else [END]
-answer = f"\n{prompts.END_OF_THOUGHT}\n{prompts.THE_ANSWER_IS}" if prompts.thinks(run.tokenizer) else f"\n{END} "
+answer = (
+    f"\n{prompts.END_OF_THOUGHT}\n{prompts.THE_ANSWER_IS}"
+    if prompts.thinks(run.tokenizer)
+    else f"\n{END} "
+)
 problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
 golds = [p.answer for p in problems]
 questions = [prompts.zero_shot_cot(p.question, run.tokenizer) for p in problems]
 
 
-def ponder(model, *, waits=0, continuations=(WAIT,), sampler=GREEDY, chains=1, description=None, **limits):
+def ponder(
+    model, *, waits=0, continuations=(WAIT,), sampler=GREEDY, chains=1, description=None, **limits
+):
     """Chains of word problems within a budget, and which of them are right [G, N]."""
     room = 96 + 72 * (2 if waits else 0) if run.as_measured else run.max_new_tokens
-    written = budget.complete_within(
-        model, questions, run.key, ends=ends, continuations=continuations, answer=answer, sampler=sampler, waits=waits,
-        max_new_tokens=room, num_samples=chains, rows=run.rows, description=description, folder=kept(model), **limits,
-    )  # fmt: skip
+    written = budget_forcing.complete_within(
+        model,
+        run.key,
+        questions,
+        ends=ends,
+        continuations=continuations,
+        answer=answer,
+        sampler=sampler,
+        waits=waits,
+        max_new_tokens=room,
+        num_samples=chains,
+        rows=run.rows,
+        description=description,
+        folder=kept(model),
+        **limits,
+    )
     return written, grade(written.texts, golds)
 
 
 WORD_WAITS = {"tiny": (0, 1, 2), "tiny-l": (0, 1)}
 pondered = {
-    name: {k: ponder(model, waits=k, description=f"{name}, {k} waits") for k in WORD_WAITS.get(name, (0, 1, 2))}
+    name: {
+        k: ponder(model, waits=k, description=f"{name}, {k} waits")
+        for k in WORD_WAITS.get(name, (0, 1, 2))
+    }
     for name, model in words.items()
 }
 for name, results in pondered.items():
     for k, (written, hits) in results.items():
-        run.results.measure(f"word problems, {name}/{k} waits", accuracy(hits[:, 0]), tokens=written.num_tokens.mean())
+        run.results.measure(
+            f"word problems, {name}/{k} waits",
+            accuracy(hits[:, 0]),
+            tokens=written.num_tokens.mean(),
+        )
     stopped, waited = results[0][1][:, 0], results[1][1][:, 0]
-    run.claim(f"on word problems waiting does not help {name}: a wait gains at most 2 points over the natural stop",
-              paired_difference(waited, stopped), at_most=0.02, worst=float((stopped | waited).any()))  # fmt: skip
+    run.claim(
+        f"on word problems waiting does not help {name}: a wait gains at most 2 points over the natural stop",
+        paired_difference(waited, stopped),
+        at_most=0.02,
+        worst=float((stopped | waited).any()),
+    )
 main = next(iter(pondered.values()))
 changed = {k: (main[0][1] != hits)[:, 0] for k, (_, hits) in main.items() if k}
 print("problems whose outcome a wait changes:", {k: f"{c.mean():.1%}" for k, c in changed.items()})
 
 word_strings = {
-    name: main[1][1][:, 0] if string == WAIT else ponder(plain, waits=1, continuations=(string,), description=name)[1][:, 0]
+    name: main[1][1][:, 0]
+    if string == WAIT
+    else ponder(plain, waits=1, continuations=(string,), description=name)[1][:, 0]
     for name, string in STRINGS.items()
-}  # fmt: skip
+}
 for name, hits in word_strings.items():
     run.results.measure(f"word problems, strings, 1 wait/{name}", accuracy(hits))
     if name != "Wait":
         run.results.measure(
-            f"word problems, strings, 1 wait/difference, Wait - {name}", paired_difference(word_strings["Wait"], hits)
+            f"word problems, strings, 1 wait/difference, Wait - {name}",
+            paired_difference(word_strings["Wait"], hits),
         )
 run.figure(
     viz.curves(
         WAITS,
         {
             "Game of 24 (tiny-24-wait)": [mean_interval(right[k].mean(1)) for k in WAITS],
-            **{f"word problems ({name})": [accuracy(results[k][1][:, 0]) if k in results else None for k in WAITS]
-               for name, results in pondered.items()},
+            **{
+                f"word problems ({name})": [
+                    accuracy(results[k][1][:, 0]) if k in results else None for k in WAITS
+                ]
+                for name, results in pondered.items()
+            },
         },
         title=f"Waiting helps where failure is visible: {100 * gain.value:+.0f} points on puzzles,\n"
         f"{100 * (main[1][1].mean() - main[0][1].mean()):+.0f} for the first wait on word problems",
-        xlabel="waits beyond the natural stop", ylabel="solved (95% interval)",
+        xlabel="waits beyond the natural stop",
+        ylabel="solved (95% interval)",
     ),
     "puzzles_and_words",
-)  # fmt: skip
+)
 run.figure(
     viz.bars(
         list(STRINGS),
-        {f"Game of 24, {FOUR} waits": [mean_interval(share) for share in by_string.values()],
-         "word problems, 1 wait": [accuracy(hits) for hits in word_strings.values()]},
+        {
+            f"Game of 24, {FOUR} waits": [mean_interval(share) for share in by_string.values()],
+            "word problems, 1 wait": [accuracy(hits) for hits in word_strings.values()],
+        },
         title="What is written in place of the end: puzzles solved\n"
         + ", ".join(f"{name} {share.mean():.0%}" for name, share in by_string.items()),
-        xlabel=f"continuation string (n = {len(puzzles)} puzzles, {len(problems)} word problems)", ylabel="solved (95% interval)",
+        xlabel=f"continuation string (n = {len(puzzles)} puzzles, {len(problems)} word problems)",
+        ylabel="solved (95% interval)",
     ),
     "strings",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Less: the answer is forced
 #
-# Every chain of a batch has its own limit, so the whole curve is one call. In a word problem the answer needs all the lines: cut off
-# before, the model can only guess. On puzzles the limit cuts the eight waits, so it is the curve of accuracy over thinking tokens of
-# the s1 paper (figure 1).
+# Every chain of a batch has its own limit, so the whole curve is one call. In a word problem the
+# answer needs all the lines: cut off before, the model can only guess. On puzzles the limit cuts
+# the eight waits, so it is the curve of accuracy over thinking tokens of the s1 paper (figure 1).
 
 # %%
 LIMITS = np.array([0, 5, 10, 15, 20, 30, 40, 60, 80])
 _, cut = ponder(plain, at_most=LIMITS[None], chains=len(LIMITS), description="cut off")
 for i, limit in enumerate(LIMITS):
     run.results.measure(f"word problems, cut off/{limit} tokens", accuracy(cut[:, i]), tokens=limit)
-run.claim("a word problem's chain cut off at 20 tokens is worth >= 30 points less than the whole",
-          paired_difference(main[0][1][:, 0], cut[:, LIMITS.tolist().index(20)]), at_least=0.30, excludes_zero=True)  # fmt: skip
+run.claim(
+    "a word problem's chain cut off at 20 tokens is worth >= 30 points less than the whole",
+    paired_difference(main[0][1][:, 0], cut[:, LIMITS.tolist().index(20)]),
+    at_least=0.30,
+    excludes_zero=True,
+)
 PUZZLE_LIMITS = np.array([40, 80] if run.options.quick else [40, 80, 160, 240])
 truncated = solved(
-    think(waits=8, at_most=PUZZLE_LIMITS[None], chains=len(PUZZLE_LIMITS), description="puzzles, cut off")
+    think(
+        waits=8,
+        at_most=PUZZLE_LIMITS[None],
+        chains=len(PUZZLE_LIMITS),
+        description="puzzles, cut off",
+    )
 )
 for i, limit in enumerate(PUZZLE_LIMITS):
-    run.results.measure(f"puzzles, 8 waits, cut off/{limit} tokens", accuracy(truncated[:, i]), tokens=limit)
+    run.results.measure(
+        f"puzzles, 8 waits, cut off/{limit} tokens", accuracy(truncated[:, i]), tokens=limit
+    )
 x = sorted({*LIMITS.tolist(), *PUZZLE_LIMITS.tolist()})
 run.figure(
     viz.curves(
         x,
         {
-            "word problems": [accuracy(cut[:, LIMITS.tolist().index(v)]) if v in LIMITS else None for v in x],
-            "Game of 24, eight waits": [accuracy(truncated[:, PUZZLE_LIMITS.tolist().index(v)]) if v in PUZZLE_LIMITS else None for v in x],
+            "word problems": [
+                accuracy(cut[:, LIMITS.tolist().index(v)]) if v in LIMITS else None for v in x
+            ],
+            "Game of 24, eight waits": [
+                accuracy(truncated[:, PUZZLE_LIMITS.tolist().index(v)])
+                if v in PUZZLE_LIMITS
+                else None
+                for v in x
+            ],
         },
         title=f"A word problem needs its lines: {cut[:, 4].mean():.0%} after 20 tokens, {main[0][1].mean():.0%} uncut;\n"
         f"a puzzle profits from more: {truncated[:, 0].mean():.0%} after 40, {truncated[:, -1].mean():.0%} after {PUZZLE_LIMITS[-1]}",
-        xlabel="tokens of thinking, then the answer is forced", ylabel="solved (95% interval)",
+        xlabel="tokens of thinking, then the answer is forced",
+        ylabel="solved (95% interval)",
     ),
     "cut_off",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Budgets that follow the difficulty
 #
-# A few short chains tell how hard a problem is: the entropy of their votes, $H = -\sum_a p_a \log p_a$, is 0 where they all agree.
-# The original course computes such a number, and then never uses it. Here it decides what a problem gets. The mean is fixed, and the
-# chains that measured the difficulty are part of it.
+# A few short chains tell how hard a problem is: the entropy of their votes, $H = -\sum_a p_a \log
+# p_a$, is 0 where they all agree. The original course computes such a number, and then never uses
+# it. Here it decides what a problem gets. The mean is fixed, and the chains that measured the
+# difficulty are part of it.
 #
-# - *Word problems*: 4 chains for all; then up to 16 in the vote, in proportion to the entropy, 8 on average, against as many for all.
-# - *Puzzles*: 4 tries, and up to 8 waits in proportion to the entropy of where they end, 4 on average, against 4 for all. What is
-#   wasted on an easy puzzle is little here: behind a solution a wait costs two tokens.
+# - *Word problems*: 4 chains for all; then up to 16 in the vote, in proportion to the entropy, 8 on
+#   average, against as many for all.
+# - *Puzzles*: 4 tries, and up to 8 waits in proportion to the entropy of where they end, 4 on
+#   average, against 4 for all. What is wasted on an easy puzzle is little here: behind a solution a
+#   wait costs two tokens.
 
 # %%
 PROBES, MEAN, MOST = 4, 8, 16
 chains = complete(
-    plain, questions, run.key, sampler=Sampler(0.7), max_new_tokens=run.max_new_tokens, num_samples=MOST, rows=run.rows,
-    description=f"{MOST} chains", folder=kept(plain),
-)  # fmt: skip
+    plain,
+    run.key,
+    questions,
+    sampler=Sampler(0.7),
+    max_new_tokens=run.max_new_tokens,
+    num_samples=MOST,
+    rows=run.rows,
+    description=f"{MOST} chains",
+    folder=kept(plain),
+)
 hits = grade(chains.texts, golds)
 ids = answer_ids([[extract_answer(t) for t in row] for row in chains.texts])
 gold = gold_ids(ids, hits)
 
 
 def vote_of(counts: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
-    """Whether the vote of the first ``counts [G]`` chains of each problem is right, and its tokens [G]."""
+    """Whether the vote of the first ``counts [G]`` chains of each problem is right, and its tokens
+    [G].
+    """
     drawn = np.arange(MOST) < np.broadcast_to(counts, len(problems))[:, None]
     return np.asarray(vote.majority(ids, drawn)) == gold, (chains.num_tokens * drawn).sum(1)
 
 
 difficulty = np.asarray(vote.entropy(ids[:, :PROBES]))
-given = budget.allocate(difficulty, MEAN, least=PROBES, most=MOST)
+given = compute_optimal.allocate(difficulty, MEAN, least=PROBES, most=MOST)
 adaptive, spent = vote_of(given)
 level = next(
     n for n in range(1, MOST + 1) if vote_of(n)[1].mean() >= spent.mean()
 )  # never fewer tokens than the adaptive one
 uniform, uniform_spent = vote_of(level)
-run.results.measure("adaptive, word problems/by difficulty", accuracy(adaptive), tokens=spent.mean())
-run.results.measure(f"adaptive, word problems/{level} chains for all", accuracy(uniform), tokens=uniform_spent.mean())
 run.results.measure(
-    f"adaptive, word problems/{MOST} chains for all", accuracy(vote_of(MOST)[0]), tokens=vote_of(MOST)[1].mean()
+    "adaptive, word problems/by difficulty", accuracy(adaptive), tokens=spent.mean()
 )
-run.claim("on word problems chains by measured difficulty beat as many for all",
-          paired_difference(adaptive, uniform), at_least=0.0, excludes_zero=True)  # fmt: skip
-print(f"{(given == PROBES).mean():.0%} of the problems get {PROBES} chains, {(given == MOST).mean():.0%} get {MOST}")
+run.results.measure(
+    f"adaptive, word problems/{level} chains for all",
+    accuracy(uniform),
+    tokens=uniform_spent.mean(),
+)
+run.results.measure(
+    f"adaptive, word problems/{MOST} chains for all",
+    accuracy(vote_of(MOST)[0]),
+    tokens=vote_of(MOST)[1].mean(),
+)
+run.claim(
+    "on word problems chains by measured difficulty beat as many for all",
+    paired_difference(adaptive, uniform),
+    at_least=0.0,
+    excludes_zero=True,
+)
+print(
+    f"{(given == PROBES).mean():.0%} of the problems get {PROBES} chains, {(given == MOST).mean():.0%} get {MOST}"
+)
 
 fates = answer_ids([[extract_answer(t) for t in row[:PROBES]] for row in tries.texts])
-given_waits = budget.allocate(np.asarray(vote.entropy(fates)), FOUR, least=0, most=8)
+given_waits = compute_optimal.allocate(np.asarray(vote.entropy(fates)), FOUR, least=0, most=8)
 waited = think(waits=given_waits[:, None], description="waits by difficulty")
 by_difficulty, waited_tokens = solved(waited).mean(1), waited.num_tokens.mean(1)
 probe_tokens = tries.num_tokens[:, :PROBES].sum(1)
-run.results.measure("adaptive, puzzles/waits by difficulty", mean_interval(by_difficulty), tokens=waited_tokens.mean())
-run.results.measure("adaptive, puzzles/tokens of the tries that measured it", mean_interval(probe_tokens))
 run.results.measure(
-    f"adaptive, puzzles/{FOUR} waits for all", mean_interval(right[FOUR].mean(1)), tokens=tokens[FOUR].mean()
+    "adaptive, puzzles/waits by difficulty",
+    mean_interval(by_difficulty),
+    tokens=waited_tokens.mean(),
+)
+run.results.measure(
+    "adaptive, puzzles/tokens of the tries that measured it", mean_interval(probe_tokens)
+)
+run.results.measure(
+    f"adaptive, puzzles/{FOUR} waits for all",
+    mean_interval(right[FOUR].mean(1)),
+    tokens=tokens[FOUR].mean(),
 )
 run.results.measure(
     f"adaptive, puzzles/difference, by difficulty - {FOUR} for all",

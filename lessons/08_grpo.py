@@ -10,30 +10,36 @@
 # %% [markdown]
 # # 08 Group relative policy optimisation
 #
-# So far the weights stayed as they were. Now a model learns to reason from **answers alone**: it writes chains, a verifier says which
-# of them ended in the right number, and what was right becomes likelier. Nobody shows it a line of reasoning.
+# So far the weights stayed as they were. Now a model learns to reason from **answers alone**: it
+# writes chains, a verifier says which of them ended in the right number, and what was right becomes
+# likelier. Nobody shows it a line of reasoning.
 #
-# A group of $N$ chains $o_1, \dots, o_N$ of one question gets rewards $r_i \in \{0, 1\}$. Its mean is the baseline, so there is no
-# critic (GRPO; Shao et al. 2024):
+# A group of $N$ chains $o_1, \dots, o_N$ of one question gets rewards $r_i \in \{0, 1\}$. Its mean
+# is the baseline, so there is no critic (GRPO; Shao et al. 2024):
 # $$A_i = \frac{r_i - \mathrm{mean}(r)}{\mathrm{std}(r)}, \qquad \rho_{i,t} = \frac{\pi_\theta(o_{i,t} \mid q, o_{i,<t})}{\pi_{old}(o_{i,t} \mid q, o_{i,<t})},$$
 # $$L = -\sum_{i,t} w_{i,t} \min\big(\rho_{i,t} A_i,\ \mathrm{clip}(\rho_{i,t}, 1-\epsilon_{low}, 1+\epsilon_{high})\, A_i\big)
-# + \beta \sum_{i,t} w_{i,t}\, \Big(\tfrac{\pi_{ref}}{\pi_\theta} - \log \tfrac{\pi_{ref}}{\pi_\theta} - 1\Big).$$
+# + \beta \sum_{i,t} w_{i,t}\, \Big(\tfrac{\pi_{ref}}{\pi_\theta} - \log
+# \tfrac{\pi_{ref}}{\pi_\theta} - 1\Big).$$
 #
-# At the first update of a rollout $\rho = 1$, and the gradient is that of REINFORCE with a baseline. The clip matters from the second
-# on: no gain is paid for moving a token further than $\epsilon$ from the policy that wrote it. The last term, an estimate of the KL
-# divergence that is never negative (k3), holds the policy near a frozen reference.
+# At the first update of a rollout $\rho = 1$, and the gradient is that of REINFORCE with a
+# baseline. The clip matters from the second on: no gain is paid for moving a token further than
+# $\epsilon$ from the policy that wrote it. The last term, an estimate of the KL divergence that is
+# never negative (k3), holds the policy near a frozen reference.
 #
-# The variants are options of this one loss (`jaxreason/grpo.py`): Dr. GRPO leaves out the std and $1/|o_i|$, DAPO clips upwards later
-# and averages over tokens, RLOO leaves $r_i$ out of its own baseline, GSPO has one ratio for a whole chain.
+# The variants are options of this one loss (`jaxreason/training/grpo.py`): Dr. GRPO leaves out the
+# std and $1/|o_i|$, DAPO clips upwards later and averages over tokens, RLOO leaves $r_i$ out of its
+# own baseline, GSPO has one ratio for a whole chain.
 #
-# Where does it pay? Not where worked solutions are plentiful: there, learning from them is faster. `tiny-start` has seen 2,000 of them,
-# again and again, and no more are to be had; questions with known answers, however, are free.
+# Where does it pay? Not where worked solutions are plentiful: there, learning from them is faster.
+# `tiny-start` has seen 2,000 of them, again and again, and no more are to be had; questions with
+# known answers, however, are free.
 #
-# By default one policy is trained, for about five minutes on two cores. `--seeds 4` is the lesson as it is reported, and takes several
-# times as long: four policies, the control (more supervised training for the same time), and what goes wrong without this or that.
+# By default one policy is trained, for about five minutes on two cores. `--seeds 4` is the lesson
+# as it is reported, and takes several times as long: four policies, the control (more supervised
+# training for the same time), and what goes wrong without this or that.
 
 # %%
-from jaxreason.options import read_options
+from jaxreason.course.options import read_options
 
 # First of all, so that a misspelt option does not wait for the imports below.
 GIVEN = read_options("08_grpo", problems=250, model="tiny-start", chains=16, seeds=1)
@@ -48,14 +54,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxreason import grpo, grpo_device, lesson, ppo, prompts, resume, sft, train, viz, vote
+from jaxreason import resume
+from jaxreason.answers import vote
+from jaxreason.answers.verify import grade
+from jaxreason.course import lesson, viz
+from jaxreason.decoding import prompts
+from jaxreason.decoding.completions import complete
+from jaxreason.decoding.sampling import GREEDY, Sampler
+from jaxreason.decoding.stop import compile_stop
 from jaxreason.errors import InputError
-from jaxreason.evaluate import Interval, accuracy, mean_interval, paired_difference
+from jaxreason.evaluation.intervals import Interval, accuracy, mean_interval, paired_difference
 from jaxreason.mesh import num_row_parts, shard_params
-from jaxreason.rollout import compile_stop, complete
-from jaxreason.sampling import GREEDY, Sampler
 from jaxreason.tasks import arithmetic
-from jaxreason.verify import grade
+from jaxreason.training import grpo, grpo_device, loop, ppo, sft
 
 run = lesson.start(GIVEN, cpu_devices=2)
 quick = run.options.quick
@@ -71,7 +82,9 @@ exact = grpo_device.exact_match(run.model.tokenizer)
 mesh = run.mesh
 parts = num_row_parts(mesh)
 if PROMPTS % parts or KEEP % (2 * parts):
-    raise InputError(f"--mesh has {parts} devices: expected a number that divides {PROMPTS} questions and {KEEP // 2}")
+    raise InputError(
+        f"--mesh has {parts} devices: expected a number that divides {PROMPTS} questions and {KEEP // 2}"
+    )
 
 problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
 held_out = arithmetic.problems("validation", 20 if quick else 200)
@@ -81,8 +94,9 @@ operations = np.array([p.num_operations for p in problems])
 # %% [markdown]
 # ## Before
 #
-# One greedy chain, and 16 at temperature 1, the temperature that training samples at. Between pass@1 and pass@16 lies what the
-# policy can do but does not do reliably: GRPO has something to reward wherever one of a group is right and another wrong.
+# One greedy chain, and 16 at temperature 1, the temperature that training samples at. Between
+# pass@1 and pass@16 lies what the policy can do but does not do reliably: GRPO has something to
+# reward wherever one of a group is right and another wrong.
 
 
 # %%
@@ -92,20 +106,38 @@ class Measured:
     def __init__(self, params, name: str):
         model, folder = run.model._replace(params=params), run.kept(f"chains/{name}", params)
         greedy = complete(
-            model, texts, run.key, sampler=GREEDY, max_new_tokens=MAX_TOKENS, description=f"{name}, greedy",
+            model,
+            run.key,
+            texts,
+            sampler=GREEDY,
+            max_new_tokens=MAX_TOKENS,
+            description=f"{name}, greedy",
             folder=folder,
-        )  # fmt: skip
+        )
         sampled = complete(
-            model, texts, run.key, sampler=Sampler(), max_new_tokens=MAX_TOKENS, num_samples=CHAINS,
-            description=f"{name}, {CHAINS} chains", folder=folder,
-        )  # fmt: skip
-        self.greedy, self.sampled = grade(greedy.texts, golds)[:, 0], grade(sampled.texts, golds)  # [G], [G, N]
+            model,
+            run.key,
+            texts,
+            sampler=Sampler(),
+            max_new_tokens=MAX_TOKENS,
+            num_samples=CHAINS,
+            description=f"{name}, {CHAINS} chains",
+            folder=folder,
+        )
+        self.greedy, self.sampled = (
+            grade(greedy.texts, golds)[:, 0],
+            grade(sampled.texts, golds),
+        )  # [G], [G, N]
         self.one = self.sampled.mean(1)
         self.at = {k: np.asarray(vote.pass_at_k(self.sampled.sum(1), CHAINS, k)) for k in SIZES}
         self.texts, self.tokens = sampled.texts, sampled.num_tokens.mean()
-        run.results.measure(f"{name}/greedy", accuracy(self.greedy), tokens=greedy.num_tokens.mean())
+        run.results.measure(
+            f"{name}/greedy", accuracy(self.greedy), tokens=greedy.num_tokens.mean()
+        )
         run.results.measure(f"{name}/pass@1, T=1", mean_interval(self.one), tokens=self.tokens)
-        run.results.measure(f"{name}/pass@{CHAINS}", mean_interval(self.at[CHAINS]), tokens=CHAINS * self.tokens)
+        run.results.measure(
+            f"{name}/pass@{CHAINS}", mean_interval(self.at[CHAINS]), tokens=CHAINS * self.tokens
+        )
         print(
             f"{name}: greedy {self.greedy.mean():.3f}, pass@1 {self.one.mean():.3f}, pass@{CHAINS} {self.at[CHAINS].mean():.3f}"
         )
@@ -117,23 +149,29 @@ before = Measured(run.model.params, "before")
 # %% [markdown]
 # ## Training
 #
-# A step draws 8 chains for each of 112 training questions, compares the tokens behind `####` with the answer's tokens, and updates the
-# weights once, from 64 of the questions: those with right *and* wrong chains first (DAPO's dynamic sampling), since a group whose rewards
-# are all equal teaches nothing. All of it is one compiled program, on a CPU one on each of two cores, which add up their gradients.
+# A step draws 8 chains for each of 112 training questions, compares the tokens behind `####` with
+# the answer's tokens, and updates the weights once, from 64 of the questions: those with right
+# *and* wrong chains first (DAPO's dynamic sampling), since a group whose rewards are all equal
+# teaches nothing. All of it is one compiled program, on a CPU one on each of two cores, which add
+# up their gradients.
 #
-# Why so many? A chain of forty tokens is paid one bit, and which of its tokens deserved it is anybody's guess: the gradients of two
-# batches of 16 questions hardly point the same way (mean cosine 0.01 at this start). What is learned is what is left when many of them
-# are averaged, and the learning rate falls so that the noise of the last steps does not stay in the weights. So what makes a step cheap
-# makes the policy better: questions are sorted by length, and short chains do not wait for long ones (`rollout_parts`, `widths`).
+# Why so many? A chain of forty tokens is paid one bit, and which of its tokens deserved it is
+# anybody's guess: the gradients of two batches of 16 questions hardly point the same way (mean
+# cosine 0.01 at this start). What is learned is what is left when many of them are averaged, and
+# the learning rate falls so that the noise of the last steps does not stay in the weights. So what
+# makes a step cheap makes the policy better: questions are sorted by length, and short chains do
+# not wait for long ones (`rollout_parts`, `widths`).
 #
-# For the same reason the baseline is not the group's mean but the one of least variance, in which a chain weighs as much as its gradient
-# is long (Greensmith et al. 2004). Wrong chains hesitate, their gradients are long, and the mean would push hardest where least is known.
+# For the same reason the baseline is not the group's mean but the one of least variance, in which a
+# chain weighs as much as its gradient is long (Greensmith et al. 2004). Wrong chains hesitate,
+# their gradients are long, and the mean would push hardest where least is known.
 #
-# Every 25 steps the policy is measured on 200 *validation* problems, and the best of these policies is the one that is then tested:
-# choosing on the test problems would be cheating.
+# Every 25 steps the policy is measured on 200 *validation* problems, and the best of these policies
+# is the one that is then tested: choosing on the test problems would be cheating.
 #
-# Training can be interrupted with Ctrl-C. The state is saved first, and the same command goes on from there, to the same bits: a step's
-# questions and keys are functions of its number, so the state knows all that is needed.
+# Training can be interrupted with Ctrl-C. The state is saved first, and the same command goes on
+# from there, to the same bits: a step's questions and keys are functions of its number, so the
+# state knows all that is needed.
 
 # %%
 tokenizer, cfg = run.model.tokenizer, run.model.cfg
@@ -145,7 +183,9 @@ common = dict(
     max_new_tokens=MAX_TOKENS,
     keep=KEEP // parts,
 )
-if jax.default_backend() == "cpu":  # few chains at a time, of similar length, stay in a core's cache
+if (
+    jax.default_backend() == "cpu"
+):  # few chains at a time, of similar length, stay in a core's cache
     common |= dict(
         microbatches=KEEP // parts // 2,
         rollout_parts=1 if quick else 7,
@@ -172,9 +212,13 @@ def optimizer(learning_rate: float) -> optax.GradientTransformation:
 def validated(params) -> np.ndarray:
     """[G] pass@1 at T=1 of each validation problem, from 4 chains."""
     written = complete(
-        run.model._replace(params=params), validation[0], jax.random.key(1), sampler=Sampler(),
-        max_new_tokens=MAX_TOKENS, num_samples=4,
-    )  # fmt: skip
+        run.model._replace(params=params),
+        jax.random.key(1),
+        validation[0],
+        sampler=Sampler(),
+        max_new_tokens=MAX_TOKENS,
+        num_samples=4,
+    )
     return grade(written.texts, validation[1]).mean(1)
 
 
@@ -182,12 +226,17 @@ def questions(seed: int) -> grpo_device.Problems:
     """Training questions and their answers; no reasoning."""
     asked = arithmetic.problems("train", 64 if quick else 16_384, seed=1000 + seed)
     return grpo_device.encode_problems(
-        tokenizer, [prompts.zero_shot_cot(p.question) for p in asked], [f" {p.answer}" for p in asked], max_tokens=96
+        tokenizer,
+        [prompts.zero_shot_cot(p.question) for p in asked],
+        [f" {p.answer}" for p in asked],
+        max_tokens=96,
     )
 
 
 class Run:
-    """A training run: the policies best on the validation problems and last, and what was seen on the way."""
+    """A training run: the policies best on the validation problems and last, and what was seen on
+    the way.
+    """
 
     def __init__(
         self,
@@ -202,21 +251,32 @@ class Run:
         policy=lambda params: params,
         check=None,
     ):
-        folder = run.kept(name, seed, num_steps, determined_by, STEPS, EVERY, PROMPTS, GROUP, KEEP, MAX_TOKENS)
+        folder = run.kept(
+            name, seed, num_steps, determined_by, STEPS, EVERY, PROMPTS, GROUP, KEEP, MAX_TOKENS
+        )
 
         def validate(params) -> float:
             path, score = folder / "scores.jsonl", validated(policy(params))
-            place = len(path.read_text().splitlines()) if path.exists() else 0  # the first time, the second, ...
+            # the first time, the second, ...
+            place = len(path.read_text().splitlines()) if path.exists() else 0
             resume.save(folder / "validated" / f"{place}.npz", score)
             return float(score.mean())
 
-        fitted = train.fit_best(
-            train.init_state(jax.tree.map(jnp.copy, params), tx), step,
-            grpo_device.batches(questions(seed), jax.random.key(seed), PROMPTS), num_steps, folder,
-            validate=validate, every=EVERY, log_every=1, description=name, check=check,
-        )  # fmt: skip
+        fitted = loop.fit_best(
+            loop.init_state(jax.tree.map(jnp.copy, params), tx),
+            step,
+            grpo_device.batches(questions(seed), jax.random.key(seed), PROMPTS),
+            num_steps,
+            folder,
+            validate=validate,
+            every=EVERY,
+            log_every=1,
+            description=name,
+            check=check,
+        )
         self.scores = [  # [G] for each validation
-            resume.load(folder / "validated" / f"{place}.npz", np.zeros(0)) for place in range(len(fitted.scores))
+            resume.load(folder / "validated" / f"{place}.npz", np.zeros(0))
+            for place in range(len(fitted.scores))
         ]
         # A killed run may have logged steps that were taken once more.
         logged = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
@@ -253,21 +313,31 @@ def train_grpo(
     step, tx = compiled(objective, rate, reward_fn)
     determined_by = objective, rate, reward_fn is exact
     return Run(
-        name, step, tx, run.model.params, num_steps, seed=seed, determined_by=determined_by, check=check
-    )  # fmt: skip
+        name,
+        step,
+        tx,
+        run.model.params,
+        num_steps,
+        seed=seed,
+        determined_by=determined_by,
+        check=check,
+    )
 
 
 SEEDS = [run.options.seed + i for i in range(run.seeds)]
 runs = [train_grpo(f"GRPO, seed {seed}", STEPS, seed, check=grpo.Watch()) for seed in SEEDS]
 
 minutes = [STEPS * r.seconds_a_step / 60 for r in runs]
-run.results.measure("minutes of training", Interval(np.mean(minutes), min(minutes), max(minutes), len(minutes)))
+run.results.measure(
+    "minutes of training", Interval(np.mean(minutes), min(minutes), max(minutes), len(minutes))
+)
 
 
 def band(rows) -> list[Interval]:
     """Mean, lowest and highest over the runs; of one run, nothing but its values."""
     return [
-        Interval(float(np.mean(at)), float(np.min(at)), float(np.max(at)), len(at)) for at in zip(*rows, strict=True)
+        Interval(float(np.mean(at)), float(np.min(at)), float(np.max(at)), len(at))
+        for at in zip(*rows, strict=True)
     ]
 
 
@@ -275,13 +345,15 @@ learned = band([[score.mean() for score in r.scores] for r in runs]) if ALL else
 of_runs = f"mean of {len(runs)} runs, min to max" if ALL else "1 run, 95% interval"
 run.figure(
     viz.curves(
-        runs[0].at, {"validation problems": learned},
+        runs[0].at,
+        {"validation problems": learned},
         title=f"From answers alone, pass@1 goes from {learned[0].value:.0%} to {max(i.value for i in learned):.0%}\n"
         f"in {STEPS} steps, {np.mean(minutes):.1f} minutes a run",
-        xlabel=f"steps of {PROMPTS} questions x {GROUP} chains", ylabel=f"pass@1 at T = 1 ({of_runs})",
+        xlabel=f"steps of {PROMPTS} questions x {GROUP} chains",
+        ylabel=f"pass@1 at T = 1 ({of_runs})",
     ),
     "learning",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## After
@@ -291,16 +363,32 @@ run.figure(
 # %%
 after = [Measured(r.params, f"GRPO, seed {seed}") for seed, r in zip(SEEDS, runs, strict=True)]
 for seed, policy in zip(SEEDS, after, strict=True):
-    gained, gained_greedy = paired_difference(policy.one, before.one), paired_difference(policy.greedy, before.greedy)
+    gained, gained_greedy = (
+        paired_difference(policy.one, before.one),
+        paired_difference(policy.greedy, before.greedy),
+    )
     of = f", seed {seed}" if ALL else ""
     if run.as_measured and not quick:
-        run.claim(f"GRPO gains >= 25 points of pass@1 at T=1{of}", gained, at_least=0.25, excludes_zero=True)
-        run.claim(f"GRPO gains >= 15 points of greedy accuracy{of}", gained_greedy, at_least=0.15, excludes_zero=True)
+        run.claim(
+            f"GRPO gains >= 25 points of pass@1 at T=1{of}",
+            gained,
+            at_least=0.25,
+            excludes_zero=True,
+        )
+        run.claim(
+            f"GRPO gains >= 15 points of greedy accuracy{of}",
+            gained_greedy,
+            at_least=0.15,
+            excludes_zero=True,
+        )
         for d in np.unique(operations):
             at = operations == d
             lost = paired_difference(before.one[at], policy.one[at])
             run.claim(
-                f"at {d} operations pass@1 loses at most 3 points{of}", lost, at_most=0.03, worst=before.one[at].mean()
+                f"at {d} operations pass@1 loses at most 3 points{of}",
+                lost,
+                at_most=0.03,
+                worst=before.one[at].mean(),
             )
     else:
         run.claim(f"GRPO gains pass@1 at T=1{of}", gained, at_least=0.0, excludes_zero=True)
@@ -314,15 +402,21 @@ run.figure(
         depths,
         {
             "before": [mean_interval(before.one[operations == d]) for d in np.unique(operations)],
-            "after GRPO": [mean_interval(one_after[operations == d]) for d in np.unique(operations)],
+            "after GRPO": [
+                mean_interval(one_after[operations == d]) for d in np.unique(operations)
+            ],
         },
         title=f"GRPO lifts one sampled chain from {before.one.mean():.0%} to {one_after.mean():.0%}, at every depth"
-        if all(one_after[operations == d].mean() > before.one[operations == d].mean() for d in np.unique(operations))
+        if all(
+            one_after[operations == d].mean() > before.one[operations == d].mean()
+            for d in np.unique(operations)
+        )
         else f"GRPO lifts one sampled chain from {before.one.mean():.0%} to {one_after.mean():.0%}",
-        xlabel="depth of the problem", ylabel="pass@1 at T = 1 (95% interval)",
+        xlabel="depth of the problem",
+        ylabel="pass@1 at T = 1 (95% interval)",
     ),
     "by_depth",
-)  # fmt: skip
+)
 mean_at = {k: np.mean([p.at[k] for p in after], axis=0) for k in SIZES}
 run.figure(
     viz.curves(
@@ -333,29 +427,42 @@ run.figure(
         },
         title=f"One chain gains {100 * (mean_at[1].mean() - before.one.mean()):.0f} points, "
         f"the best of {CHAINS} gains {100 * difference.value:.0f}",
-        xlabel="k, chains sampled at T = 1", ylabel="pass@k (95% interval)", log2=True,
+        xlabel="k, chains sampled at T = 1",
+        ylabel="pass@k (95% interval)",
+        log2=True,
     ),
     "pass_at_k",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## What the policy says about itself
 #
-# Every step records why it may learn nothing: groups in which all rewards are equal, chains cut off at the limit, clipped tokens, the
-# entropy left. `grpo.Watch` warns of them, and ends a run in which nothing has been learned for 20 steps.
+# Every step records why it may learn nothing: groups in which all rewards are equal, chains cut off
+# at the limit, clipped tokens, the entropy left. `grpo.Watch` warns of them, and ends a run in
+# which nothing has been learned for 20 steps.
 
 # %%
 log = runs[0].log
-for key in ("solved", "zero_variance", "truncated", "entropy", "kl", "clip_fraction", "grad_norm", "length"):
+for key in (
+    "solved",
+    "zero_variance",
+    "truncated",
+    "entropy",
+    "kl",
+    "clip_fraction",
+    "grad_norm",
+    "length",
+):
     first, last = log[key][: max(1, STEPS // 10)].mean(), log[key][-max(1, STEPS // 10) :].mean()
     print(f"{key:<14} {first:8.3f} -> {last:8.3f}")
 
 # %% [markdown]
 # ## A reward that can be cheated
 #
-# A careless verifier looks for the answer *somewhere* in the text, so that 7 is found in 17. Chains that are paid
-# for and wrong are then as good as right ones, and optimisation has no reason to tell them apart. Here the same training is run with `grpo_device.contains` for a reward, and measured with
-# the right one; then with the right one from the start (the run above).
+# A careless verifier looks for the answer *somewhere* in the text, so that 7 is found in 17. Chains
+# that are paid for and wrong are then as good as right ones, and optimisation has no reason to tell
+# them apart. Here the same training is run with `grpo_device.contains` for a reward, and measured
+# with the right one; then with the right one from the start (the run above).
 
 # %%
 hacked = train_grpo("substring reward", ABLATION_STEPS, reward_fn=grpo_device.contains)
@@ -364,7 +471,9 @@ cheat = Measured(hacked.last, "substring reward")
 
 def substring(policy: Measured) -> np.ndarray:
     """[G, N] what the careless verifier says."""
-    return np.array([[str(gold) in text for text in row] for gold, row in zip(golds, policy.texts, strict=True)])
+    return np.array(
+        [[str(gold) in text for text in row] for gold, row in zip(golds, policy.texts, strict=True)]
+    )
 
 
 paid, paid_before = substring(cheat), substring(before)
@@ -372,10 +481,16 @@ run.results.measure("substring reward/paid, before", mean_interval(paid_before.m
 run.results.measure("substring reward/paid, after", mean_interval(paid.mean(1)))
 run.claim(
     "training on substrings widens the gap between paid and right",
-    paired_difference(paid.mean(1) - cheat.one, paid_before.mean(1) - before.one), at_least=0.0, excludes_zero=True,
-)  # fmt: skip
-run.claim("trained on exact matches the policy is right more often", paired_difference(one_after, cheat.one),
-          at_least=0.0, excludes_zero=True)  # fmt: skip
+    paired_difference(paid.mean(1) - cheat.one, paid_before.mean(1) - before.one),
+    at_least=0.0,
+    excludes_zero=True,
+)
+run.claim(
+    "trained on exact matches the policy is right more often",
+    paired_difference(one_after, cheat.one),
+    at_least=0.0,
+    excludes_zero=True,
+)
 wrong = [(i, n) for i, n in np.argwhere(cheat.sampled == 0) if paid[i, n]]
 if wrong:
     i, n = wrong[len(wrong) // 2]
@@ -385,22 +500,26 @@ run.figure(
     viz.curves(
         hacked.at,
         {
-            "paid by the substring reward (training questions)": [mean_interval(x) if len(x) > 1 else None for x in earned],
+            "paid by the substring reward (training questions)": [
+                mean_interval(x) if len(x) > 1 else None for x in earned
+            ],
             "right, of the same run": hacked.curve(),
             "right, trained on exact matches": runs[0].curve()[: len(hacked.at)],
         },
         title=f"Paid for substrings, the policy earns {paid.mean():.0%} and is right in {cheat.one.mean():.0%};\n"
         f"paid for the answer alone, it is right in {one_after.mean():.0%} (test problems)",
-        xlabel="step", ylabel="share of chains at T = 1 (95% interval)",
+        xlabel="step",
+        ylabel="share of chains at T = 1 (95% interval)",
     ),
     "reward_hacking",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## The control, and what goes wrong without this or that (`--seeds 4`)
 #
-# The same minutes, spent on more supervised training: the 2,000 solutions, expressions and drills that `tiny-start` was made of, its
-# learning rate raised and lowered once more, the best on the validation problems kept.
+# The same minutes, spent on more supervised training: the 2,000 solutions, expressions and drills
+# that `tiny-start` was made of, its learning rate raised and lowered once more, the best on the
+# validation problems kept.
 
 # %%
 if ALL:
@@ -415,11 +534,15 @@ if ALL:
 
     def sft_batch(step: int) -> sft.Batch:
         rng = np.random.default_rng([run.options.seed, step])
-        expressions = [arithmetic.sample_problem(rng, int(rng.integers(1, 7)), as_equation=True) for _ in range(40)]
+        expressions = [
+            arithmetic.sample_problem(rng, int(rng.integers(1, 7)), as_equation=True)
+            for _ in range(40)
+        ]
         drills = [arithmetic.drill(rng) for _ in range(16)]
         bare = sft.encode_pairs(
             tokenizer,
-            [prompts.zero_shot_cot(e.question) for e in expressions] + [prompts.zero_shot_cot(q) for q, _ in drills],
+            [prompts.zero_shot_cot(e.question) for e in expressions]
+            + [prompts.zero_shot_cot(q) for q, _ in drills],
             [prompts.chain(arithmetic.solve(e, rng), e.answer) for e in expressions]
             + [prompts.chain([line], line.split("=")[1]) for _, line in drills],
             256,
@@ -428,18 +551,27 @@ if ALL:
         rng.shuffle(pool)
         return sft.pack(pool, 8, 256, tokenizer.pad_token_id)
 
-    def further(name: str, learning_rate: float) -> train.Fitted:
-        def fitted(num_steps: int, every: int, validate) -> tuple[train.Fitted, float]:
+    def further(name: str, learning_rate: float) -> loop.Fitted:
+        def fitted(num_steps: int, every: int, validate) -> tuple[loop.Fitted, float]:
             schedule = optax.warmup_cosine_decay_schedule(
                 0.0, learning_rate, num_steps // 10, num_steps, learning_rate / 50
             )
-            tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.95, weight_decay=0.05))
-            update = train.make_update(functools.partial(sft.sft_loss, cfg=cfg), tx, 4)
+            tx = optax.chain(
+                optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.95, weight_decay=0.05)
+            )
+            update = loop.make_update(functools.partial(sft.sft_loss, cfg=cfg), tx, 4)
             folder = run.kept(name, learning_rate, num_steps, every)
-            found = train.fit_best(
-                train.init_state(jax.tree.map(jnp.copy, run.model.params), tx), update, sft_batch, num_steps, folder,
-                validate=validate, every=every, log_every=10, description=name,
-            )  # fmt: skip
+            found = loop.fit_best(
+                loop.init_state(jax.tree.map(jnp.copy, run.model.params), tx),
+                update,
+                sft_batch,
+                num_steps,
+                folder,
+                validate=validate,
+                every=every,
+                log_every=10,
+                description=name,
+            )
             rows = [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
             return found, (rows[-1]["seconds"] - rows[0]["seconds"]) / 10
 
@@ -448,12 +580,17 @@ if ALL:
         return fitted(6 * every, every, lambda params: float(validated(params).mean()))[0]
 
     control = Measured(further("further SFT", 1e-3).best.params, "further SFT")
-    run.claim("GRPO beats further SFT of the same minutes at pass@1", paired_difference(one_after, control.one),
-              at_least=0.0, excludes_zero=True)  # fmt: skip
+    run.claim(
+        "GRPO beats further SFT of the same minutes at pass@1",
+        paired_difference(one_after, control.one),
+        at_least=0.0,
+        excludes_zero=True,
+    )
 
 # %% [markdown]
-# One run each: centred advantages (the group's mean for a baseline, and no division by the std), a learning rate five times as high without and with
-# the KL term, and PPO, whose critic has to learn first what the mean of a group says for nothing.
+# One run each: centred advantages (the group's mean for a baseline, and no division by the std), a
+# learning rate five times as high without and with the KL term, and PPO, whose critic has to learn
+# first what the mean of a group says for nothing.
 
 # %%
 if ALL:
@@ -461,9 +598,13 @@ if ALL:
     changed = functools.partial(train_grpo, num_steps=ABLATION_STEPS)
     hot = functools.partial(changed, rate=HIGH)
     ablations = {
-        f"{other} advantages": changed(other, objective=dataclasses.replace(OBJECTIVE, advantages=other)),
+        f"{other} advantages": changed(
+            other, objective=dataclasses.replace(OBJECTIVE, advantages=other)
+        ),
         "5 x learning rate, no KL": hot("5 x lr, no KL"),
-        "5 x learning rate, KL 0.1": hot("5 x lr, KL", objective=dataclasses.replace(OBJECTIVE, kl_coef=0.1)),
+        "5 x learning rate, KL 0.1": hot(
+            "5 x lr, KL", objective=dataclasses.replace(OBJECTIVE, kl_coef=0.1)
+        ),
     }
     tx = optimizer(LEARNING_RATE)
     step = compile_step(ppo.make_ppo_step, tx, reward_fn=exact)
@@ -477,23 +618,31 @@ if ALL:
         determined_by=LEARNING_RATE,
         policy=lambda p: p["policy"],
     )
-    curves = {f"as above ({OBJECTIVE.advantages}, no KL)": runs[0].curve()[: 1 + ABLATION_STEPS // EVERY]}
+    curves = {
+        f"as above ({OBJECTIVE.advantages}, no KL)": runs[0].curve()[: 1 + ABLATION_STEPS // EVERY]
+    }
     curves |= {name: r.curve() for name, r in ablations.items()}
     for name, curve in curves.items():
         run.results.measure(f"ablation/{name}, {ABLATION_STEPS} steps", curve[-1])
     hot_run = ablations["5 x learning rate, no KL"]
-    run.claim("at five times the learning rate, without KL, the policy ends below its start",
-              paired_difference(hot_run.scores[0], hot_run.scores[-1]), at_least=0.0, excludes_zero=True)  # fmt: skip
+    run.claim(
+        "at five times the learning rate, without KL, the policy ends below its start",
+        paired_difference(hot_run.scores[0], hot_run.scores[-1]),
+        at_least=0.0,
+        excludes_zero=True,
+    )
     ends = [curve[-1].value for curve in curves.values()]
     run.figure(
         viz.curves(
-            hot_run.at, curves,
+            hot_run.at,
+            curves,
             title=f"After {ABLATION_STEPS} steps: {ends[0]:.0%}; 5 x the learning rate {ends[2]:.0%},\n"
             f"with KL {ends[3]:.0%}; {other} advantages {ends[1]:.0%}; PPO {ends[4]:.0%}",
-            xlabel="step", ylabel="pass@1 at T = 1, validation (95% interval)",
+            xlabel="step",
+            ylabel="pass@1 at T = 1, validation (95% interval)",
         ),
         "ablations",
-    )  # fmt: skip
+    )
 
 # %%
 run.finish()

@@ -10,21 +10,26 @@
 # %% [markdown]
 # # 10 Test-time compute
 #
-# Nine lessons, a dozen ways to spend compute on a question after training is over. This one lays them side by side: the same held-out
-# problems, the same model, and one currency. Then it asks the two questions of Snell et al. 2024:
+# Nine lessons, a dozen ways to spend compute on a question after training is over. This one lays
+# them side by side: the same held-out problems, the same model, and one currency. Then it asks the
+# two questions of Snell et al. 2024:
 #
-# 1. Is there one best way to spend a given amount of compute, or does it depend on how hard the question is?
+# 1. Is there one best way to spend a given amount of compute, or does it depend on how hard the
+#   question is?
 # 2. Should one spend it on a small model that searches, or on a large one that answers?
 #
-# The currency is FLOPs. A token costs about $2N$ of them, $N$ the weights it passes through (Kaplan et al. 2020), plus attention to the
-# tokens before it. Tokens alone would not be fair: a direct answer also reads the question, a verifier reads every chain with a model
-# *larger* than the one that wrote it, and one token of `tiny-l` costs as much as a dozen of `tiny`.
+# The currency is FLOPs. A token costs about $2N$ of them, $N$ the weights it passes through (Kaplan
+# et al. 2020), plus attention to the tokens before it. Tokens alone would not be fair: a direct
+# answer also reads the question, a verifier reads every chain with a model *larger* than the one
+# that wrote it, and one token of `tiny-l` costs as much as a dozen of `tiny`.
 
 # %%
-from jaxreason.options import read_options
+from jaxreason.course.options import read_options
 
 # First of all, so that a misspelt option does not wait for the imports below.
-GIVEN = read_options("10_test_time_compute", problems=252, chains=16, halved=True, reward_models=("prm", "orm"))
+GIVEN = read_options(
+    "10_test_time_compute", problems=252, chains=16, halved=True, reward_models=("prm", "orm")
+)
 
 # %%
 import functools
@@ -33,27 +38,22 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxreason import budget, lesson, lm_mcts, prompts, texts, viz, vote
-from jaxreason import thoughts as th
-from jaxreason import tree_of_thoughts as tot
-from jaxreason.evaluate import (
-    Interval,
-    accuracy,
-    auc,
-    forward_flops,
-    mean_interval,
-    paired_difference,
-    reading_flops,
-    rollout_flops,
-    search_flops,
-)
-from jaxreason.extract import extract_answer
+from jaxreason.answers import vote
+from jaxreason.answers.extract import extract_answer
+from jaxreason.answers.verify import answer_ids, gold_ids, grade
+from jaxreason.course import lesson, viz
+from jaxreason.decoding import budget_forcing, prompts
+from jaxreason.decoding.completions import complete
+from jaxreason.decoding.sampling import GREEDY, Sampler
+from jaxreason.evaluation import compute_optimal
+from jaxreason.evaluation.flops import forward_flops, reading_flops, rollout_flops, search_flops
+from jaxreason.evaluation.intervals import Interval, accuracy, auc, mean_interval, paired_difference
 from jaxreason.models.hf import load_model
-from jaxreason.reward_model import aggregate, load_reward_model, reward_values, step_scores
-from jaxreason.rollout import complete
-from jaxreason.sampling import GREEDY, Sampler
+from jaxreason.rewards.reward_model import aggregate, load_reward_model, step_scores
+from jaxreason.search import lm_evaluators, lm_mcts, lm_tasks, proposers, word_problems
+from jaxreason.search import tree_of_thoughts as tot
+from jaxreason.search.evaluators import reward_values
 from jaxreason.tasks import arithmetic
-from jaxreason.verify import answer_ids, gold_ids, grade
 
 run = lesson.start(GIVEN, cpu_devices=2)
 QUICK, N, TEMPERATURE, OPERATIONS = run.options.quick, run.chains, 0.7, (1, 2, 3, 4, 5, 6)
@@ -63,11 +63,14 @@ prm, orm = (load_reward_model(f"{run.model.name}-{kind}", run.model) for kind in
 # %% [markdown]
 # ## Two splits
 #
-# Whatever is chosen here, a number of chains, a method for a bin, is chosen on *validation* problems, and judged on *test* problems. Both have
-# one to six operations, in equal parts. All methods run once, on both at a time.
+# Whatever is chosen here, a number of chains, a method for a bin, is chosen on *validation*
+# problems, and judged on *test* problems. Both have one to six operations, in equal parts. All
+# methods run once, on both at a time.
 
 # %%
-validation = arithmetic.problems("validation", max(12, run.problems // 2), run.options.seed, OPERATIONS)
+validation = arithmetic.problems(
+    "validation", max(12, run.problems // 2), run.options.seed, OPERATIONS
+)
 test = arithmetic.problems("test", run.problems, run.options.seed, OPERATIONS)
 problems = [*validation, *test]
 on_test = np.arange(len(problems)) >= len(validation)
@@ -77,7 +80,9 @@ operations = np.array([p.num_operations for p in problems])
 
 def count(some: list[str]) -> np.ndarray:
     """Tokens of each text."""
-    return np.array([len(ids) for ids in run.model.tokenizer(some, add_special_tokens=False).input_ids])
+    return np.array(
+        [len(ids) for ids in run.model.tokenizer(some, add_special_tokens=False).input_ids]
+    )
 
 
 prompt_tokens = count(asked)
@@ -95,7 +100,9 @@ class Outcome(NamedTuple):
 
 
 def share(right: np.ndarray) -> Interval:
-    """Of problems that are right: Wilson's interval, or where a problem's score is a mean over sets the bootstrap."""
+    """Of problems that are right: Wilson's interval, or where a problem's score is a mean over sets
+    the bootstrap.
+    """
     return accuracy(right) if np.isin(right, (0, 1)).all() else mean_interval(right)
 
 
@@ -104,28 +111,36 @@ methods: dict[str, Outcome] = {}
 # %% [markdown]
 # ## One chain, or less
 #
-# The direct answer, the greedy chain of thought, and the same with less than it wants (lesson 07): the answer is forced after so many
-# tokens.
+# The direct answer, the greedy chain of thought, and the same with less than it wants (lesson 07):
+# the answer is forced after so many tokens.
 
 # %%
 direct_texts = [prompts.direct(p.question) for p in problems]
-direct = run.complete(direct_texts, run.key, sampler=GREEDY, description="direct")
+direct = run.complete(run.key, direct_texts, sampler=GREEDY, description="direct")
 methods["direct"] = Outcome(
     grade(direct.texts, golds)[:, 0],
     rollout_flops(run.model.cfg, count(direct_texts), direct.num_tokens),
     direct.num_tokens[:, 0],
 )
-greedy = run.complete(asked, run.key, sampler=GREEDY, description="greedy")
+greedy = run.complete(run.key, asked, sampler=GREEDY, description="greedy")
 methods["greedy"] = Outcome(
     grade(greedy.texts, golds)[:, 0],
     rollout_flops(run.model.cfg, prompt_tokens, greedy.num_tokens),
     greedy.num_tokens[:, 0],
 )
 LIMITS = (10, 20, 30)
-cut = budget.complete_within(
-    run.model, asked, run.key, at_most=np.array(LIMITS)[None], ends=["####"], sampler=GREEDY,
-    max_new_tokens=run.max_new_tokens, num_samples=len(LIMITS), rows=run.rows, description="cut off",
-)  # fmt: skip
+cut = budget_forcing.complete_within(
+    run.model,
+    run.key,
+    asked,
+    at_most=np.array(LIMITS)[None],
+    ends=["####"],
+    sampler=GREEDY,
+    max_new_tokens=run.max_new_tokens,
+    num_samples=len(LIMITS),
+    rows=run.rows,
+    description="cut off",
+)
 cut_right = grade(cut.texts, golds)
 for i, limit in enumerate(LIMITS):
     flops = rollout_flops(run.model.cfg, prompt_tokens, cut.num_tokens[:, i : i + 1])
@@ -134,8 +149,9 @@ for i, limit in enumerate(LIMITS):
 # %% [markdown]
 # ## Many chains
 #
-# Sampled once, N for every problem. For a smaller n they are cut into N/n disjoint sets, as in lessons 02 and 05. A verifier reads a
-# chain that came up twice only once, and that is what is counted. A log-probability costs nothing.
+# Sampled once, N for every problem. For a smaller n they are cut into N/n disjoint sets, as in
+# lessons 02 and 05. A verifier reads a chain that came up twice only once, and that is what is
+# counted. A log-probability costs nothing.
 
 
 # %%
@@ -154,9 +170,15 @@ def sample(model, some: list[int], n: int, temperature: float, verifiers: dict) 
     """Chains of the problems ``some``."""
     where, answers = [asked[g] for g in some], [golds[g] for g in some]
     written = complete(
-        model, where, jax.random.fold_in(run.key, 1), sampler=Sampler(temperature), max_new_tokens=run.max_new_tokens,
-        num_samples=n, rows=run.rows, description=f"{n} chains of {model.name}",
-    )  # fmt: skip
+        model,
+        jax.random.fold_in(run.key, 1),
+        where,
+        sampler=Sampler(temperature),
+        max_new_tokens=run.max_new_tokens,
+        num_samples=n,
+        rows=run.rows,
+        description=f"{n} chains of {model.name}",
+    )
     right = grade(written.texts, answers)
     ids = answer_ids([[extract_answer(text) for text in row] for row in written.texts])
     scores = {"log-probability": written.logprobs / np.maximum(written.num_tokens, 1)}
@@ -166,7 +188,9 @@ def sample(model, some: list[int], n: int, temperature: float, verifiers: dict) 
     return Chains(right, ids, gold_ids(ids, right), written.num_tokens, same, scores)
 
 
-def choose(chains: Chains, some: list[int], cfg, n: int, how: str, verifier: str | None = None) -> Outcome:
+def choose(
+    chains: Chains, some: list[int], cfg, n: int, how: str, verifier: str | None = None
+) -> Outcome:
     """What becomes of every disjoint set of n chains: the vote, the weighted vote, or the best one."""
 
     def sets(x: np.ndarray) -> np.ndarray:
@@ -179,7 +203,10 @@ def choose(chains: Chains, some: list[int], cfg, n: int, how: str, verifier: str
         right = np.take_along_axis(sets(chains.right), best, -1)[..., 0]
     elif how == "early stop":
         drawn = np.arange(n) < np.asarray(vote.early_stop(ids))[..., None]
-        right, tokens = np.asarray(vote.majority(ids, drawn)) == chains.gold[:, None], tokens * drawn
+        right, tokens = (
+            np.asarray(vote.majority(ids, drawn)) == chains.gold[:, None],
+            tokens * drawn,
+        )
     else:
         right = np.asarray(vote.majority(ids, score)) == chains.gold[:, None]
     flops = rollout_flops(cfg, np.repeat(prompt_tokens[some][:, None], tokens.shape[1], 1), tokens)
@@ -210,27 +237,33 @@ for family, (how, verifier, sizes) in FAMILIES.items():
 # %% [markdown]
 # ## Search
 #
-# Beam search and DVTS by the PRM (lesson 05), and MCTS by the PRM (lesson 06). Every token of a tree is
-# paid once, as if each node kept its cache; every line is read once by the PRM.
+# Beam search and DVTS by the PRM (lesson 05), and MCTS by the PRM (lesson 06). Every token of a
+# tree is paid once, as if each node kept its cache; every line is read once by the PRM.
 
 # %%
-roots = [th.State(p) for p in problems]
-judge = th.remembered(functools.partial(reward_values, prm, prompt=th.lines_prompt))
+roots = [tot.State(p) for p in problems]
+judge = tot.memoize(functools.partial(reward_values, prm, prompt=word_problems.lines_prompt))
 lines = {
-    num: th.remembered(
+    num: tot.memoize(
         functools.partial(
-            th.sample_thoughts, run.model, jax.random.fold_in(run.key, 2), prompt=th.lines_prompt, num_samples=num,
+            proposers.sample_thoughts,
+            run.model,
+            jax.random.fold_in(run.key, 2),
+            prompt=word_problems.lines_prompt,
+            num_samples=num,
             least=16 if QUICK else 128,
             sampler=Sampler(1.0),
         )
     )
     for num in (2, 4)
-}  # fmt: skip
+}
 
 
 def of_trees(trees: list[tot.Tree]) -> Outcome:
     """What the answers of trees are worth, and what they cost."""
-    ends = [tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in trees]
+    ends = [
+        tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in trees
+    ]
     longest = np.array(
         [max(len("\n".join(node.state.thoughts)) for node in tree.nodes) for tree in trees]
     )  # characters
@@ -244,34 +277,46 @@ def of_trees(trees: list[tot.Tree]) -> Outcome:
 BEAMS = ((2, 1),) if QUICK else ((2, 1), (4, 1), (4, 2))
 for num, beam in BEAMS:
     name = f"PRM beam search {num}x{beam}"
-    grown = tot.bfs(roots, lines[num], judge, tot.LINES, beam=beam, max_depth=8, description=name)
+    grown = tot.bfs(
+        roots, lines[num], judge, word_problems.LINES, beam=beam, max_depth=8, description=name
+    )
     methods[name] = of_trees(grown)
 if not QUICK:
-    grown = tot.dvts(roots, lines[4], judge, tot.LINES, subtrees=2, max_depth=8, description="DVTS")
+    grown = tot.dvts(
+        roots, lines[4], judge, word_problems.LINES, subtrees=2, max_depth=8, description="DVTS"
+    )
     methods["PRM DVTS 4x2"] = of_trees(grown)
 
 SIMULATIONS = (8,) if QUICK else (16, 24, 32)
 (newline,) = run.model.tokenizer("\n", add_special_tokens=False).input_ids
-ending = texts.reasoning_lines([run.model.tokenizer.eos_token_id], judged=True)
+ending = lm_tasks.reasoning_lines([run.model.tokenizer.eos_token_id], judged=True)
 searcher = lm_mcts.searcher(
     run.model,
     ending,
-    texts.process_reward(prm.cfg, newline, prompt_lines=2),
+    lm_evaluators.process_reward(prm.cfg, newline, prompt_lines=2),
     num_lines=2,
     widen=0.3,
     width=192,
 )
 found = lm_mcts.search(
-    searcher, jax.random.fold_in(run.key, 3), asked, num_simulations=SIMULATIONS[-1], c=1.0, value_params=prm.params,
+    searcher,
+    jax.random.fold_in(run.key, 3),
+    asked,
+    num_simulations=SIMULATIONS[-1],
+    c=1.0,
+    value_params=prm.params,
     description="MCTS",
-)  # fmt: skip
+)
 for n in SIMULATIONS:
-    methods[f"PRM MCTS@{n}"] = of_trees(lm_mcts.to_trees(found, searcher, roots, tot.LINES, n))
+    methods[f"PRM MCTS@{n}"] = of_trees(
+        lm_mcts.to_trees(found, searcher, roots, word_problems.LINES, n)
+    )
 
 # %% [markdown]
 # ## Accuracy against compute
 #
-# On the test problems. A method is on the *Pareto front* if none that costs less or as much is better.
+# On the test problems. A method is on the *Pareto front* if none that costs less or as much is
+# better.
 
 # %%
 names = list(methods)
@@ -283,11 +328,22 @@ for name in names:
     run.results.measure(f"accuracy/{name}", share(of_test.right), tokens=of_test.tokens.mean())
     run.results.measure(f"MFLOPs/{name}", mean_interval(of_test.flops / 1e6))
 means = {name: (flops[i, on_test].mean(), right[i, on_test].mean()) for i, name in enumerate(names)}
-front = [name for name in names if not any(f <= means[name][0] and r > means[name][1] for f, r in means.values())]
+front = [
+    name
+    for name in names
+    if not any(f <= means[name][0] and r > means[name][1] for f, r in means.values())
+]
 front.sort(key=lambda name: means[name][0])
-print("on the front:", ", ".join(f"{name} ({means[name][0] / unit:.1f}: {means[name][1]:.3f})" for name in front))
+print(
+    "on the front:",
+    ", ".join(f"{name} ({means[name][0] / unit:.1f}: {means[name][1]:.3f})" for name in front),
+)
 shown = {
-    "one chain: direct, cut off, greedy": ["direct", *(f"cut off at {n}" for n in LIMITS), "greedy"],
+    "one chain: direct, cut off, greedy": [
+        "direct",
+        *(f"cut off at {n}" for n in LIMITS),
+        "greedy",
+    ],
     "majority of n": [f"majority@{n}" for n in SIZES],
     "best of n by the PRM": [f"best by PRM@{n}" for n in SIZES],
     "best of n by the ORM": [f"best by ORM@{n}" for n in SIZES],
@@ -305,36 +361,52 @@ def plot(shown: dict[str, list[str]], title: str, file: str, ticks: list[int]) -
     }
     run.figure(
         viz.curves(
-            at, {label: [row.get(x) for x in at] for label, row in points.items()}, title=title, log2=True, ticks=ticks,
-            xlabel=f"MFLOPs per problem, verifier included (n = {on_test.sum()})", ylabel="accuracy (95% interval)",
+            at,
+            {label: [row.get(x) for x in at] for label, row in points.items()},
+            title=title,
+            log2=True,
+            ticks=ticks,
+            xlabel=f"MFLOPs per problem, verifier included (n = {on_test.sum()})",
+            ylabel="accuracy (95% interval)",
         ),
         file,
-    )  # fmt: skip
+    )
 
 
-plot(shown, f"One chain of thought takes {means['direct'][1]:.0%} to {means['greedy'][1]:.0%};\nall that comes after is about the rest",
-     "pareto", [32, 64, 128, 256, 512, 1024])  # fmt: skip
+plot(
+    shown,
+    f"One chain of thought takes {means['direct'][1]:.0%} to {means['greedy'][1]:.0%};\nall that comes after is about the rest",
+    "pareto",
+    [32, 64, 128, 256, 512, 1024],
+)
 searching = {label: group for label, group in shown.items() if not label.startswith("one chain")}
 peak = max(names, key=lambda name: means[name][1])
-plot({"one greedy chain": ["greedy"]} | searching,
-     f"Best: {peak}, {means[peak][1]:.1%}\nfor {means[peak][0] / unit:.0f} greedy chains' worth of FLOPs; one chain has {means['greedy'][1]:.1%}",
-     "pareto_above_greedy", [64, 128, 256, 512, 1024])  # fmt: skip
+plot(
+    {"one greedy chain": ["greedy"]} | searching,
+    f"Best: {peak}, {means[peak][1]:.1%}\nfor {means[peak][0] / unit:.0f} greedy chains' worth of FLOPs; one chain has {means['greedy'][1]:.1%}",
+    "pareto_above_greedy",
+    [64, 128, 256, 512, 1024],
+)
 
 # %% [markdown]
 # ## How hard is a question?
 #
-# To spend more on hard questions one has to tell them without their answers (Snell et al. 2024, section 3.2). Three ways:
+# To spend more on hard questions one has to tell them without their answers (Snell et al. 2024,
+# section 3.2). Three ways:
 #
 # - *the length of the question*, in tokens: free;
 # - *the vote*: the entropy of the answers of four chains (lesson 07), which cost something;
 # - *the verifier*: the PRM's score of the greedy chain, at the price of one chain and one reading.
 #
-# The paper leaves the cost of telling out of its accounts. Here it is in them; only the question, once read, is not read again. The number
-# of operations, which nobody tells the model, makes bins for comparison.
+# The paper leaves the cost of telling out of its accounts. Here it is in them; only the question,
+# once read, is not read again. The number of operations, which nobody tells the model, makes bins
+# for comparison.
 
 # %%
 PROBES = min(4, N // 2)
-greedy_score = aggregate(step_scores(prm, asked, greedy.texts, description="PRM of the greedy chains"), "min")[:, 0]
+greedy_score = aggregate(
+    step_scores(prm, asked, greedy.texts, description="PRM of the greedy chains"), "min"
+)[:, 0]
 difficulties = {
     "the length of the question": prompt_tokens,
     "the vote": np.asarray(vote.entropy(chains.ids[:, :PROBES])),
@@ -344,7 +416,8 @@ free = np.zeros(len(problems))
 probes = {  # what telling costs [G]
     "the length of the question": free,
     "the vote": rollout_flops(run.model.cfg, prompt_tokens, chains.tokens[:, :PROBES]),
-    "the verifier": methods["greedy"].flops + reading_flops(prm.cfg, prompt_tokens, greedy.num_tokens),
+    "the verifier": methods["greedy"].flops
+    + reading_flops(prm.cfg, prompt_tokens, greedy.num_tokens),
     "the number of operations": free,
 }
 hard = chains.right[:, PROBES:].mean(1) < 0.5  # by the other chains
@@ -352,19 +425,25 @@ bins = {"the number of operations": operations - 1}
 for name, difficulty in difficulties.items():
     edges = np.unique(np.quantile(difficulty[~on_test], (0.25, 0.5, 0.75)))
     bins[name] = np.digitize(difficulty, edges, right=True)
-    run.results.measure(f"MFLOPs to tell the difficulty by {name}", mean_interval(probes[name][on_test] / 1e6))
+    run.results.measure(
+        f"MFLOPs to tell the difficulty by {name}", mean_interval(probes[name][on_test] / 1e6)
+    )
     if 1 < hard[on_test].sum() < on_test.sum() - 1:
         told = auc(difficulty[on_test], hard[on_test])
         run.results.measure(f"AUC of questions on which most chains fail/{name}", told)
-        print(f"{name} tells the questions on which most chains fail with an AUC of {told.value:.3f}, for "
-              f"{probes[name].mean() / unit:.1f} greedy chains' worth of FLOPs")  # fmt: skip
+        print(
+            f"{name} tells the questions on which most chains fail with an AUC of {told.value:.3f}, for "
+            f"{probes[name].mean() / unit:.1f} greedy chains' worth of FLOPs"
+        )
 
 # %% [markdown]
 # ## The compute-optimal choice
 #
-# With $q_{mb}$ the share of validation problems in bin $b$ that method $m$ solves, and $c_{mb}$ what it costs,
+# With $q_{mb}$ the share of validation problems in bin $b$ that method $m$ solves, and $c_{mb}$
+# what it costs,
 # $$\max_{m(\cdot)} \; \sum_b q_{m(b)\,b} \quad \text{subject to} \quad \sum_b c_{m(b)\,b} \le B.$$
-# With a single bin it is the best *single* method at compute $B$. Both choose among the same methods, and on the same problems.
+# With a single bin it is the best *single* method at compute $B$. Both choose among the same
+# methods, and on the same problems.
 
 # %%
 UNITS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # greedy chains' worth
@@ -375,13 +454,17 @@ read_by_prm = reading_flops(prm.cfg, prompt_tokens, no_chain)
 
 
 class Policy(NamedTuple):
-    chosen: list[list[str]]  # for each of UNITS the method of every bin; none where no choice is cheap enough
+    chosen: list[
+        list[str]
+    ]  # for each of UNITS the method of every bin; none where no choice is cheap enough
     right: np.ndarray  # [len(UNITS), G], NaN there
     flops: np.ndarray  # [len(UNITS), G]
 
 
 def policy(told_by: str | None, among: list[str]) -> Policy:
-    """Chosen on the validation problems, for each budget: a method of ``among`` for every bin, or one for all."""
+    """Chosen on the validation problems, for each budget: a method of ``among`` for every bin, or
+    one for all.
+    """
     in_bin = bins[told_by] if told_by else np.zeros(len(problems), int)
     solved, paid = (np.array([methods[name][i] for name in among], float) for i in (0, 1))  # [C, G]
     if told_by and probes[told_by] is not free:
@@ -394,15 +477,23 @@ def policy(told_by: str | None, among: list[str]) -> Policy:
                 row[:] = 0
             row += probes[told_by]
     share = np.eye(in_bin.max() + 1)[in_bin] * ~on_test[:, None] / (~on_test).sum()  # [G, B]
-    picked = budget.compute_optimal(solved @ share, paid @ share, [unit * u for u in UNITS])
+    picked = compute_optimal.compute_optimal(
+        solved @ share, paid @ share, [unit * u for u in UNITS]
+    )
     everywhere, possible = np.arange(len(problems)), picked.min(1) >= 0
     return Policy(
         [[among[i] for i in row if i >= 0] for row in picked],
         np.array(
-            [np.where(ok, solved[row[in_bin], everywhere], np.nan) for row, ok in zip(picked, possible, strict=True)]
+            [
+                np.where(ok, solved[row[in_bin], everywhere], np.nan)
+                for row, ok in zip(picked, possible, strict=True)
+            ]
         ),
         np.array(
-            [np.where(ok, paid[row[in_bin], everywhere], np.nan) for row, ok in zip(picked, possible, strict=True)]
+            [
+                np.where(ok, paid[row[in_bin], everywhere], np.nan)
+                for row, ok in zip(picked, possible, strict=True)
+            ]
         ),
     )
 
@@ -415,52 +506,84 @@ def on_average(found: Policy, k: int):
 policies = {f"by {name}": policy(name, names) for name in bins}
 policies["best single method"] = policy(None, names)
 policies["best of n by the PRM"] = policy(
-    None, [name for name in names if name.startswith(("best by PRM", "greedy", "direct", "cut off"))]
+    None,
+    [name for name in names if name.startswith(("best by PRM", "greedy", "direct", "cut off"))],
 )
 for name, found in policies.items():
     for k, u in enumerate(UNITS):
         if found.chosen[k]:
             run.results.measure(f"policy, {u} greedy chains' worth/{name}", on_average(found, k))
             if u in CLAIMED:
-                run.results.measure(f"policy, MFLOPs, {u}/{name}", mean_interval(found.flops[k, on_test] / 1e6))
+                run.results.measure(
+                    f"policy, MFLOPs, {u}/{name}", mean_interval(found.flops[k, on_test] / 1e6)
+                )
 single, simple = policies["best single method"], policies["best of n by the PRM"]
-# Which way to tell the difficulty is best, validation says: over the budgets that all of them can keep.
-shared = [k for k in range(len(UNITS)) if all(policies[f"by {name}"].chosen[k] for name in difficulties)]
-told_by = max(difficulties, key=lambda name: policies[f"by {name}"].right[shared][:, ~on_test].mean())
+# Which way to tell the difficulty is best, validation says: over the budgets that all of them can
+# keep.
+shared = [
+    k for k in range(len(UNITS)) if all(policies[f"by {name}"].chosen[k] for name in difficulties)
+]
+told_by = max(
+    difficulties, key=lambda name: policies[f"by {name}"].right[shared][:, ~on_test].mean()
+)
 ours, by_operations = policies[f"by {told_by}"], policies["by the number of operations"]
 for u in CLAIMED:
     k = UNITS.index(u)
     print(f"{u:>2} chains' worth: {single.chosen[k][0]} for all, or {', '.join(ours.chosen[k])}")
-    for found, bins_of in ((ours, f"each bin told by {told_by}"), (by_operations, "each number of operations")):
-        run.claim(f"with {u} greedy chains' worth of FLOPs, a method for {bins_of} beats the best single one ({single.chosen[k][0]})",
-                  paired_difference(found.right[k, on_test], single.right[k, on_test]), at_least=0.0, excludes_zero=True)  # fmt: skip
-    run.claim(f"with {u} greedy chains' worth of FLOPs, a method for each bin told by {told_by} beats the best of one chain and best-of-n by the PRM ({simple.chosen[k][0]})",
-              paired_difference(ours.right[k, on_test], simple.right[k, on_test]), at_least=0.0, excludes_zero=True)  # fmt: skip
+    for found, bins_of in (
+        (ours, f"each bin told by {told_by}"),
+        (by_operations, "each number of operations"),
+    ):
+        run.claim(
+            f"with {u} greedy chains' worth of FLOPs, a method for {bins_of} beats the best single one ({single.chosen[k][0]})",
+            paired_difference(found.right[k, on_test], single.right[k, on_test]),
+            at_least=0.0,
+            excludes_zero=True,
+        )
+    run.claim(
+        f"with {u} greedy chains' worth of FLOPs, a method for each bin told by {told_by} beats the best of one chain and best-of-n by the PRM ({simple.chosen[k][0]})",
+        paired_difference(ours.right[k, on_test], simple.right[k, on_test]),
+        at_least=0.0,
+        excludes_zero=True,
+    )
 
 most = methods[f"best by PRM@{N}"]
-as_good = [k for k in range(len(UNITS)) if ours.right[k, ~on_test].mean() >= most.right[~on_test].mean()]
+as_good = [
+    k for k in range(len(UNITS)) if ours.right[k, ~on_test].mean() >= most.right[~on_test].mean()
+]
 if as_good:
     k = as_good[0]
-    run.results.measure(f"FLOPs of best-of-{N} over those of the policy that validation finds as good",
-                        mean_interval(most.flops[on_test] / ours.flops[k, on_test].mean()))  # fmt: skip
+    run.results.measure(
+        f"FLOPs of best-of-{N} over those of the policy that validation finds as good",
+        mean_interval(most.flops[on_test] / ours.flops[k, on_test].mean()),
+    )
     times = most.flops[on_test].mean() / ours.flops[k, on_test].mean()
-    run.claim(f"a method for each bin told by {told_by} is within a point of best-of-{N} by the PRM, with {times:.1f} times fewer FLOPs",
-              paired_difference(ours.right[k, on_test], most.right[on_test]), at_least=-0.01,
-              worst=-most.right[on_test].mean())  # fmt: skip
-series = {"a method for each bin, told by " + told_by: ours, "for each number of operations": by_operations,
-          "the best single method": single, "best of n by the PRM": simple}  # fmt: skip
+    run.claim(
+        f"a method for each bin told by {told_by} is within a point of best-of-{N} by the PRM, with {times:.1f} times fewer FLOPs",
+        paired_difference(ours.right[k, on_test], most.right[on_test]),
+        at_least=-0.01,
+        worst=-most.right[on_test].mean(),
+    )
+series = {
+    "a method for each bin, told by " + told_by: ours,
+    "for each number of operations": by_operations,
+    "the best single method": single,
+    "best of n by the PRM": simple,
+}
 SHOWN_AT = 4
 middle = UNITS.index(SHOWN_AT)
 run.figure(
     viz.curves(
-        UNITS, {name: [on_average(found, k) for k in range(len(UNITS))] for name, found in series.items()},
+        UNITS,
+        {name: [on_average(found, k) for k in range(len(UNITS))] for name, found in series.items()},
         title=f"{SHOWN_AT} greedy chains' worth: {ours.right[middle, on_test].mean():.1%} with a method for each bin,\n"
         f"{single.right[middle, on_test].mean():.1%} with the best single one, {simple.right[middle, on_test].mean():.1%} with best-of-n",
         xlabel=f"mean FLOPs per problem at most, in greedy chains' worth ({unit / 1e6:.0f} MFLOPs)",
-        ylabel="accuracy on test problems (95% interval)", log2=True,
+        ylabel="accuracy on test problems (95% interval)",
+        log2=True,
     ),
     "compute_optimal",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## What it chose
@@ -472,21 +595,28 @@ in_bin = {k: on_test & (operations == k) for k in OPERATIONS}
 compared = ["direct", "greedy", f"majority@{min(8, N)}", f"best by PRM@{min(8, N)}"]
 run.figure(
     viz.bars(
-        [f"{k}:\n" + by_operations.chosen[middle][k - 1].replace("PRM ", "PRM\n") for k in OPERATIONS],
-        {name: [share(right[names.index(name), rows]) for rows in in_bin.values()] for name in compared}
+        [
+            f"{k}:\n" + by_operations.chosen[middle][k - 1].replace("PRM ", "PRM\n")
+            for k in OPERATIONS
+        ],
+        {
+            name: [share(right[names.index(name), rows]) for rows in in_bin.values()]
+            for name in compared
+        }
         | {"the choice": [share(by_operations.right[middle, rows]) for rows in in_bin.values()]},
         title=f"At {SHOWN_AT} greedy chains' worth of FLOPs validation chooses for\none operation {by_operations.chosen[middle][0]}, for six {by_operations.chosen[middle][-1]}",
         xlabel=f"number of operations: and the choice (n = {on_test.sum()})",
         ylabel="accuracy on test problems (95% interval)",
     ),
     "by_operations",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## A small model that searches, or a large one that answers?
 #
-# `tiny-l` has 14 times the weights of `tiny`, and its tokens cost 13 times as much. For the FLOPs of its one greedy chain `tiny` can take the best
-# of several. The second small model, `tiny-start` of lesson 08, has the size of `tiny` and was shown 2,000 worked solutions and no more.
+# `tiny-l` has 14 times the weights of `tiny`, and its tokens cost 13 times as much. For the FLOPs
+# of its one greedy chain `tiny` can take the best of several. The second small model, `tiny-start`
+# of lesson 08, has the size of `tiny` and was shown 2,000 worked solutions and no more.
 
 # %%
 tested = np.flatnonzero(on_test).tolist()
@@ -494,28 +624,39 @@ large, start = load_model("tiny-l", mesh=run.mesh), load_model("tiny-start", mes
 few = [asked[g] for g in tested]
 sides: dict[str, dict[str, Outcome]] = {run.model.name: {}, "tiny-start": {}, "tiny-l": {}}
 sides[run.model.name] = {
-    name: Outcome(*(x[on_test] for x in methods[name])) for name in ("greedy", *(f"best by PRM@{n}" for n in SIZES))
+    name: Outcome(*(x[on_test] for x in methods[name]))
+    for name in ("greedy", *(f"best by PRM@{n}" for n in SIZES))
 }
 for model in (start, large):
     written = complete(
-        model, few, run.key, sampler=GREEDY, max_new_tokens=run.max_new_tokens, rows=run.rows, description=model.name
+        model,
+        run.key,
+        few,
+        sampler=GREEDY,
+        max_new_tokens=run.max_new_tokens,
+        rows=run.rows,
+        description=model.name,
     )
     sides[model.name]["greedy"] = Outcome(
         grade(written.texts, [golds[g] for g in tested])[:, 0],
         rollout_flops(model.cfg, prompt_tokens[tested], written.num_tokens),
         written.num_tokens[:, 0],
     )
-several = sample(start, tested, N, 1.0, {"PRM": (prm, "min")})  # the temperature was chosen on the validation split
+several = sample(
+    start, tested, N, 1.0, {"PRM": (prm, "min")}
+)  # the temperature was chosen on the validation split
 for n in SIZES:
     sides["tiny-start"][f"best by PRM@{n}"] = choose(several, tested, start.cfg, n, "best", "PRM")
 for side, outcomes in sides.items():
     for name, outcome in outcomes.items():
-        run.results.measure(f"sizes/{side}/{name}", share(outcome.right), tokens=outcome.tokens.mean())
+        run.results.measure(
+            f"sizes/{side}/{name}", share(outcome.right), tokens=outcome.tokens.mean()
+        )
         run.results.measure(f"sizes/MFLOPs/{side}/{name}", mean_interval(outcome.flops / 1e6))
 
 # %% [markdown]
-# Matched: the most chains that cost no more than the greedy chain of `tiny-l`, reading by the PRM included. And the crossover: the
-# fewest FLOPs with which the small model is as good.
+# Matched: the most chains that cost no more than the greedy chain of `tiny-l`, reading by the PRM
+# included. And the crossover: the fewest FLOPs with which the small model is as good.
 
 # %%
 opponent = sides["tiny-l"]["greedy"]
@@ -523,74 +664,109 @@ GROUPS = {"1-2": (1, 2), "3-4": (3, 4), "5-6": (5, 6), "1-6": OPERATIONS}
 of_group = {name: np.isin(operations[on_test], some) for name, some in GROUPS.items()}
 matched = {}
 for side in (run.model.name, "tiny-start"):
-    affordable = [name for name, o in sides[side].items() if o.flops.mean() <= opponent.flops.mean()]
+    affordable = [
+        name for name, o in sides[side].items() if o.flops.mean() <= opponent.flops.mean()
+    ]
     matched[side] = max(affordable, key=lambda name, side=side: sides[side][name].flops.mean())
     mine = sides[side][matched[side]]
     for group, rows in of_group.items():
         ahead = paired_difference(mine.right[rows], opponent.right[rows])
         if group == "1-2":  # where there is nothing left to gain
-            run.claim(f"{side} ({matched[side]}) is at most 2 points behind a greedy chain of tiny-l with no more FLOPs, 1-2 operations",
-                      ahead, at_least=-0.02, worst=-opponent.right[rows].mean())  # fmt: skip
+            run.claim(
+                f"{side} ({matched[side]}) is at most 2 points behind a greedy chain of tiny-l with no more FLOPs, 1-2 operations",
+                ahead,
+                at_least=-0.02,
+                worst=-opponent.right[rows].mean(),
+            )
         else:
-            run.claim(f"{side} ({matched[side]}) beats a greedy chain of tiny-l with no more FLOPs, {group} operations",
-                      ahead, at_least=0.0, excludes_zero=True)  # fmt: skip
+            run.claim(
+                f"{side} ({matched[side]}) beats a greedy chain of tiny-l with no more FLOPs, {group} operations",
+                ahead,
+                at_least=0.0,
+                excludes_zero=True,
+            )
         level = opponent.right[rows].mean()
-        enough = [o.flops[rows].mean() for o in sides[side].values() if o.right[rows].mean() >= level]
+        enough = [
+            o.flops[rows].mean() for o in sides[side].values() if o.right[rows].mean() >= level
+        ]
         for o in sides[side].values():
             if enough and o.right[rows].mean() >= level and o.flops[rows].mean() == min(enough):
                 run.results.measure(
-                    f"crossover with tiny-l, MFLOPs/{side}/{group} operations", mean_interval(o.flops[rows] / 1e6)
+                    f"crossover with tiny-l, MFLOPs/{side}/{group} operations",
+                    mean_interval(o.flops[rows] / 1e6),
                 )
         most = max(o.flops[rows].mean() for o in sides[side].values()) / 1e6
-        where = f"from {min(enough) / 1e6:.0f} MFLOPs on" if enough else f"not up to {most:.0f} MFLOPs"
+        where = (
+            f"from {min(enough) / 1e6:.0f} MFLOPs on" if enough else f"not up to {most:.0f} MFLOPs"
+        )
         print(
             f"{group} operations: {side} is as good as tiny-l's greedy chain ({level:.3f}, {opponent.flops[rows].mean() / 1e6:.0f} MFLOPs) {where}"
         )
 rows = of_group["5-6"]
-run.claim("on 5-6 operations a greedy chain of tiny-l beats tiny-start with as many FLOPs",
-          paired_difference(opponent.right[rows], sides["tiny-start"][matched["tiny-start"]].right[rows]), at_least=0.0, excludes_zero=True)  # fmt: skip
+run.claim(
+    "on 5-6 operations a greedy chain of tiny-l beats tiny-start with as many FLOPs",
+    paired_difference(opponent.right[rows], sides["tiny-start"][matched["tiny-start"]].right[rows]),
+    at_least=0.0,
+    excludes_zero=True,
+)
 
 at = sorted({o.flops.mean() / 1e6 for outcomes in sides.values() for o in outcomes.values()})
 curves = {}
 for side, outcomes in sides.items():
     points = {o.flops.mean() / 1e6: share(o.right) for o in outcomes.values()}
-    curves["tiny-l: greedy" if side == "tiny-l" else f"{side}: greedy, then best of n by the PRM"] = [
-        points.get(x) for x in at
-    ]
+    curves[
+        "tiny-l: greedy" if side == "tiny-l" else f"{side}: greedy, then best of n by the PRM"
+    ] = [points.get(x) for x in at]
 run.figure(
     viz.curves(
-        at, curves,
+        at,
+        curves,
         title=f"For the {opponent.flops.mean() / 1e6:.0f} MFLOPs of a greedy chain of tiny-l ({opponent.right.mean():.0%}),\n"
-        + ", ".join(f"{side} {sides[side][name].right.mean():.0%}" for side, name in matched.items()) + ", by best-of-n",
-        xlabel=f"MFLOPs per problem, verifier included (n = {len(tested)})", ylabel="accuracy (95% interval)", log2=True,
+        + ", ".join(
+            f"{side} {sides[side][name].right.mean():.0%}" for side, name in matched.items()
+        )
+        + ", by best-of-n",
+        xlabel=f"MFLOPs per problem, verifier included (n = {len(tested)})",
+        ylabel="accuracy (95% interval)",
+        log2=True,
         ticks=[64, 128, 256, 512, 1024, 2048, 4096],
     ),
     "small_and_large",
-)  # fmt: skip
+)
 each = {k: operations[on_test] == k for k in OPERATIONS}
 run.figure(
     viz.bars(
         [str(k) for k in OPERATIONS],
-        {f"{side}, {name}": [share(sides[side][name].right[rows]) for rows in each.values()]
-         for side, name in [*matched.items(), ("tiny-l", "greedy")]},
-        title="At equal FLOPs, six operations: " + ", ".join(
-            f"{side} {sides[side][name].right[each[6]].mean():.0%}" for side, name in [*matched.items(), ("tiny-l", "greedy")]),
-        xlabel=f"number of operations (n = {len(tested)})", ylabel="accuracy (95% interval)",
+        {
+            f"{side}, {name}": [share(sides[side][name].right[rows]) for rows in each.values()]
+            for side, name in [*matched.items(), ("tiny-l", "greedy")]
+        },
+        title="At equal FLOPs, six operations: "
+        + ", ".join(
+            f"{side} {sides[side][name].right[each[6]].mean():.0%}"
+            for side, name in [*matched.items(), ("tiny-l", "greedy")]
+        ),
+        xlabel=f"number of operations (n = {len(tested)})",
+        ylabel="accuracy (95% interval)",
     ),
     "small_and_large_by_operations",
-)  # fmt: skip
+)
 
 # %% [markdown]
-# Where a small model can already do a thing now and then, search makes it reliable, for less than the large model costs. Where it cannot, more
-# chains find little, and the FLOPs are better spent on the larger model. `tiny` needs no search to be level with `tiny-l` on one and two
-# operations, for a fourteenth of the FLOPs. With the FLOPs of the large model's one chain, search leaves it half a point behind on three and
-# four operations (an interval that reaches 0) and 4 points on five and six: there the crossover is, and the larger model is the better
-# buy. `tiny-start`, which knows less, is 2 points behind on the easy ones, 14 in the middle, and 58 on the hard ones. A search does not replace
-# what a model never learned.
+# Where a small model can already do a thing now and then, search makes it reliable, for less than
+# the large model costs. Where it cannot, more chains find little, and the FLOPs are better spent on
+# the larger model. `tiny` needs no search to be level with `tiny-l` on one and two operations, for
+# a fourteenth of the FLOPs. With the FLOPs of the large model's one chain, search leaves it half a
+# point behind on three and four operations (an interval that reaches 0) and 4 points on five and
+# six: there the crossover is, and the larger model is the better buy. `tiny-start`, which knows
+# less, is 2 points behind on the easy ones, 14 in the middle, and 58 on the hard ones. A search
+# does not replace what a model never learned.
 #
 # A method for each bin sends easy questions to one greedy chain and hard ones to a search. With
-# plenty for all, one good search for everybody leaves nothing to gain, and 510 problems show no difference. A vote or a verifier tells the difficulty better than the length of a question does, but costs as much as two more
-# chains, which is why it has to be in the accounts. The claims above say which differences were seen.
+# plenty for all, one good search for everybody leaves nothing to gain, and 510 problems show no
+# difference. A vote or a verifier tells the difficulty better than the length of a question does,
+# but costs as much as two more chains, which is why it has to be in the accounts. The claims above
+# say which differences were seen.
 
 # %%
 run.finish()

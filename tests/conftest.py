@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason import cli
+from jaxreason.course import cli
 from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel
-from jaxreason.tokens import build_tokenizer
+from jaxreason.models.tokens import build_tokenizer
 
 ROOT = Path(__file__).parent.parent
 
@@ -49,7 +49,9 @@ def failed_cli(monkeypatch, capsys, *arguments: str):
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled_programs():
-    """Drops them after every file: thousands of programs in one process use up the memory maps that Linux allows it (65,530)."""
+    """Drops them after every file: thousands of programs in one process use up the memory maps that
+    Linux allows it (65,530).
+    """
     yield
     jax.clear_caches()
 

@@ -5,15 +5,21 @@ import pytest
 
 from benchmarks import prompts
 from benchmarks.smollm2_grpo import EXAMPLES, in_words, is_right, prompt, split
+from jaxreason.decoding.completions import Completions
+from jaxreason.decoding.prompts import zero_shot_cot
 from jaxreason.errors import InputError
-from jaxreason.evaluate import Results
-from jaxreason.prompts import zero_shot_cot
-from jaxreason.rollout import Completions
+from jaxreason.evaluation.results import Results
 from jaxreason.tasks.problem import Problem
 
 
 def test_numbers_in_words():
-    assert [in_words(n) for n in (10, 19, 20, 43, 99)] == ["ten", "nineteen", "twenty", "forty-three", "ninety-nine"]
+    assert [in_words(n) for n in (10, 19, 20, 43, 99)] == [
+        "ten",
+        "nineteen",
+        "twenty",
+        "forty-three",
+        "ninety-nine",
+    ]
     assert len({in_words(n) for n in range(100)}) == 100
 
 
@@ -24,7 +30,9 @@ def test_held_out_sums_are_neither_trained_on_nor_shown():
     assert not sums & {frozenset(pair) for pair in held_out}
     assert all(10 <= n <= 99 for pair in trained + held_out for n in pair)
     assert sum(a > b for a, b in trained) > len(trained) / 3  # both orders occur
-    assert prompt(43, 20).endswith("\n\nQ: What is forty-three plus twenty?\nA:") and "43" not in prompt(43, 20)
+    assert prompt(43, 20).endswith(
+        "\n\nQ: What is forty-three plus twenty?\nA:"
+    ) and "43" not in prompt(43, 20)
 
 
 def test_only_a_whole_line_that_ends_in_the_sum_is_right():
@@ -50,7 +58,7 @@ def batches(monkeypatch):
     """The batches asked of a model that says every prompt twice; the third is interrupted."""
     seen = []
 
-    def complete(model, texts, key, **options):
+    def complete(model, key, texts, **options):
         seen.append(list(texts))
         if len(seen) == 3:
             raise KeyboardInterrupt
@@ -84,7 +92,9 @@ def test_what_a_wording_comes_to():
     chains = [{"text": text, "tokens": t, "finished": t < 400} for text, t in written]
     problems = [Problem("?", gold) for gold in (7, 8, 10, 1)]
     row = prompts.measure(results, "step_by_step", chains, problems)
-    assert row == ("| step_by_step | `Let's think step by step.` | 50.0% | 15.0% to 85.0% | 112 | 50.0% | 75.0% |\n")
+    assert row == (
+        "| step_by_step | `Let's think step by step.` | 50.0% | 15.0% to 85.0% | 112 | 50.0% | 75.0% |\n"
+    )
     assert {m["name"]: m["value"] for m in results.measurements} == {
         "accuracy/step_by_step": 0.5,
         "under_20_tokens/step_by_step": 0.5,

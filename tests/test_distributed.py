@@ -1,4 +1,6 @@
-"""Two processes of four devices each, on loopback: what they compute, how they stop, and what is left when one is killed."""
+"""Two processes of four devices each, on loopback: what they compute, how they stop, and what is
+left when one is killed.
+"""
 
 import functools
 import json
@@ -18,12 +20,15 @@ import pytest
 
 from jaxreason import GREEDY, complete, load_model, save_model
 from jaxreason.mesh import HostLost, shard_batch
-from jaxreason.sft import Document, pack, sft_loss
-from jaxreason.train import fit, init_state, make_update
+from jaxreason.training.loop import fit, init_state, make_update
+from jaxreason.training.sft import Document, pack, sft_loss
 
 ROOT = Path(__file__).parent.parent
 STEPS, STOP_AT, KILL_AT = 13, 3, 11
-QUESTIONS = [f"Tom has {n} apples. Tom buys 3 bags of 7. How many apples does Tom have now?" for n in range(40, 45)]
+QUESTIONS = [
+    f"Tom has {n} apples. Tom buys 3 bags of 7. How many apples does Tom have now?"
+    for n in range(40, 45)
+]
 # Compiled without optimisation, in half the time.
 FLAGS = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 TX = optax.adamw(1e-3)
@@ -38,9 +43,14 @@ t.host(sys.argv[1], make_mesh("data=4,model=2"))
 
 
 def batch_fn(step: int, rows: slice = slice(None)):
-    """16 rows; all have the same number of weights, so that the mean over a part of them has a meaning."""
+    """16 rows; all have the same number of weights, so that the mean over a part of them has a
+    meaning.
+    """
     rng = np.random.default_rng([5, step])
-    documents = (Document(rng.integers(1, 9, 24).astype(np.int32), np.ones(24, np.float32)) for _ in range(16))
+    documents = (
+        Document(rng.integers(1, 9, 24).astype(np.int32), np.ones(24, np.float32))
+        for _ in range(16)
+    )
     return jax.tree.map(lambda x: x[rows], pack(documents, 16, 24, 0))
 
 
@@ -55,17 +65,21 @@ def train(model, directory, batch_fn=batch_fn):
 
 
 def host(directory: str, mesh) -> None:
-    """What each of the processes runs: chains, training until one is told to stop, training again until one is killed."""
+    """What each of the processes runs: chains, training until one is told to stop, training again
+    until one is killed.
+    """
     me, model = jax.process_index(), load_model(f"{directory}/model", mesh=mesh)
     assert jax.process_count() == 2 and jax.device_count() == 8 and len(jax.local_devices()) == 4
-    texts = complete(model, QUESTIONS, jax.random.key(0), sampler=GREEDY, max_new_tokens=24).texts
+    texts = complete(model, jax.random.key(0), QUESTIONS, sampler=GREEDY, max_new_tokens=24).texts
     Path(directory, f"texts{me}.json").write_text(json.dumps(texts))
 
     def stopped(step):
         if step == STOP_AT - 1 and me == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         if step >= STOP_AT:
-            time.sleep(0.5)  # a step takes milliseconds, news of the signal more than that on a busy machine
+            time.sleep(
+                0.5
+            )  # a step takes milliseconds, news of the signal more than that on a busy machine
         return shard_batch(batch_fn(step, slice(8 * me, 8 * me + 8)), mesh, local=True)
 
     def killed(step):
@@ -88,15 +102,23 @@ def start(directory: Path) -> list[tuple[int, str]]:
         port = free.getsockname()[1]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(directory)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env=os.environ | {
-                "JAX_COORDINATOR_ADDRESS": f"localhost:{port}", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(i),
-                "XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu",
-                "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+            [sys.executable, "-c", PROGRAM, str(directory)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ
+            | {
+                "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+                "JAX_NUM_PROCESSES": "2",
+                "JAX_PROCESS_ID": str(i),
+                "XLA_FLAGS": FLAGS,
+                "JAX_PLATFORMS": "cpu",
+                "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+                "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
             },
         )
         for i in range(2)
-    ]  # fmt: skip
+    ]
     try:
         errors = [process.communicate(timeout=180)[1] for process in processes]
     finally:
@@ -114,7 +136,9 @@ def model(params, cfg, tokenizer, tmp_path):
 
 def losses(directory: Path) -> list[float]:
     rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == list(range(rows[0]["step"], rows[0]["step"] + len(rows)))  # none twice
+    assert [row["step"] for row in rows] == list(
+        range(rows[0]["step"], rows[0]["step"] + len(rows))
+    )  # none twice
     return [row["loss"] for row in rows]
 
 
@@ -124,23 +148,33 @@ def test_two_hosts_are_one_device_and_one_goes_on_without_the_other(tmp_path, mo
 
     (status, error), (killed, _) = start(tmp_path)
     texts = [json.loads((tmp_path / f"texts{i}.json").read_text()) for i in range(2)]
-    alone = complete(model, QUESTIONS, jax.random.key(0), sampler=GREEDY, max_new_tokens=24).texts
+    alone = complete(model, jax.random.key(0), QUESTIONS, sampler=GREEDY, max_new_tokens=24).texts
     assert texts[0] == texts[1] == alone
 
     # One was told to stop: both did, at the same step, and saved.
     messages = [(tmp_path / f"stopped{i}.txt").read_text() for i in range(2)]
-    assert messages[0] == messages[1] and STOP_AT <= int(messages[0].split()[3].rstrip(";")) < KILL_AT, messages
+    assert (
+        messages[0] == messages[1] and STOP_AT <= int(messages[0].split()[3].rstrip(";")) < KILL_AT
+    ), messages
 
-    # They went on, up to where one was killed. The other waits for it in the middle of a step, where only JAX's heartbeat can end it.
+    # They went on, up to where one was killed. The other waits for it in the middle of a step,
+    # where only JAX's heartbeat can end it.
     assert killed == -signal.SIGKILL
-    assert status != 0 and "indicates that another task died" in error and "stopped sending heartbeats" in error, error
+    assert (
+        status != 0
+        and "indicates that another task died" in error
+        and "stopped sending heartbeats" in error
+    ), error
     together = losses(run)
     assert KILL_AT - 1 <= len(together) < STEPS
     np.testing.assert_allclose(together, one_device[: len(together)], rtol=1e-5)
 
     # This process goes on alone, from the parts that both wrote.
     train(model, run)
-    rows = {row["step"]: row["loss"] for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())}
+    rows = {
+        row["step"]: row["loss"]
+        for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    }
     assert sorted(rows) == list(range(1, STEPS + 1))
     np.testing.assert_allclose([rows[step] for step in range(1, STEPS + 1)], one_device, rtol=1e-5)
 
@@ -153,6 +187,7 @@ def test_an_error_of_the_way_to_another_process_says_how_to_go_on(monkeypatch, t
         raise jax.errors.JaxRuntimeError("INTERNAL: connection closed by peer")
 
     with pytest.raises(
-        HostLost, match="process 0 of 2 lost another one after step 0.*run again to go on.*connection closed"
+        HostLost,
+        match="process 0 of 2 lost another one after step 0.*run again to go on.*connection closed",
     ):
         fit(init_state({"w": np.ones(2)}, TX), update, lambda step: None, 3, tmp_path)

@@ -1,4 +1,6 @@
-"""Meshes. What needs several devices runs in tests/mesh, on eight virtual ones in a process of their own."""
+"""Meshes. What needs several devices runs in tests/mesh, on eight virtual ones in a process of
+their own.
+"""
 
 import os
 import subprocess
@@ -18,10 +20,15 @@ FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_lev
 
 
 def test_on_eight_devices():
-    environment = os.environ | {"XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu",
-                                "PYTHONPATH": str(TESTS.parent)}  # fmt: skip
+    environment = os.environ | {
+        "XLA_FLAGS": FLAGS,
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(TESTS.parent),
+    }
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(TESTS / "mesh")]
-    done = subprocess.run(command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stdout[-8000:]
 
 

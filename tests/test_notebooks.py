@@ -1,4 +1,6 @@
-"""The committed notebooks are those that docs/notebooks.py writes, and their cell for Colab keeps Colab's jax."""
+"""The committed notebooks are those that docs/notebooks.py writes, and their cell for Colab keeps
+Colab's jax.
+"""
 
 import ast
 import importlib.util
@@ -9,7 +11,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from jaxreason import InputError, options
+from jaxreason import InputError
+from jaxreason.course import options
 
 ROOT = Path(__file__).parent.parent
 LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
@@ -25,15 +28,23 @@ def notebooks():
 
 
 def cells(path: Path, kind: str) -> list[str]:
-    return ["".join(c["source"]) for c in json.loads(path.read_text())["cells"] if c["cell_type"] == kind]
+    return [
+        "".join(c["source"])
+        for c in json.loads(path.read_text())["cells"]
+        if c["cell_type"] == kind
+    ]
 
 
 def test_they_are_in_step_with_the_scripts(notebooks, tmp_path):
     written = notebooks.write(tmp_path)
     assert [path.stem for path in written] == [script.stem for script in LESSONS]
-    assert sorted(path.name for path in COMMITTED.glob("*.ipynb")) == [path.name for path in written]
+    assert sorted(path.name for path in COMMITTED.glob("*.ipynb")) == [
+        path.name for path in written
+    ]
     for path in written:
-        assert path.read_bytes() == (COMMITTED / path.name).read_bytes(), "run: python docs/notebooks.py"
+        assert path.read_bytes() == (COMMITTED / path.name).read_bytes(), (
+            "run: python docs/notebooks.py"
+        )
 
 
 @pytest.mark.parametrize("script", LESSONS, ids=lambda script: script.stem)
@@ -42,7 +53,9 @@ def test_a_notebook_is_its_script_without_outputs(script):
     code = cells(path, "code")
     assert ast.dump(ast.parse("\n".join(code[2:]))) == ast.dump(ast.parse(script.read_text()))
     for cell in json.loads(path.read_text())["cells"]:
-        assert cell["cell_type"] == "markdown" or (cell["outputs"] == [] and cell["execution_count"] is None)
+        assert cell["cell_type"] == "markdown" or (
+            cell["outputs"] == [] and cell["execution_count"] is None
+        )
     assert "OWNER" not in path.read_text()
 
 
@@ -56,7 +69,9 @@ def test_a_notebook_is_its_script_without_outputs(script):
         ("https://example.org/jaxreason", ""),  # Colab opens notebooks from GitHub alone
     ],
 )
-def test_the_address_stands_in_pyproject_alone(notebooks, monkeypatch, tmp_path, address, repository):
+def test_the_address_stands_in_pyproject_alone(
+    notebooks, monkeypatch, tmp_path, address, repository
+):
     urls = "" if address is None else f'[project.urls]\nRepository = "{address}"\n'
     (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "x"\n{urls}')
     monkeypatch.setattr(notebooks, "ROOT", tmp_path)
@@ -69,8 +84,12 @@ def test_the_address_stands_in_pyproject_alone(notebooks, monkeypatch, tmp_path,
         assert f'ADDRESS = "jaxreason @ git+https://github.com/{repository}"' in second
 
 
-@pytest.mark.parametrize("there", ["installed", "wheel", "checkout", "checkout above", "address", "nothing"])
-def test_the_first_cell_installs_only_what_is_missing_and_keeps_jax(notebooks, monkeypatch, tmp_path, there):
+@pytest.mark.parametrize(
+    "there", ["installed", "wheel", "checkout", "checkout above", "address", "nothing"]
+)
+def test_the_first_cell_installs_only_what_is_missing_and_keeps_jax(
+    notebooks, monkeypatch, tmp_path, there
+):
     commands = []
     here = tmp_path / "docs" / "notebooks"
     here.mkdir(parents=True)
@@ -84,7 +103,9 @@ def test_the_first_cell_installs_only_what_is_missing_and_keeps_jax(notebooks, m
         (root / "jaxreason" / "lesson.py").touch()
     if there == "wheel":
         (here / "jaxreason-0.1.0-py3-none-any.whl").touch()
-    cell = notebooks.opening("00_introduction", "someone/jaxreason" if there == "address" else "")[1].source
+    cell = notebooks.opening("00_introduction", "someone/jaxreason" if there == "address" else "")[
+        1
+    ].source
     if there == "nothing":
         with pytest.raises(SystemExit, match="put its wheel .* beside this notebook") as end:
             exec(cell, {})

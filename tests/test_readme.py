@@ -24,7 +24,10 @@ def test_a_table_says_what_was_not_seen_and_what_could_not_be_tested(monkeypatch
     spec = importlib.util.spec_from_file_location("table", ROOT / "docs" / "table.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    claims = [{"claim": str(holds), "value": 0, "low": 0, "high": 0, "holds": holds} for holds in (True, False, None)]
+    claims = [
+        {"claim": str(holds), "value": 0, "low": 0, "high": 0, "holds": holds}
+        for holds in (True, False, None)
+    ]
     folder = tmp_path / "docs" / "results" / "02_self_consistency"
     folder.mkdir(parents=True)
     (folder / "results.json").write_text(
@@ -32,16 +35,31 @@ def test_a_table_says_what_was_not_seen_and_what_could_not_be_tested(monkeypatch
     )
     monkeypatch.setattr(module, "ROOT", tmp_path)
     rows = module.table("results", module.SHOWN, "").splitlines()[2:]
-    assert [row.split(" | ")[1] for row in rows] == ["True", "False **(not seen)**", "None *(not testable here)*"]
+    assert [row.split(" | ")[1] for row in rows] == [
+        "True",
+        "False **(not seen)**",
+        "None *(not testable here)*",
+    ]
 
 
 def test_committed_results_are_of_the_shipped_model_and_enough_problems():
-    records = [json.loads(path.read_text()) for path in sorted((ROOT / "docs" / "results").glob("*/results.json"))]
+    records = [
+        json.loads(path.read_text())
+        for path in sorted((ROOT / "docs" / "results").glob("*/results.json"))
+    ]
     assert [record["lesson"] for record in records] == [
-        "00_introduction", "01_chain_of_thought", "02_self_consistency", "03_tree_of_thoughts",
-        "04_process_reward_models", "05_best_of_n", "06_mcts", "07_budget_forcing", "08_grpo", "09_distillation",
+        "00_introduction",
+        "01_chain_of_thought",
+        "02_self_consistency",
+        "03_tree_of_thoughts",
+        "04_process_reward_models",
+        "05_best_of_n",
+        "06_mcts",
+        "07_budget_forcing",
+        "08_grpo",
+        "09_distillation",
         "10_test_time_compute",
-    ]  # fmt: skip
+    ]
     for record in records:
         assert record["problems"] >= 500
         name = record["model"]["name"]

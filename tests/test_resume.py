@@ -1,4 +1,6 @@
-"""Interrupted and run again: what is kept, under which name, and that every script reaches what it would have reached."""
+"""Interrupted and run again: what is kept, under which name, and that every script reaches what it
+would have reached.
+"""
 
 import dataclasses
 import importlib.util
@@ -14,12 +16,16 @@ import optax
 import pytest
 from conftest import ROOT
 
-from jaxreason import budget, lesson, resume, rollout, train
-from jaxreason.evaluate import Interval, Results
+from jaxreason import resume
+from jaxreason.course import lesson
+from jaxreason.decoding import budget_forcing, completions
+from jaxreason.decoding.sampling import Sampler
+from jaxreason.evaluation.intervals import Interval
+from jaxreason.evaluation.results import Results
 from jaxreason.models import decoder
 from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.hf import LanguageModel
-from jaxreason.sampling import Sampler
+from jaxreason.training import loop
 
 # ---- files and their names
 
@@ -27,9 +33,27 @@ from jaxreason.sampling import Sampler
 def test_a_digest_is_that_of_the_values_and_their_structure():
     key = jax.random.key(3)
     values = [
-        (), None, (None,), 1, 1.0, "1", True, [1, 2], (1, 2), {"a": 1}, {"b": 1}, b"1", key, jax.random.fold_in(key, 1),
-        np.arange(3), np.arange(3).astype(np.int32), np.arange(3.0), np.arange(3)[None], Sampler(), Sampler(0.5),
-    ]  # fmt: skip
+        (),
+        None,
+        (None,),
+        1,
+        1.0,
+        "1",
+        True,
+        [1, 2],
+        (1, 2),
+        {"a": 1},
+        {"b": 1},
+        b"1",
+        key,
+        jax.random.fold_in(key, 1),
+        np.arange(3),
+        np.arange(3).astype(np.int32),
+        np.arange(3.0),
+        np.arange(3)[None],
+        Sampler(),
+        Sampler(0.5),
+    ]
     digests = [resume.digest(value) for value in values]
     assert len(set(digests)) == len(values)
     assert digests == [resume.digest(value) for value in values]
@@ -39,7 +63,11 @@ def test_a_digest_is_that_of_the_values_and_their_structure():
 def test_a_tree_is_loaded_as_it_was_saved(tmp_path):
     rng = np.random.default_rng(0)
     like = {"w": jnp.zeros(3), "n": (np.zeros(()), jnp.int32(0)), "none": None}
-    tree = {"w": jnp.asarray(rng.normal(size=3), jnp.float32), "n": (np.float64(1 / 3), jnp.int32(7)), "none": None}
+    tree = {
+        "w": jnp.asarray(rng.normal(size=3), jnp.float32),
+        "n": (np.float64(1 / 3), jnp.int32(7)),
+        "none": None,
+    }
     resume.save(tmp_path / "a" / "b.npz", tree)
     found = resume.load(tmp_path / "a" / "b.npz", like)
     assert jax.tree.structure(found) == jax.tree.structure(tree)
@@ -57,7 +85,9 @@ def test_once_is_once(tmp_path):
         return np.arange(3)
 
     for _ in range(2):
-        np.testing.assert_array_equal(resume.once(tmp_path / "x.npz", np.zeros(3), make), np.arange(3))
+        np.testing.assert_array_equal(
+            resume.once(tmp_path / "x.npz", np.zeros(3), make), np.arange(3)
+        )
     assert len(made) == 1
     resume.once(None, np.zeros(3), make)
     assert len(made) == 2
@@ -75,15 +105,24 @@ def test_once_is_once(tmp_path):
 
 def test_chains_go_on_from_the_batch_that_was_interrupted(model, tmp_path, monkeypatch):
     """With waits, whose state is kept too; nothing is taken from a call with other arguments."""
-    prompts, options = ["Tom", "has", "apples", "Tom has", "Wait"], {"max_new_tokens": 6, "num_samples": 2, "rows": 4}
+    prompts, options = (
+        ["Tom", "has", "apples", "Tom has", "Wait"],
+        {"max_new_tokens": 6, "num_samples": 2, "rows": 4},
+    )
     waits = np.arange(5)[:, None] % 2
 
     def run(folder=None, seed=0, **more):
-        return budget.complete_within(
-            model, prompts, jax.random.key(seed), waits=waits, sampler=Sampler(1.0), folder=folder, **options | more
+        return budget_forcing.complete_within(
+            model,
+            jax.random.key(seed),
+            prompts,
+            waits=waits,
+            sampler=Sampler(1.0),
+            folder=folder,
+            **options | more,
         )
 
-    whole, real, calls = run(), rollout.generate, []
+    whole, real, calls = run(), completions.generate, []
 
     def counted(*args, stop_at=None, **given):
         calls.append(1)
@@ -91,8 +130,10 @@ def test_chains_go_on_from_the_batch_that_was_interrupted(model, tmp_path, monke
             raise KeyboardInterrupt
         return real(*args, **given)
 
-    monkeypatch.setattr(rollout, "generate", counted)
-    with pytest.raises(KeyboardInterrupt, match=f"run the same command again to go on .*{tmp_path}"):
+    monkeypatch.setattr(completions, "generate", counted)
+    with pytest.raises(
+        KeyboardInterrupt, match=f"run the same command again to go on .*{tmp_path}"
+    ):
         run(tmp_path)
     resumed = run(tmp_path)
     assert len(calls) == 4  # of three batches the first was there
@@ -105,7 +146,11 @@ def test_chains_go_on_from_the_batch_that_was_interrupted(model, tmp_path, monke
     run(tmp_path, continuations=("Tom ",))
     assert len(calls) == 10
     with pytest.raises(KeyboardInterrupt, match="^$"):  # nothing is kept, and nothing promised
-        monkeypatch.setattr(rollout, "generate", lambda *args, **given: counted(calls.clear() or calls.append(1)))
+        monkeypatch.setattr(
+            completions,
+            "generate",
+            lambda *args, **given: counted(calls.clear() or calls.append(1)),
+        )
         run()
 
 
@@ -115,16 +160,39 @@ def test_chains_go_on_from_the_batch_that_was_interrupted(model, tmp_path, monke
 def begun(folder, **options):
     given = dataclasses.replace(lesson.Options(out=folder.parent), **options)
     model = LanguageModel({}, None, None, "none", "a" * 64)
-    results = Results("99_none", model={"name": "none", "params": 0, "sha256": None}, seed=0, problems=1)
+    results = Results(
+        "99_none", model={"name": "none", "params": 0, "sha256": None}, seed=0, problems=1
+    )
     return lesson.Lesson(
-        "99_none", given, folder, model, jax.random.key(0), None, 1, None, None, 8, 8, False, results
-    )  # fmt: skip
+        "99_none",
+        given,
+        folder,
+        model,
+        jax.random.key(0),
+        None,
+        1,
+        None,
+        None,
+        8,
+        8,
+        False,
+        results,
+    )
 
 
-def test_what_a_lesson_keeps_is_that_of_its_options_and_gone_when_it_is_finished(tmp_path, monkeypatch):
+def test_what_a_lesson_keeps_is_that_of_its_options_and_gone_when_it_is_finished(
+    tmp_path, monkeypatch
+):
     folder = tmp_path / "99_none"
     run, other = begun(folder), begun(folder, seed=1)
-    places = [run.kept("a"), run.kept("a", 1), run.kept("a", 2), run.kept("b"), other.kept("a"), other.kept("a", 1)]
+    places = [
+        run.kept("a"),
+        run.kept("a", 1),
+        run.kept("a", 2),
+        run.kept("b"),
+        other.kept("a"),
+        other.kept("a", 1),
+    ]
     assert len(set(places)) == len(places)
     assert begun(folder).kept("a", 1) == places[1]
     assert begun(folder, rows=4).kept("a") != places[0]
@@ -134,7 +202,9 @@ def test_what_a_lesson_keeps_is_that_of_its_options_and_gone_when_it_is_finished
         resume.save(place / "x.npz", np.zeros(1))
     run.results.measure("x", Interval(0.0, 0.0, 0.0, 1))
     run.finish()
-    assert not places[1].exists() and (places[4] / "x.npz").exists()  # of the other run, which was not finished
+    assert (
+        not places[1].exists() and (places[4] / "x.npz").exists()
+    )  # of the other run, which was not finished
 
 
 # ---- the scripts that train what is shipped
@@ -156,7 +226,9 @@ STEPS = 7
 
 
 class Interrupted:
-    """In place of a compiled update: it adds up what it is given, so that every step, batch and moment counts; Ctrl-C at one step."""
+    """In place of a compiled update: it adds up what it is given, so that every step, batch and
+    moment counts; Ctrl-C at one step.
+    """
 
     def __init__(self, at: int | None = None):
         self.at, self.steps = at, []
@@ -164,13 +236,17 @@ class Interrupted:
     def __call__(self, loss_fn, tx, *_, **__):
         def update(state, batch):
             seen = np.float32(int(resume.digest(batch), 16) % 997)
-            params = jax.tree.map(lambda x: jnp.asarray(np.asarray(x) * np.float32(0.9) + seen), state.params)
-            opt_state = jax.tree.map(lambda x: jnp.asarray(np.asarray(x) + np.asarray(seen, x.dtype)), state.opt_state)
+            params = jax.tree.map(
+                lambda x: jnp.asarray(np.asarray(x) * np.float32(0.9) + seen), state.params
+            )
+            opt_state = jax.tree.map(
+                lambda x: jnp.asarray(np.asarray(x) + np.asarray(seen, x.dtype)), state.opt_state
+            )
             self.steps.append(int(state.step))
             if int(state.step) == self.at:
                 os.kill(os.getpid(), signal.SIGINT)
             metrics = {"loss": np.float32(seen), "grad_norm": np.float32(seen)}
-            return train.TrainState(params, opt_state, state.step + 1), metrics
+            return loop.TrainState(params, opt_state, state.step + 1), metrics
 
         return update
 
@@ -182,7 +258,13 @@ def small(tokenizer) -> LanguageModel:
 
 def of_train(module, monkeypatch):
     recipe = module.RECIPES["tiny"]._replace(
-        hidden_size=8, intermediate_size=8, num_layers=1, num_heads=1, num_steps=STEPS, rows=2, muon=False
+        hidden_size=8,
+        intermediate_size=8,
+        num_layers=1,
+        num_heads=1,
+        num_steps=STEPS,
+        rows=2,
+        muon=False,
     )
     monkeypatch.setitem(module.RECIPES, "tiny", recipe)
     return lambda work: module.train_model("tiny", 0, work)[0].params
@@ -200,7 +282,10 @@ def of_train_wait(module, monkeypatch):
         (1, 1, 4, 6), ["1+1=2 left 2 4 6\n"], ["1*1=1 left 1 4 6\n1*4=4 left 4 6\n4*6=24 left 24\n"]
     )
     tokenizer = tokenizer_of()
-    docs = [module.tokenise(tokenizer, module.example(np.random.default_rng(i), attempts)) for i in range(4)]
+    docs = [
+        module.tokenise(tokenizer, module.example(np.random.default_rng(i), attempts))
+        for i in range(4)
+    ]
     return lambda work: module.train_model(small(tokenizer), docs, 0, work).params
 
 
@@ -210,7 +295,9 @@ def of_train_rm(module, monkeypatch):
 
 
 def tokenizer_of():
-    spec = importlib.util.spec_from_file_location("recipe_of_tests", ROOT / "checkpoints" / "train.py")
+    spec = importlib.util.spec_from_file_location(
+        "recipe_of_tests", ROOT / "checkpoints" / "train.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.make_tokenizer()
@@ -219,12 +306,14 @@ def tokenizer_of():
 @pytest.mark.parametrize("name", ["train", "train_value", "train_wait", "train_rm"])
 def test_a_trainer_that_is_interrupted_goes_on_to_the_same_bits(name, tmp_path, monkeypatch):
     module = script(name, monkeypatch)
-    monkeypatch.setattr(optax, "warmup_cosine_decay_schedule", lambda *_, **__: 1e-3)  # they insist on many steps
+    monkeypatch.setattr(
+        optax, "warmup_cosine_decay_schedule", lambda *_, **__: 1e-3
+    )  # they insist on many steps
     train_in = globals()[f"of_{name}"](module, monkeypatch)
 
     def run(work, at=None):
         update = Interrupted(at)
-        monkeypatch.setattr(train, "make_update", update)
+        monkeypatch.setattr(loop, "make_update", update)
         try:
             return train_in(work), update.steps
         except KeyboardInterrupt as interrupt:
@@ -232,7 +321,10 @@ def test_a_trainer_that_is_interrupted_goes_on_to_the_same_bits(name, tmp_path, 
 
     whole, _ = run(tmp_path / "whole")
     stopped, before = run(tmp_path / "cut", at=3)
-    assert f"run the same command again to go on (what is done is kept in {tmp_path / 'cut'})" in str(stopped)
+    assert (
+        f"run the same command again to go on (what is done is kept in {tmp_path / 'cut'})"
+        in str(stopped)
+    )
     resumed, after = run(tmp_path / "cut")
     assert (before, after) == ([0, 1, 2, 3], [4, 5, 6])
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed), jax.device_get(whole))
@@ -247,12 +339,15 @@ def test_a_shard_of_labels_that_is_finished_is_not_made_again(tmp_path, monkeypa
         calls.append(tuple(texts))
         if len(calls) == 3:  # the second shard's rollouts come after its chains
             raise KeyboardInterrupt
-        made = [[f"1+1=2\n#### {resume.digest(text, key, i)}" for i in range(num_samples)] for text in texts]
+        made = [
+            [f"1+1=2\n#### {resume.digest(text, key, i)}" for i in range(num_samples)]
+            for text in texts
+        ]
         zeros = np.zeros((len(texts), num_samples), np.int32)
-        return rollout.Completions(made, zeros.astype(np.float32), zeros, zeros > 0)
+        return completions.Completions(made, zeros.astype(np.float32), zeros, zeros > 0)
 
     monkeypatch.setattr(module, "complete", write)
-    monkeypatch.setattr("jaxreason.step_labels.complete", write)
+    monkeypatch.setattr("jaxreason.rewards.step_labels.complete", write)
     with pytest.raises(KeyboardInterrupt):
         module.make_labels(None, 0, 2, tmp_path / "cut")
     resumed, _ = module.make_labels(None, 0, 2, tmp_path / "cut")
@@ -277,7 +372,9 @@ def test_a_trainer_does_not_go_on_with_what_other_constants_began(name, monkeypa
 
 
 def test_processes_that_draw_batches_live_through_ctrl_c():
-    """The terminal sends it to all of them; the trainer still needs their batches to reach the end of its step."""
+    """The terminal sends it to all of them; the trainer still needs their batches to reach the end
+    of its step.
+    """
     code = (
         "import os, signal, sys; sys.path.insert(0, 'checkpoints'); import train\n"
         "if __name__ == '__main__':\n"
@@ -288,8 +385,13 @@ def test_processes_that_draw_batches_live_through_ctrl_c():
         "        print([first, *map(batch_fn, range(1, 9))])\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, start_new_session=True, timeout=300,
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=300,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert done.stdout.strip() == str(list(range(9))), done.stderr[-2000:]
     assert "Traceback" not in done.stderr

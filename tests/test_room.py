@@ -1,4 +1,6 @@
-"""Memory and disk: what does not fit is said before a run, and what was measured is not lost at its end."""
+"""Memory and disk: what does not fit is said before a run, and what was measured is not lost at its
+end.
+"""
 
 import errno
 import json
@@ -10,11 +12,15 @@ import matplotlib.figure
 import pytest
 from conftest import failed_cli
 
-from jaxreason import InputError, Sampler, complete, files, generate, lesson, memory, rollout
-from jaxreason.evaluate import Interval, Results
-from jaxreason.memory import cache_bytes, check_decoding
-from jaxreason.options import Options
-from jaxreason.tokens import Prompt
+from jaxreason import InputError, Sampler, complete, files, generate
+from jaxreason.course import lesson
+from jaxreason.course.options import Options
+from jaxreason.decoding import memory
+from jaxreason.decoding.memory import cache_bytes, check_decoding
+from jaxreason.decoding.stop import Stop
+from jaxreason.evaluation.intervals import Interval
+from jaxreason.evaluation.results import Results
+from jaxreason.models.tokens import Prompt
 
 GIB = 2**30
 
@@ -31,22 +37,44 @@ def free(monkeypatch):
 
 
 def decoding(cfg, **changes):
-    defaults = {"rows": 64, "chains": 8, "total": 80, "prompt_tokens": 32, "new_tokens": 96, "dtype": jnp.float32}
+    defaults = {
+        "rows": 64,
+        "chains": 8,
+        "total": 80,
+        "prompt_tokens": 32,
+        "new_tokens": 96,
+        "dtype": jnp.float32,
+    }
     check_decoding(cfg, **{**defaults, **changes})
 
 
 @pytest.mark.parametrize(
     ("changes", "device", "host", "named"),
     [
-        ({"chains": 10**6, "rows": 10**6}, GIB, None, r"1000000 chains at a time .* at most \d+ chains fit"),
-        ({"chains": 10**6, "rows": 512}, GIB, None, r"1000000 chains at a time .* at most \d+ chains fit"),
+        (
+            {"chains": 10**6, "rows": 10**6},
+            GIB,
+            None,
+            r"1000000 chains at a time .* at most \d+ chains fit",
+        ),
+        (
+            {"chains": 10**6, "rows": 512},
+            GIB,
+            None,
+            r"1000000 chains at a time .* at most \d+ chains fit",
+        ),
         ({"rows": 10**6}, GIB, None, r"1000000 rows at a time .* at most \d+ rows fit"),
         ({"new_tokens": 10**7}, GIB, None, r"10000000 new tokens take about .* GiB"),
-        ({"total": 10**9, "chains": 10**5}, 10**15, GIB, r"texts of 1000000000 chains.* at most \d+ chains of a prompt fit"),
+        (
+            {"total": 10**9, "chains": 10**5},
+            10**15,
+            GIB,
+            r"texts of 1000000000 chains.* at most \d+ chains of a prompt fit",
+        ),
         ({"chains": 500}, 10**6, None, r"500 chains at a time"),
         ({}, 1000, None, r"at most 0 chains fit"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_one_line(cfg, free, changes, device, host, named):
     free(device, host)
     with pytest.raises(InputError, match=named) as error:
@@ -54,14 +82,25 @@ def test_what_does_not_fit_is_one_line(cfg, free, changes, device, host, named):
     assert "\n" not in str(error.value)
     if fit := re.search(r"at most (\d+) (chains|rows) fit", str(error.value)):  # and so many do
         if int(fit[1]):
-            decoding(cfg, **{**changes, "chains": min(changes.get("chains", 8), int(fit[1])), "rows": int(fit[1])})
+            decoding(
+                cfg,
+                **{
+                    **changes,
+                    "chains": min(changes.get("chains", 8), int(fit[1])),
+                    "rows": int(fit[1]),
+                },
+            )
 
 
 @pytest.mark.parametrize(
     ("changes", "device", "host"),
     [
         ({}, GIB, GIB),
-        ({"chains": 10**6, "rows": 10**6, "total": 10**6}, None, None),  # it is not known what is free
+        (
+            {"chains": 10**6, "rows": 10**6, "total": 10**6},
+            None,
+            None,
+        ),  # it is not known what is free
         ({"chains": 10**4, "rows": 10**4}, 10 * GIB, GIB),
         ({"dtype": jnp.bfloat16}, GIB, GIB),
         ({"prompt_tokens": 0}, GIB, GIB),
@@ -78,30 +117,46 @@ def test_the_estimate_is_near_what_xla_takes(cfg, params):
     """Compiled and not run: 256 chains of 4 prompts."""
     shape, new_tokens, chains = (4, 32), 32, 64
     prompt = Prompt(jax.ShapeDtypeStruct(shape, jnp.int32), jax.ShapeDtypeStruct(shape, bool))
-    stop = rollout.Stop(jax.ShapeDtypeStruct((cfg.vocab_size + 1, 2), jnp.int32))
+    stop = Stop(jax.ShapeDtypeStruct((cfg.vocab_size + 1, 2), jnp.int32))
     account = (
         generate.lower(
-            params, jax.random.key(0), prompt, stop, cfg=cfg, sampler=Sampler(), max_new_tokens=new_tokens,
+            params,
+            jax.random.key(0),
+            prompt,
+            stop,
+            cfg=cfg,
+            sampler=Sampler(),
+            max_new_tokens=new_tokens,
             num_samples=chains,
         )
         .compile()
         .memory_analysis()
-    )  # fmt: skip
+    )
     taken = account.temp_size_in_bytes + account.output_size_in_bytes
     of_prompt, of_chain = memory._decoding_bytes(cfg, shape[1], new_tokens, jnp.float32, None)
     estimate = 4 * (of_prompt + chains * of_chain)
     assert 0.4 < estimate / taken < 1.2
-    assert cache_bytes(cfg, 1, 4) == 2 * 2 * 2 * 8 * 4  # keys and values, layers, heads, width, bytes
+    assert (
+        cache_bytes(cfg, 1, 4) == 2 * 2 * 2 * 8 * 4
+    )  # keys and values, layers, heads, width, bytes
 
 
 def test_complete_looks_before_it_decodes(model, free):
     free(10**6)
     with pytest.raises(InputError, match=r"5000 chains at a time .* at most \d+ chains fit"):
-        complete(model, ["Tom has"], jax.random.key(0), sampler=Sampler(), max_new_tokens=8, num_samples=5000)
+        complete(
+            model,
+            jax.random.key(0),
+            ["Tom has"],
+            sampler=Sampler(),
+            max_new_tokens=8,
+            num_samples=5000,
+        )
 
 
 @pytest.mark.parametrize(
-    "arguments", [("lesson", "00", "--chains", "1000000"), ("solve", "1+1?", "--samples", "1000000")]
+    "arguments",
+    [("lesson", "00", "--chains", "1000000"), ("solve", "1+1?", "--samples", "1000000")],
 )
 def test_a_million_chains_are_one_line(monkeypatch, capsys, tmp_path, free, arguments):
     free(GIB, 10 * GIB)
@@ -116,7 +171,8 @@ def test_what_this_machine_says_is_free_makes_sense():
     assert on_device is None or 2**20 < on_device < 2**50
 
 
-# ---- the disk ------------------------------------------------------------------------------------------------
+# ---- the disk
+# ------------------------------------------------------------------------------------------------
 
 
 def full(*_, **__):
@@ -130,7 +186,13 @@ def run(monkeypatch, tmp_path, model):
     results = Results("02_test", model=identity, seed=0, problems=4)
     results.measure("accuracy", Interval(0.5, 0.2, 0.8, 4))
     fields = dict.fromkeys(lesson.Lesson.__dataclass_fields__)
-    given = {"name": "02_test", "options": Options(), "folder": tmp_path, "model": model, "results": results}
+    given = {
+        "name": "02_test",
+        "options": Options(),
+        "folder": tmp_path,
+        "model": model,
+        "results": results,
+    }
     return lesson.Lesson(**fields | given)
 
 
@@ -144,7 +206,9 @@ def test_a_figure_that_the_disk_has_no_room_for_ends_no_lesson(monkeypatch, caps
     assert [path.name for path in run.folder.iterdir()] == ["kept.png"]
     assert (run.folder / "kept.png").read_bytes() == before
     error = capsys.readouterr().err
-    assert error.count("\n") == 2 and "no figure lost" in error and "No space left on device" in error
+    assert (
+        error.count("\n") == 2 and "no figure lost" in error and "No space left on device" in error
+    )
     run.finish()
     assert json.loads((run.folder / "results.json").read_text())["measurements"]
 

@@ -21,13 +21,15 @@ from jaxreason import (
     load_reward_model,
     zero_shot_cot,
 )
-from jaxreason.budget import last_attempt
-from jaxreason.evaluate import auc
+from jaxreason.answers.attempts import last_attempt
+from jaxreason.answers.verify import grade
+from jaxreason.evaluation.intervals import auc
 from jaxreason.models.hf import shipped
+from jaxreason.search.evaluators import VALUES, replies, value_replies
+from jaxreason.search.game24_rules import moves_value_prompt
+from jaxreason.search.tree_of_thoughts import State
 from jaxreason.tasks import arithmetic, game24
 from jaxreason.tasks.game24_value import MAX_TOKENS
-from jaxreason.thoughts import VALUES, State, moves_value_prompt, replies, value_replies
-from jaxreason.verify import grade
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 
@@ -39,14 +41,21 @@ def tiny():
 
 def write(model, texts, sampler=GREEDY, num_samples=1):
     return complete(
-        model, texts, jax.random.key(0), sampler=sampler, max_new_tokens=96, num_samples=num_samples,
+        model,
+        jax.random.key(0),
+        texts,
+        sampler=sampler,
+        max_new_tokens=96,
+        num_samples=num_samples,
         stop_strings=("\n\n",),
-    ).texts  # fmt: skip
+    ).texts
 
 
 def test_both_sizes_ship_and_fit_the_budget():
     assert set(shipped()) >= {"tiny", "tiny-l"}
-    assert sum(path.stat().st_size for path in CHECKPOINTS.rglob("*") if path.is_file()) < 40 * 2**20
+    assert (
+        sum(path.stat().st_size for path in CHECKPOINTS.rglob("*") if path.is_file()) < 40 * 2**20
+    )
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
@@ -59,13 +68,17 @@ def test_the_card_belongs_to_the_weights(name):
         assert f"| {key} | {value:.3f} | {low:.3f} - {high:.3f} | {n} |" in card
 
 
-@pytest.mark.parametrize("path", sorted(CHECKPOINTS.glob("*/reward_model.json")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "path", sorted(CHECKPOINTS.glob("*/reward_model.json")), ids=lambda path: path.parent.name
+)
 def test_a_reward_model_belongs_to_its_card_and_to_its_policy(path):
     policy = load_model("tiny")
     reward = load_reward_model(path.parent.name, policy)
     card = (path.parent / "README.md").read_text()
     assert reward.sha256 in card and policy.sha256 in card
-    for key, (value, low, high, n) in json.loads((path.parent / "results.json").read_text()).items():
+    for key, (value, low, high, n) in json.loads(
+        (path.parent / "results.json").read_text()
+    ).items():
         assert f"| {key} | {value:.3f} | {low:.3f} - {high:.3f} | {n} |" in card
 
 
@@ -77,7 +90,10 @@ def test_every_seed_lands_where_the_others_expect_it():
         for i, value in enumerate(values):
             interval = train["new_seed"](values[:i] + values[i + 1 :])
             assert interval.low <= value <= interval.high
-    assert train["seeds_section"](CHECKPOINTS / "tiny") in (CHECKPOINTS / "tiny" / "README.md").read_text()
+    assert (
+        train["seeds_section"](CHECKPOINTS / "tiny")
+        in (CHECKPOINTS / "tiny" / "README.md").read_text()
+    )
 
 
 def test_the_interval_of_a_new_seed_by_hand():
@@ -99,9 +115,13 @@ def test_tiny_is_14_times_smaller_than_tiny_l(tiny):
 
 
 def test_tiny_on_fresh_problems_agrees_with_its_card(tiny):
-    """200 validation problems the card never saw: within four standard errors of the card's greedy accuracy."""
+    """200 validation problems the card never saw: within four standard errors of the card's greedy
+    accuracy.
+    """
     problems = arithmetic.problems("validation", 200, seed=7)
-    correct = grade(write(tiny, [zero_shot_cot(p.question) for p in problems]), [p.answer for p in problems])
+    correct = grade(
+        write(tiny, [zero_shot_cot(p.question) for p in problems]), [p.answer for p in problems]
+    )
     value, _, _, _ = json.loads((CHECKPOINTS / "tiny" / "results.json").read_text())["cot"]
     assert abs(correct.mean() - value) < 4 * np.sqrt(value * (1 - value) / 200)
 
@@ -109,7 +129,9 @@ def test_tiny_on_fresh_problems_agrees_with_its_card(tiny):
 def test_the_prompt_decides_the_behaviour_of_the_same_weights(tiny):
     problems = arithmetic.problems("validation", 20, operations=(3,))
     shown = arithmetic.problems("train", 2, operations=(2,))
-    reasoned = [(p.question, "\n" + "\n".join([*arithmetic.solve(p), f"#### {p.answer}"])) for p in shown]
+    reasoned = [
+        (p.question, "\n" + "\n".join([*arithmetic.solve(p), f"#### {p.answer}"])) for p in shown
+    ]
     at_once = [(p.question, f" {p.answer}") for p in shown]
     lines = {
         "direct": [direct(p.question) for p in problems],
@@ -117,16 +139,27 @@ def test_the_prompt_decides_the_behaviour_of_the_same_weights(tiny):
         "few-shot direct": [few_shot(p.question, at_once) for p in problems],
         "few-shot cot": [few_shot(p.question, reasoned) for p in problems],
     }
-    median = {k: np.median([t[0].strip().count("\n") for t in write(tiny, v)]) for k, v in lines.items()}
+    median = {
+        k: np.median([t[0].strip().count("\n") for t in write(tiny, v)]) for k, v in lines.items()
+    }
     assert median == {"direct": 0, "cot": 3, "few-shot direct": 0, "few-shot cot": 3}
 
 
 def test_tiny_start_leaves_something_to_be_learned_from_rewards():
-    """On fresh validation problems a chain at temperature 1 is right about as often as its card says, .2 to .6."""
+    """On fresh validation problems a chain at temperature 1 is right about as often as its card
+    says, .2 to .6.
+    """
     problems = arithmetic.problems("validation", 200, seed=7)
     model = load_model("tiny-start")
-    texts = write(model, [zero_shot_cot(p.question) for p in problems], Sampler(temperature=1.0), num_samples=4)
-    value, _, _, _ = json.loads((CHECKPOINTS / "tiny-start" / "results.json").read_text())["cot, T=1/pass@1"]
+    texts = write(
+        model,
+        [zero_shot_cot(p.question) for p in problems],
+        Sampler(temperature=1.0),
+        num_samples=4,
+    )
+    value, _, _, _ = json.loads((CHECKPOINTS / "tiny-start" / "results.json").read_text())[
+        "cot, T=1/pass@1"
+    ]
     assert 0.2 < value < 0.6
     right = grade(texts, [p.answer for p in problems]).mean(1)
     assert abs(right.mean() - value) < 4 * right.std() / np.sqrt(200)
@@ -134,7 +167,9 @@ def test_tiny_start_leaves_something_to_be_learned_from_rewards():
 
 def test_after_wait_it_starts_again_from_the_problem(tiny):
     problems = arithmetic.problems("validation", 20, operations=(2,))
-    texts = [zero_shot_cot(p.question) + "\n".join([*arithmetic.solve(p), "Wait", ""]) for p in problems]
+    texts = [
+        zero_shot_cot(p.question) + "\n".join([*arithmetic.solve(p), "Wait", ""]) for p in problems
+    ]
     correct = grade(write(tiny, texts), [p.answer for p in problems])
     assert correct.mean() > 0.5
 
@@ -143,7 +178,9 @@ def test_after_wait_it_starts_again_from_the_problem(tiny):
 @pytest.mark.parametrize("name", sorted(set(shipped()) - {"tiny-start", "tiny-24-value"}))
 def test_games_of_24_are_written_in_the_format_the_checker_reads(name):
     model, puzzles = load_model(name), game24.puzzles("validation")[:10]
-    texts = write(model, [game24.format_puzzle(p) for p in puzzles], Sampler(temperature=1.0), num_samples=4)
+    texts = write(
+        model, [game24.format_puzzle(p) for p in puzzles], Sampler(temperature=1.0), num_samples=4
+    )
     first_moves = [game24.parse_line(text.split("\n")[0]) for group in texts for text in group]
     assert np.mean([move is not None for move in first_moves]) > 0.9
 
@@ -157,23 +194,48 @@ def test_values_are_one_of_three_words(name):
 
 
 def test_waits_help_on_puzzles():
-    """40 validation puzzles: with four waits more of the last attempts are right, and a wait is written only where thinking ended."""
+    """40 validation puzzles: with four waits more of the last attempts are right, and a wait is
+    written only where thinking ended.
+    """
     model, puzzles = load_model("tiny-24-wait"), game24.puzzles("validation")[:40]
     texts = [game24.format_puzzle(p) for p in puzzles]
     solved = {}
     for waits in (0, 4):
         written = complete_within(
-            model, texts, jax.random.key(0), waits=waits, ends=["####"], sampler=Sampler(1.0), max_new_tokens=300
+            model,
+            jax.random.key(0),
+            texts,
+            waits=waits,
+            ends=["####"],
+            sampler=Sampler(1.0),
+            max_new_tokens=300,
         )
-        attempts = [last_attempt(row[0]).removeprefix(text) for text, row in zip(texts, written.texts, strict=True)]
-        solved[waits] = np.mean([game24.is_solved(p, a) for p, a in zip(puzzles, attempts, strict=True)])
-        assert [row[0].count("Wait\n") for row in written.texts] == written.rule_state.used[:, 0].tolist()
+        attempts = [
+            last_attempt(row[0]).removeprefix(text)
+            for text, row in zip(texts, written.texts, strict=True)
+        ]
+        solved[waits] = np.mean(
+            [game24.is_solved(p, a) for p, a in zip(puzzles, attempts, strict=True)]
+        )
+        assert [row[0].count("Wait\n") for row in written.texts] == written.rule_state.used[
+            :, 0
+        ].tolist()
     assert solved[4] > solved[0]
 
 
 def test_thinking_values_tell_unseen_states_apart():
-    """Of all states of three numbers under the validation puzzles that training left out; a glance of `tiny-24` is little better than chance."""
-    states = [s for s in game24.substates(game24.puzzles("validation"), 3) if game24.substate_split(s) == "unseen"]
-    ask = functools.partial(replies, load_model("tiny-24-value"), jax.random.key(0), max_new_tokens=MAX_TOKENS)
-    scores, _ = value_replies(ask, [State(s) for s in states], prompt=moves_value_prompt, values=VALUES)
+    """Of all states of three numbers under the validation puzzles that training left out; a glance
+    of `tiny-24` is little better than chance.
+    """
+    states = [
+        s
+        for s in game24.substates(game24.puzzles("validation"), 3)
+        if game24.substate_split(s) == "unseen"
+    ]
+    ask = functools.partial(
+        replies, load_model("tiny-24-value"), jax.random.key(0), max_new_tokens=MAX_TOKENS
+    )
+    scores, _ = value_replies(
+        ask, [State(s) for s in states], prompt=moves_value_prompt, values=VALUES
+    )
     assert auc(scores, np.array([game24.solvable(s) for s in states])).low > 0.75

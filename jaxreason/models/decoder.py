@@ -1,8 +1,9 @@
 """One decoder-only transformer; the Llama, Qwen2 and Qwen3 families are config flags, not copies.
 
-Modules are flax.nnx; parameters are plain nested dicts of arrays with the layers stacked on a leading axis ``[L, ...]``,
-so that one block is compiled however deep the model is. Shapes: B rows, T new tokens, S cached tokens, P prefix tokens,
-L layers, H query heads, K key-value heads, G = H / K, D head_dim, E hidden_size, V vocabulary.
+Modules are flax.nnx; parameters are plain nested dicts of arrays with the layers stacked on a
+leading axis ``[L, ...]``, so that one block is compiled however deep the model is. Shapes: B rows,
+T new tokens, S cached tokens, P prefix tokens, L layers, H query heads, K key-value heads, G = H /
+K, D head_dim, E hidden_size, V vocabulary.
 """
 
 import dataclasses
@@ -41,21 +42,30 @@ class DecoderConfig:
     attention_bias: bool = False  # bias on q, k, v (Qwen2)
     qk_norm: bool = False  # RMSNorm on every query and key head (Qwen3)
     tie_word_embeddings: bool = True
-    remat: bool = False  # no property of a model: keep of each layer its input alone, and compute the rest again in the backward pass
+    # no property of a model: keep of each layer its input alone, and compute the rest again in the
+    # backward pass
+    remat: bool = False
 
     def __post_init__(self) -> None:
         sizes = [f.name for f in dataclasses.fields(self) if f.type is int]
         for name in sizes:
             if not 1 <= getattr(self, name) < 2**31:
-                raise InputError(f"{name} is {getattr(self, name)}: expected at least 1 and less than 2^31")
+                raise InputError(
+                    f"{name} is {getattr(self, name)}: expected at least 1 and less than 2^31"
+                )
         if self.num_attention_heads % self.num_key_value_heads:
             raise InputError(
                 f"num_attention_heads is {self.num_attention_heads}: expected a multiple of num_key_value_heads, "
                 f"which is {self.num_key_value_heads}"
             )
         if self.head_dim % 2:
-            raise InputError(f"head_dim is {self.head_dim}: expected an even number, for RoPE turns pairs")
-        if self.rope_scaling is not None and self.rope_scaling.rope_type not in ("linear", "llama3"):
+            raise InputError(
+                f"head_dim is {self.head_dim}: expected an even number, for RoPE turns pairs"
+            )
+        if self.rope_scaling is not None and self.rope_scaling.rope_type not in (
+            "linear",
+            "llama3",
+        ):
             raise InputError(
                 f"rope type {self.rope_scaling.rope_type!r} is not supported: expected 'default', 'linear' or 'llama3'"
             )
@@ -67,9 +77,11 @@ class DecoderConfig:
 
 
 class KV(NamedTuple):
-    """Keys and values of one layer, laid out so that attention is two plain matrix products of whole arrays.
+    """Keys and values of one layer, laid out so that attention is two plain matrix products of
+    whole arrays.
 
-    Batch and heads are one axis, and keys are transposed: XLA on CPU would else transpose a copy of them at every token.
+    Batch and heads are one axis, and keys are transposed: XLA on CPU would else transpose a copy of
+    them at every token.
     """
 
     k: jax.Array  # [B * K, D, S]
@@ -77,10 +89,12 @@ class KV(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """Keys and values in two parts: a prompt, read only and shared by N = B / b rows, and what each row added itself.
+    """Keys and values in two parts: a prompt, read only and shared by N = B / b rows, and what each
+    row added itself.
 
-    All rows grow in step, so one scalar ``length`` says how many of the S slots are filled. Layers are a tuple and not
-    one stacked array: XLA updates each in place, where it would copy a slice of a stack at every token.
+    All rows grow in step, so one scalar ``length`` says how many of the S slots are filled. Layers
+    are a tuple and not one stacked array: XLA updates each in place, where it would copy a slice of
+    a stack at every token.
     """
 
     prefix: tuple[KV, ...]  # L of [b * K, ...], P slots
@@ -90,7 +104,9 @@ class Cache(NamedTuple):
 
 
 def fork(cache: Cache, num_rows: int, max_new_tokens: int) -> Cache:
-    """Room for ``max_new_tokens`` in ``num_rows`` continuations of every prompt in a cache made by prefill."""
+    """Room for ``max_new_tokens`` in ``num_rows`` continuations of every prompt in a cache made by
+    prefill.
+    """
 
     def room(prefix: KV) -> KV:
         heads, head_dim, _ = prefix.k.shape
@@ -101,9 +117,11 @@ def fork(cache: Cache, num_rows: int, max_new_tokens: int) -> Cache:
 
 
 def unstack(params: Params) -> Params:
-    """The layers as a tuple of dicts; done once before a decode loop, which would else slice the stack at every token.
+    """The layers as a tuple of dicts; done once before a decode loop, which would else slice the
+    stack at every token.
 
-    Of arrays on a CPU, outside of jit, they are views: they take no time and no memory of their own.
+    Of arrays on a CPU, outside of jit, they are views: they take no time and no memory of their
+    own.
     """
     stack = params["layers"]
     first = jax.tree.leaves(stack)[0]
@@ -116,7 +134,9 @@ def unstack(params: Params) -> Params:
 
 @jax.jit
 def _slices(stack: Params) -> tuple[Params, ...]:
-    """All rows in one program: one by one, a hundred slices over several devices take longer than a short decode loop."""
+    """All rows in one program: one by one, a hundred slices over several devices take longer than a
+    short decode loop.
+    """
     num_layers = len(jax.tree.leaves(stack)[0])
     return tuple(jax.tree.map(lambda x, i=i: x[i], stack) for i in range(num_layers))
 
@@ -129,12 +149,16 @@ def _on_one_cpu(x: jax.Array) -> bool:
 
 
 def _view(x: jax.Array, i: int) -> jax.Array:
-    """``x[i]``; JAX takes over memory that lies as it wants it, aligned to 64 bytes, and copies other."""
+    """``x[i]``; JAX takes over memory that lies as it wants it, aligned to 64 bytes, and copies
+    other.
+    """
     return jax.device_put(np.asarray(x)[i], *x.devices())
 
 
 class Attention(nnx.Module):
-    """Grouped-query attention over [shared prefix | own cache] or, without a cache, over the row itself."""
+    """Grouped-query attention over [shared prefix | own cache] or, without a cache, over the row
+    itself.
+    """
 
     def __init__(self, cfg: DecoderConfig, rngs: nnx.Rngs):
         self.cfg = cfg
@@ -158,7 +182,9 @@ class Attention(nnx.Module):
         q, k = rope(q, *turn) * cfg.head_dim**-0.5, rope(k, *turn)
         heads = rows * cfg.num_key_value_heads
         # The G query heads of a key head are rows of one matrix product against its keys.
-        q = q.reshape(rows, length, cfg.num_key_value_heads, -1, cfg.head_dim).transpose(0, 2, 3, 1, 4)
+        q = q.reshape(rows, length, cfg.num_key_value_heads, -1, cfg.head_dim).transpose(
+            0, 2, 3, 1, 4
+        )
         q = q.reshape(heads, -1, cfg.head_dim)  # [B * K, G * T, D]
         new = KV(
             k.transpose(0, 2, 3, 1).reshape(heads, cfg.head_dim, length),
@@ -180,12 +206,18 @@ class Attention(nnx.Module):
         return self.o(out), new
 
     def softmax(self, scores: jax.Array, mask: jax.Array) -> jax.Array:
-        """Weights of ``scores [B * K, G * T, S]`` over the keys that ``mask [B, 1, T, S]`` allows; float32."""
-        by_head = scores.astype(jnp.float32).reshape(mask.shape[0], -1, *mask.shape[2:])  # [B, H, T, S]
+        """Weights of ``scores [B * K, G * T, S]`` over the keys that ``mask [B, 1, T, S]`` allows;
+        float32.
+        """
+        by_head = scores.astype(jnp.float32).reshape(
+            mask.shape[0], -1, *mask.shape[2:]
+        )  # [B, H, T, S]
         return jax.nn.softmax(jnp.where(mask, by_head, -1e30), axis=-1).reshape(scores.shape)
 
     def shared_matmul(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        """``x @ y`` of ``[B * K, M, _]`` and ``[b * K, ...]``: N rows share one y, and are rows of one product with it."""
+        """``x @ y`` of ``[B * K, M, _]`` and ``[b * K, ...]``: N rows share one y, and are rows of
+        one product with it.
+        """
         kv, (_, m, _) = self.cfg.num_key_value_heads, x.shape
         prompts = y.shape[0] // kv
         x = x.reshape(prompts, -1, kv, m, x.shape[-1]).swapaxes(1, 2)  # [b, K, N, M, _]
@@ -194,7 +226,8 @@ class Attention(nnx.Module):
 
 
 def _residual_init(cfg: DecoderConfig):
-    # Projections that write to the residual stream start smaller, so its variance does not grow with depth (GPT-2).
+    # Projections that write to the residual stream start smaller, so its variance does not grow
+    # with depth (GPT-2).
     return nnx.initializers.variance_scaling(1.0 / (2 * cfg.num_hidden_layers), "fan_in", "normal")
 
 
@@ -246,7 +279,9 @@ def _graphdefs(cfg: DecoderConfig):
 
 @functools.partial(jax.jit, static_argnames="cfg")
 def init(key: jax.Array, cfg: DecoderConfig) -> Params:
-    """Fresh float32 parameters: ``{"embed", "norm", ["head"], "layers"}``, every leaf of "layers" is ``[L, ...]``."""
+    """Fresh float32 parameters: ``{"embed", "norm", ["head"], "layers"}``, every leaf of "layers"
+    is ``[L, ...]``.
+    """
 
     def pure(module):
         return nnx.to_pure_dict(nnx.split(module)[1])
@@ -257,8 +292,11 @@ def init(key: jax.Array, cfg: DecoderConfig) -> Params:
     return {**pure(Outer(cfg, nnx.Rngs(outer_key))), "layers": layers}
 
 
-def deepen(params: Params, key: jax.Array, *, cfg: DecoderConfig, num_new_layers: int) -> tuple[Params, DecoderConfig]:
-    """The same function with more blocks on top, to be trained on (block expansion; LLaMA Pro, Wu et al. 2024, section 3.2).
+def deepen(
+    params: Params, key: jax.Array, *, cfg: DecoderConfig, num_new_layers: int
+) -> tuple[Params, DecoderConfig]:
+    """The same function with more blocks on top, to be trained on (block expansion; LLaMA Pro, Wu
+    et al. 2024, section 3.2).
 
     The projections through which the new blocks write to the residual stream are zero.
     """
@@ -266,7 +304,9 @@ def deepen(params: Params, key: jax.Array, *, cfg: DecoderConfig, num_new_layers
     new = jax.tree.map(lambda x: x[cfg.num_hidden_layers :], init(key, deeper)["layers"])
     for module, name in (("attention", "o"), ("mlp", "down")):
         new[module][name] = jax.tree.map(jnp.zeros_like, new[module][name])
-    layers = jax.tree.map(lambda old, more: jnp.concatenate([old, more.astype(old.dtype)]), params["layers"], new)
+    layers = jax.tree.map(
+        lambda old, more: jnp.concatenate([old, more.astype(old.dtype)]), params["layers"], new
+    )
     return {**jax.tree.map(jnp.array, params), "layers": layers}, deeper
 
 
@@ -299,7 +339,9 @@ def hidden_states(
         prefix = tuple(KV(stacked.k[i], stacked.v[i]) for i in range(cfg.num_hidden_layers))
         return outer.norm(x), Cache(prefix, segment_ids > 0, (), jnp.int32(0))
 
-    prefix_mask = jnp.repeat(cache.prefix_mask, rows // cache.prefix_mask.shape[0], axis=0)[:, None, None]
+    prefix_mask = jnp.repeat(cache.prefix_mask, rows // cache.prefix_mask.shape[0], axis=0)[
+        :, None, None
+    ]
     slots = jnp.arange(cache.own[0].v.shape[1])
     own_mask = slots <= cache.length + jnp.arange(length)[:, None]  # [T, S]
     shapes = [(rows, 1, length, m.shape[-1]) for m in (prefix_mask, own_mask)]
@@ -318,16 +360,23 @@ def hidden_states(
 
 
 def branch_states(
-    params: Params, prompt: jax.Array, prompt_mask: jax.Array, branches: jax.Array, *, cfg: DecoderConfig
+    params: Params,
+    prompt: jax.Array,
+    prompt_mask: jax.Array,
+    branches: jax.Array,
+    *,
+    cfg: DecoderConfig,
 ) -> tuple[jax.Array, jax.Array]:
-    """The final states of prompts and of N continuations of each, both in one pass over the layers: for training.
+    """The final states of prompts and of N continuations of each, both in one pass over the layers:
+    for training.
 
     The gradient of a layer's weights is then the sum of two products, and not of two whole stacks.
 
     Args:
       params: from :func:`init` or a checkpoint.
       prompt, prompt_mask: ``[b, P]`` int32 and bool, padded on the left.
-      branches: ``[b * N, T]`` int32; those of a prompt attend to its keys and values, which are computed once.
+      branches: ``[b * N, T]`` int32; those of a prompt attend to its keys and values, which are
+        computed once.
       cfg: static.
 
     Returns:
@@ -341,7 +390,10 @@ def branch_states(
     turns = [_rotation(p, cfg) for p in positions]
     before = jnp.repeat(prompt_mask, n, axis=0)[:, None, None]
     before = jnp.broadcast_to(before, (rows, 1, length, before.shape[-1]))
-    masks = _causal(prompt_mask), jnp.concatenate([before, _causal(jnp.ones_like(branches))], axis=-1)
+    masks = (
+        _causal(prompt_mask),
+        jnp.concatenate([before, _causal(jnp.ones_like(branches))], axis=-1),
+    )
 
     def step(states, layer_params):
         block = nnx.merge(block_def, layer_params)
@@ -371,11 +423,13 @@ def _causal(segment_ids: jax.Array) -> jax.Array:
     return (same & jnp.tril(jnp.ones(same.shape[1:], bool)))[:, None]
 
 
-def output_head(params: Params, tokens: slice | jax.Array = slice(None)) -> Callable[[jax.Array], jax.Array]:
+def output_head(
+    params: Params, tokens: slice | jax.Array = slice(None)
+) -> Callable[[jax.Array], jax.Array]:
     """The last layer: a function from states ``[..., E]`` to float32 logits ``[..., V]``.
 
-    Of some ``tokens`` only, if given. A tied head reads the embedding as it lies: with jax 0.12.0 on
-    CPU, one row times its transpose takes four times as long.
+    Of some ``tokens`` only, if given. A tied head reads the embedding as it lies: with jax 0.12.0
+    on CPU, one row times its transpose takes four times as long.
     """
     if "head" in params:
         kernel = params["head"]["kernel"][:, tokens]
@@ -398,15 +452,17 @@ def forward(
     Args:
       params: from :func:`init` or a checkpoint.
       tokens: ``[B, T]`` int32.
-      positions: ``[B, T]`` int32, counted from 0 at the first real token of a row or packed document.
-      cache: None to attend within the rows only (training, prefill); else a cache from :func:`fork`, and the T tokens
-        are appended to it.
+      positions: ``[B, T]`` int32, counted from 0 at the first real token of a row or packed
+        document.
+      cache: None to attend within the rows only (training, prefill); else a cache from
+        :func:`fork`, and the T tokens are appended to it.
       cfg: static.
-      segment_ids: ``[B, T]`` int32, only without a cache; tokens attend to earlier tokens of the same segment, and
-        0 marks padding. None means one segment.
+      segment_ids: ``[B, T]`` int32, only without a cache; tokens attend to earlier tokens of the
+        same segment, and 0 marks padding. None means one segment.
 
     Returns:
-      Logits ``[B, T, V]`` in float32, and the cache: without one given, a prefix cache of all T tokens.
+      Logits ``[B, T, V]`` in float32, and the cache: without one given, a prefix cache of all T
+      tokens.
     """
     x, cache = hidden_states(params, tokens, positions, cache, cfg=cfg, segment_ids=segment_ids)
     return output_head(params)(x), cache

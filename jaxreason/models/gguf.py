@@ -1,6 +1,8 @@
-"""Models in one GGUF file: weights dequantised, config, tokenizer and chat template rebuilt from its metadata.
+"""Models in one GGUF file: weights dequantised, config, tokenizer and chat template rebuilt from
+its metadata.
 
-The format itself is in :mod:`jaxreason.models.gguf_file`. What the metadata mean is defined by llama.cpp.
+The format itself is in :mod:`jaxreason.models.gguf_file`. What the metadata mean is defined by
+llama.cpp.
 """
 
 import dataclasses
@@ -12,15 +14,24 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 from transformers import PreTrainedTokenizerFast
 
 from jaxreason.errors import InputError, one_line
 from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.gguf_file import Stored, read_model, read_tensor
 from jaxreason.models.rope import RopeScaling, rope_frequencies
+from jaxreason.models.tokens import ENDS_OF_TURN, end_of_turn_ids
 from jaxreason.models.weights import LanguageModel, Tensors, assemble, digest
-from jaxreason.tokens import ENDS_OF_TURN, end_of_turn_ids
 
 # GGUF name -> path in our params, as KEYS in hf.py.
 KEYS = {
@@ -62,12 +73,20 @@ ROPE_FREQS = "rope_freqs.weight"  # how llama3 scaling is stored: what every fre
 # How text is cut before byte-pair encoding, by tokenizer.ggml.pre.
 LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-SPLITS = {"llama-bpe": LLAMA3, "llama3": LLAMA3, "llama-v3": LLAMA3, "qwen2": QWEN2, "deepseek-r1-qwen": QWEN2}
+SPLITS = {
+    "llama-bpe": LLAMA3,
+    "llama3": LLAMA3,
+    "llama-v3": LLAMA3,
+    "qwen2": QWEN2,
+    "deepseek-r1-qwen": QWEN2,
+}
 DIGITS = ("smollm", "starcoder", "refact", "command-r")  # single digits, then as GPT-2
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # tokenizer.ggml.token_type
 
 
-def load_gguf(path: str | Path, dtype: Any = jnp.float32, mesh: Mesh | None = None) -> LanguageModel:
+def load_gguf(
+    path: str | Path, dtype: Any = jnp.float32, mesh: Mesh | None = None
+) -> LanguageModel:
     """Loads a model from a GGUF file, its weights dequantised to ``dtype``, onto ``mesh`` if given.
 
     Of a model split into several files, ``path`` is the first; the others stand beside it.
@@ -78,7 +97,9 @@ def load_gguf(path: str | Path, dtype: Any = jnp.float32, mesh: Mesh | None = No
     try:
         import gguf
     except ImportError as error:
-        raise InputError("GGUF files need the gguf package: pip install 'jaxreason[gguf]'") from error
+        raise InputError(
+            "GGUF files need the gguf package: pip install 'jaxreason[gguf]'"
+        ) from error
     path = Path(os.path.expanduser(path))
     if not path.is_file():
         raise InputError(f"{str(path)!r} not found: expected a GGUF file")
@@ -94,8 +115,12 @@ def load_gguf(path: str | Path, dtype: Any = jnp.float32, mesh: Mesh | None = No
         line = one_line(error)[:500]
         raise InputError(line if str(path) in line else f"{str(path)!r}: {line}") from error
     except Exception as error:  # a hostile file has many ways to be wrong; the user needs one line
-        raise InputError(f"{str(path)!r} is damaged or not a GGUF file ({one_line(error)[:500]})") from error
-    return LanguageModel(params, cfg, tokenizer, path.name, digest(files), tuple(dict.fromkeys(eos_ids)))
+        raise InputError(
+            f"{str(path)!r} is damaged or not a GGUF file ({one_line(error)[:500]})"
+        ) from error
+    return LanguageModel(
+        params, cfg, tokenizer, path.name, digest(files), tuple(dict.fromkeys(eos_ids))
+    )
 
 
 def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> DecoderConfig:
@@ -106,7 +131,9 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
     """
     architecture = metadata.get("general.architecture")
     if architecture not in ARCHITECTURES:
-        raise InputError(f"architecture {architecture!r} is not supported: expected one of {', '.join(ARCHITECTURES)}")
+        raise InputError(
+            f"architecture {architecture!r} is not supported: expected one of {', '.join(ARCHITECTURES)}"
+        )
 
     def get(name: str, default: Any = None) -> Any:
         found = metadata.get(f"{architecture}.{name}", default)
@@ -120,19 +147,24 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
     head_dim = int(get("attention.key_length", int(get("embedding_length")) // max(heads, 1)))
     for name in ("attention.value_length", "rope.dimension_count"):
         if int(get(name, head_dim)) != head_dim:
-            raise InputError(f"{architecture}.{name} is {get(name)}: expected the head size, {head_dim}")
+            raise InputError(
+                f"{architecture}.{name} is {get(name)}: expected the head size, {head_dim}"
+            )
     for name, neutral in (IDLE | {"attention.scale": (0, head_dim**-0.5)}).items():
         if not np.isclose(found := float(get(name, neutral[0])), neutral, rtol=1e-5).any():
             raise InputError(
                 f"{architecture}.{name} is {found:g}, which is not supported: expected "
                 f"{' or '.join(f'{x:g}' for x in neutral)} (dense models with full attention and no scales are)"
             )
-    # llama.cpp takes a factor without a type as linear; files of 2023 have rope.scale_linear in its place.
+    # llama.cpp takes a factor without a type as linear; files of 2023 have rope.scale_linear in its
+    # place.
     factor = float(get("rope.scaling.factor", get("rope.scale_linear", 0.0))) or 1.0
     rope_type = get("rope.scaling.type", "linear" if factor != 1.0 else "none")
     scaling = None if rope_type == "none" else RopeScaling(rope_type, factor)
     if ROPE_FREQS in stored and scaling is not None and factor != 1.0:
-        raise InputError(f"has {ROPE_FREQS} and a rope scaling factor of {factor:g}: expected one of the two")
+        raise InputError(
+            f"has {ROPE_FREQS} and a rope scaling factor of {factor:g}: expected one of the two"
+        )
     cfg = DecoderConfig(
         vocab_size=stored["token_embd.weight"].shape[0],
         hidden_size=int(get("embedding_length")),
@@ -144,7 +176,9 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
         max_position_embeddings=int(get("context_length")),
         rope_theta=float(get("rope.freq_base", 10_000.0)),
         rope_scaling=scaling,
-        rms_norm_eps=float(str(np.float32(get("attention.layer_norm_rms_epsilon")))),  # 1e-05, not 9.99999974e-06
+        rms_norm_eps=float(
+            str(np.float32(get("attention.layer_norm_rms_epsilon")))
+        ),  # 1e-05, not 9.99999974e-06
         attention_bias=architecture == "qwen2",
         qk_norm=architecture == "qwen3",
         tie_word_embeddings="output.weight" not in stored,
@@ -155,9 +189,13 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
 
 
 def with_llama3_scaling(cfg: DecoderConfig, divisors: np.ndarray) -> DecoderConfig:
-    """The file has only what llama3 scaling came to; its settings are found by trying those that are in use."""
+    """The file has only what llama3 scaling came to; its settings are found by trying those that
+    are in use.
+    """
     scaling = RopeScaling("llama3", float(divisors.max()))
-    plain, scaled = (np.asarray(rope_frequencies(cfg.head_dim, cfg.rope_theta, kind)) for kind in (None, scaling))
+    plain, scaled = (
+        np.asarray(rope_frequencies(cfg.head_dim, cfg.rope_theta, kind)) for kind in (None, scaling)
+    )
     if divisors.shape != plain.shape or not np.allclose(plain / scaled, divisors, rtol=1e-3):
         raise InputError(
             f"{ROPE_FREQS} is not that of Llama 3: no other scaling of frequencies one by one is supported"
@@ -165,14 +203,17 @@ def with_llama3_scaling(cfg: DecoderConfig, divisors: np.ndarray) -> DecoderConf
     return dataclasses.replace(cfg, rope_scaling=scaling)
 
 
-def open_tensors(files: list[Path], stored: dict[str, Stored], cfg: DecoderConfig, architecture: str, gguf) -> Tensors:
+def open_tensors(
+    files: list[Path], stored: dict[str, Stored], cfg: DecoderConfig, architecture: str, gguf
+) -> Tensors:
     """The weights as Hugging Face has them."""
 
     def read(name: str) -> np.ndarray:
         array = read_tensor(stored[name], gguf)
         part = re.fullmatch(r"blk\.\d+\.attn_([qk])\.weight", name)
         if architecture == "llama" and part:
-            # llama.cpp turns neighbouring dimensions together, Hugging Face the two halves of a head.
+            # llama.cpp turns neighbouring dimensions together, Hugging Face the two halves of a
+            # head.
             heads = cfg.num_attention_heads if part[1] == "q" else cfg.num_key_value_heads
             array = array.reshape(heads, -1, 2, array.shape[-1]).swapaxes(1, 2).reshape(array.shape)
         return array
@@ -191,22 +232,36 @@ def load_tokenizer(metadata: dict[str, Any], cfg: DecoderConfig) -> PreTrainedTo
         return metadata.get(f"tokenizer.ggml.{name}", default)
 
     tokens, kinds = get("tokens"), get("token_type")
-    if not isinstance(tokens, list) or not 1 <= len(tokens) <= cfg.vocab_size or len(set(tokens)) < len(tokens):
-        raise InputError(f"tokenizer.ggml.tokens is damaged: expected at most {cfg.vocab_size} distinct texts")
+    if (
+        not isinstance(tokens, list)
+        or not 1 <= len(tokens) <= cfg.vocab_size
+        or len(set(tokens)) < len(tokens)
+    ):
+        raise InputError(
+            f"tokenizer.ggml.tokens is damaged: expected at most {cfg.vocab_size} distinct texts"
+        )
     kinds = np.full(len(tokens), NORMAL) if kinds is None else kinds
     if len(kinds) != len(tokens):
-        raise InputError(f"tokenizer.ggml.token_type has {len(kinds)} entries: expected {len(tokens)}")
+        raise InputError(
+            f"tokenizer.ggml.token_type has {len(kinds)} entries: expected {len(tokens)}"
+        )
     if get("model") == "gpt2":
         backend = _byte_level(tokens, get("merges"), get("pre", "default"))
     elif get("model") == "llama":
         backend = _sentencepiece(tokens, kinds, get("scores"), get("add_space_prefix", True))
     else:
         raise InputError(f"tokenizer {get('model')!r} is not supported: expected 'gpt2' or 'llama'")
-    # Some files call an end of turn a word of the user's: it ends a chain all the same, as in llama.cpp.
-    kinds = [CONTROL if token in ENDS_OF_TURN else kind for token, kind in zip(tokens, kinds, strict=True)]
+    # Some files call an end of turn a word of the user's: it ends a chain all the same, as in
+    # llama.cpp.
+    kinds = [
+        CONTROL if token in ENDS_OF_TURN else kind
+        for token, kind in zip(tokens, kinds, strict=True)
+    ]
     for kind, special in ((CONTROL, True), (USER_DEFINED, False)):
         added = [
-            AddedToken(t, normalized=False, special=special) for t, k in zip(tokens, kinds, strict=True) if k == kind
+            AddedToken(t, normalized=False, special=special)
+            for t, k in zip(tokens, kinds, strict=True)
+            if k == kind
         ]
         (backend.add_special_tokens if special else backend.add_tokens)(added)
     if backend.get_vocab_size() != len(tokens):
@@ -216,20 +271,29 @@ def load_tokenizer(metadata: dict[str, Any], cfg: DecoderConfig) -> PreTrainedTo
     for ours, theirs in {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}.items():
         if (i := get(f"{theirs}_token_id")) is not None:
             if not 0 <= int(i) < len(tokens):
-                raise InputError(f"tokenizer.ggml.{theirs}_token_id is {i}: expected less than {len(tokens)}")
+                raise InputError(
+                    f"tokenizer.ggml.{theirs}_token_id is {i}: expected less than {len(tokens)}"
+                )
             named[f"{ours}_token"] = tokens[int(i)]
-    named.setdefault("pad_token", named.get("eos_token", tokens[0]))  # padding is masked: any token will do
+    named.setdefault(
+        "pad_token", named.get("eos_token", tokens[0])
+    )  # padding is masked: any token will do
     begins = get("model") == "llama" or SPLITS.get(get("pre")) is LLAMA3  # llama.cpp's defaults
     if get("add_bos_token", begins) and "bos_token" in named:
         bos = named["bos_token"]
         backend.post_processor = processors.TemplateProcessing(
-            single=[bos, "$A"], pair=[bos, "$A", bos, "$B:1"], special_tokens=[(bos, tokens.index(bos))]
+            single=[bos, "$A"],
+            pair=[bos, "$A", bos, "$B:1"],
+            special_tokens=[(bos, tokens.index(bos))],
         )
     template = metadata.get("tokenizer.chat_template")
     if template is not None and not isinstance(template, str):
         raise InputError("tokenizer.chat_template is damaged: expected a text")
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend, chat_template=template, clean_up_tokenization_spaces=False, **named
+        tokenizer_object=backend,
+        chat_template=template,
+        clean_up_tokenization_spaces=False,
+        **named,
     )
 
 
@@ -249,13 +313,21 @@ def _byte_level(tokens: list[str], merges: list[str] | None, pre: str) -> Tokeni
         raise InputError("lacks the metadata key tokenizer.ggml.merges")
     pairs = [tuple(merge.split(" ")) for merge in merges]
     backend = Tokenizer(
-        models.BPE(dict(zip(tokens, range(len(tokens)), strict=True)), pairs, ignore_merges=SPLITS.get(pre) is LLAMA3)
+        models.BPE(
+            dict(zip(tokens, range(len(tokens)), strict=True)),
+            pairs,
+            ignore_merges=SPLITS.get(pre) is LLAMA3,
+        )
     )
     if pre in SPLITS:
         first = pre_tokenizers.Split(Regex(SPLITS[pre]), "isolated")
-        backend.pre_tokenizer = pre_tokenizers.Sequence([first, pre_tokenizers.ByteLevel(False, use_regex=False)])
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [first, pre_tokenizers.ByteLevel(False, use_regex=False)]
+        )
     elif pre in DIGITS:
-        backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(False)])
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(False)]
+        )
     elif pre in ("default", "gpt-2"):
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(False)
     else:
@@ -267,12 +339,22 @@ def _byte_level(tokens: list[str], merges: list[str] | None, pre: str) -> Tokeni
     return backend
 
 
-def _sentencepiece(tokens: list[str], kinds: np.ndarray, scores: np.ndarray | None, space_first: bool) -> Tokenizer:
-    """Sentencepiece BPE with byte fallback as Llama 2 has it; a pair merges the earlier, the higher its text scores."""
+def _sentencepiece(
+    tokens: list[str], kinds: np.ndarray, scores: np.ndarray | None, space_first: bool
+) -> Tokenizer:
+    """Sentencepiece BPE with byte fallback as Llama 2 has it; a pair merges the earlier, the higher
+    its text scores.
+    """
     if scores is None or len(scores) != len(tokens) or max(map(len, tokens)) > 256:
-        raise InputError(f"tokenizer.ggml.scores is damaged: expected {len(tokens)} scores of short texts")
+        raise InputError(
+            f"tokenizer.ggml.scores is damaged: expected {len(tokens)} scores of short texts"
+        )
     vocab = dict(zip(tokens, range(len(tokens)), strict=True))
-    normal = {token: float(score) for token, kind, score in zip(tokens, kinds, scores, strict=True) if kind == NORMAL}
+    normal = {
+        token: float(score)
+        for token, kind, score in zip(tokens, kinds, scores, strict=True)
+        if kind == NORMAL
+    }
     merges = [
         (score, token[:cut], token[cut:])
         for token, score in normal.items()
@@ -280,11 +362,20 @@ def _sentencepiece(tokens: list[str], kinds: np.ndarray, scores: np.ndarray | No
         if token[:cut] in normal and token[cut:] in normal
     ]
     merges.sort(key=lambda merge: (-merge[0], -len(merge[1]), vocab[merge[1]]))
-    unknown = next((token for token, kind in zip(tokens, kinds, strict=True) if kind == UNKNOWN), None)
-    backend = Tokenizer(
-        models.BPE(vocab, [merge[1:] for merge in merges], unk_token=unknown, fuse_unk=True, byte_fallback=True)
+    unknown = next(
+        (token for token, kind in zip(tokens, kinds, strict=True) if kind == UNKNOWN), None
     )
-    # A space before every text and behind every special token, as llama.cpp has it; not cut into words.
+    backend = Tokenizer(
+        models.BPE(
+            vocab,
+            [merge[1:] for merge in merges],
+            unk_token=unknown,
+            fuse_unk=True,
+            byte_fallback=True,
+        )
+    )
+    # A space before every text and behind every special token, as llama.cpp has it; not cut into
+    # words.
     space = [normalizers.Prepend("\u2581")] * bool(space_first)
     backend.normalizer = normalizers.Sequence([*space, normalizers.Replace(" ", "\u2581")])
     steps = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]

@@ -1,8 +1,8 @@
 """The GGUF format: metadata and where the tensors lie, in one file or in the parts of a split one.
 
-Each size is checked against the file before it is believed: the reader of the ``gguf`` package loops
-and allocates as a damaged file tells it to. That package knows the number formats. The format:
-https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+Each size is checked against the file before it is believed: the reader of the ``gguf`` package
+loops and allocates as a damaged file tells it to. That package knows the number formats. The
+format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 import math
@@ -17,8 +17,18 @@ from jaxreason.errors import InputError
 
 # Metadata value types of fixed size; 8 is a string, 9 an array.
 SCALARS = {
-    0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8"
-}  # fmt: skip
+    0: "<u1",
+    1: "<i1",
+    2: "<u2",
+    3: "<i2",
+    4: "<u4",
+    5: "<i4",
+    6: "<f4",
+    7: "?",
+    10: "<u8",
+    11: "<i8",
+    12: "<f8",
+}
 STRING, ARRAY = 8, 9
 
 
@@ -33,15 +43,19 @@ class Stored(NamedTuple):
 
 
 def read_model(path: Path, gguf) -> tuple[dict[str, Any], dict[str, Stored], list[Path]]:
-    """Metadata, the places of all tensors, and the files that hold them: one, or the parts of a split model.
+    """Metadata, the places of all tensors, and the files that hold them: one, or the parts of a
+    split model.
 
-    ``llama-gguf-split`` names the parts ``NAME-00001-of-00003.gguf`` and so on; the metadata stand in the first.
+    ``llama-gguf-split`` names the parts ``NAME-00001-of-00003.gguf`` and so on; the metadata stand
+    in the first.
 
     Raises:
       InputError: a file is damaged, not the first of its parts, or one of the others is missing.
     """
     metadata, stored = read_header(path, gguf)
-    count, place = (int(metadata.get(f"split.{key}", default)) for key, default in (("count", 1), ("no", 0)))
+    count, place = (
+        int(metadata.get(f"split.{key}", default)) for key, default in (("count", 1), ("no", 0))
+    )
     if count <= 1:
         return metadata, stored, [path]
     if not re.search(f"-{place + 1:05d}-of-{count:05d}.gguf$", path.name):
@@ -52,18 +66,26 @@ def read_model(path: Path, gguf) -> tuple[dict[str, Any], dict[str, Stored], lis
     stem = path.name[: -len("-00001-of-00003.gguf")]
     files = [path.with_name(f"{stem}-{i + 1:05d}-of-{count:05d}.gguf") for i in range(count)]
     if place:
-        raise InputError(f"is part {place + 1} of a model split into {count}: load the first, {str(files[0])!r}")
+        raise InputError(
+            f"is part {place + 1} of a model split into {count}: load the first, {str(files[0])!r}"
+        )
     for i, file in enumerate(files[1:], 2):
         if not file.is_file():
-            raise InputError(f"is split into {count} parts, and part {i} is missing: expected {str(file)!r}")
+            raise InputError(
+                f"is split into {count} parts, and part {i} is missing: expected {str(file)!r}"
+            )
         try:
             of_part, tensors = read_header(file, gguf)
         except InputError as error:
             raise InputError(f"{str(file)!r}, part {i} of the model, {error}") from error
         if (int(of_part.get("split.no", 0)), int(of_part.get("split.count", 1))) != (i - 1, count):
-            raise InputError(f"{str(file)!r} is not part {i} of {count}: expected parts of one model")
+            raise InputError(
+                f"{str(file)!r} is not part {i} of {count}: expected parts of one model"
+            )
         if twice := stored.keys() & tensors.keys():
-            raise InputError(f"{str(file)!r} has tensor {min(twice)[:80]!r}, which an earlier part has, too")
+            raise InputError(
+                f"{str(file)!r} has tensor {min(twice)[:80]!r}, which an earlier part has, too"
+            )
         stored |= tensors
     if (total := int(metadata.get("split.tensors.count", len(stored)))) != len(stored):
         raise InputError(f"has {len(stored)} tensors in {count} parts: expected {total}")
@@ -105,7 +127,9 @@ def read_header(path: Path, gguf) -> tuple[dict[str, Any], dict[str, Stored]]:
         kind = gguf.GGMLQuantizationType(kind)
         block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
         if not shape or min(shape) < 1 or shape[-1] % block:
-            raise InputError(f"tensor {name[:80]!r} has shape {shape}: expected rows of whole blocks of {block}")
+            raise InputError(
+                f"tensor {name[:80]!r} has shape {shape}: expected rows of whole blocks of {block}"
+            )
         num_bytes = math.prod(shape) // block * block_bytes
         if start + offset + num_bytes > size:
             raise InputError(
@@ -120,7 +144,9 @@ def read_header(path: Path, gguf) -> tuple[dict[str, Any], dict[str, Stored]]:
 def take(file: BinaryIO, count: int, size: int) -> bytes:
     """The next ``count`` bytes, or an InputError: never more memory than the file is long."""
     if count > size - file.tell():
-        raise InputError(f"is truncated or damaged: {count} bytes expected at byte {file.tell()} of {size}")
+        raise InputError(
+            f"is truncated or damaged: {count} bytes expected at byte {file.tell()} of {size}"
+        )
     return file.read(count)
 
 
@@ -157,7 +183,9 @@ def read_tensor(tensor: Stored, gguf) -> np.ndarray:
         data = np.frombuffer(file.read(tensor.size), np.uint8)
     rows = data.reshape(*tensor.shape[:-1], -1)
     if tensor.kind in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16):
-        return rows.view("<f4" if tensor.kind == gguf.GGMLQuantizationType.F32 else "<f2").astype(np.float32)
+        return rows.view("<f4" if tensor.kind == gguf.GGMLQuantizationType.F32 else "<f2").astype(
+            np.float32
+        )
     try:
         return gguf.quants.dequantize(rows, tensor.kind)
     except NotImplementedError as error:

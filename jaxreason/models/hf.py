@@ -1,6 +1,8 @@
-"""Weights on disk: directories in Hugging Face's format (config.json, *.safetensors, tokenizer.json), read and written.
+"""Weights on disk: directories in Hugging Face's format (config.json, *.safetensors,
+tokenizer.json), read and written.
 
-The tiny models that ship with the package are ordinary Llama directories, so one loader serves them and the hub.
+The tiny models that ship with the package are ordinary Llama directories, so one loader serves them
+and the hub.
 """
 
 import dataclasses
@@ -30,8 +32,16 @@ from jaxreason.models.decoder import DecoderConfig, Params
 from jaxreason.models.gguf import load_gguf
 from jaxreason.models.names import check_name, find_local, shipped
 from jaxreason.models.rope import RopeScaling
-from jaxreason.models.weights import LanguageModel, Tensors, assemble, digest, get_path, open_safetensors, read_json
-from jaxreason.tokens import check_vocabulary, end_of_turn_ids, load_tokenizer
+from jaxreason.models.tokens import check_vocabulary, end_of_turn_ids, load_tokenizer
+from jaxreason.models.weights import (
+    LanguageModel,
+    Tensors,
+    assemble,
+    digest,
+    get_path,
+    open_safetensors,
+    read_json,
+)
 
 FAMILIES: dict[str, type[PretrainedConfig]] = {
     "LlamaForCausalLM": LlamaConfig,
@@ -40,8 +50,8 @@ FAMILIES: dict[str, type[PretrainedConfig]] = {
 }
 DTYPES = ("float32", "bfloat16", "float16")
 
-# Hugging Face name -> path in our params. A per-layer name has {} for the layer; its arrays are stacked on axis 0.
-# Matrices are stored there as [out, in] and used here as [in, out].
+# Hugging Face name -> path in our params. A per-layer name has {} for the layer; its arrays are
+# stacked on axis 0. Matrices are stored there as [out, in] and used here as [in, out].
 KEYS = {
     "model.embed_tokens.weight": ("embed", "embedding"),
     "lm_head.weight": ("head", "kernel"),
@@ -64,7 +74,8 @@ KEYS = {
 
 
 def find_model(name: str | Path) -> Path:
-    """The directory of a shipped model, a local directory, or a hub id (downloaded, or taken from the hub's cache).
+    """The directory of a shipped model, a local directory, or a hub id (downloaded, or taken from
+    the hub's cache).
 
     Raises:
       InputError: there is no such model.
@@ -76,34 +87,53 @@ def find_model(name: str | Path) -> Path:
         return directory
     check_name(name)
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja"]))
+        return Path(
+            snapshot_download(
+                name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja"]
+            )
+        )
     except Exception as error:  # the hub client raises many kinds; the user needs one line
-        raise InputError(f"model {name!r} cannot be fetched from the Hugging Face hub ({one_line(error)})") from error
+        raise InputError(
+            f"model {name!r} cannot be fetched from the Hugging Face hub ({one_line(error)})"
+        ) from error
 
 
 def default_dtype(name: str) -> str:
-    """The dtype to compute a model in on this device: bfloat16 on TPUs and on NVIDIA GPUs from Ampere on, else float32.
+    """The dtype to compute a model in on this device: bfloat16 on TPUs and on NVIDIA GPUs from
+    Ampere on, else float32.
 
-    The shipped models are so small that they gain nothing from less: float32, in which they were measured.
+    The shipped models are so small that they gain nothing from less: float32, in which they were
+    measured.
     """
     device = jax.devices()[0]
-    return "float32" if name in shipped() else fast_dtype(device.platform, getattr(device, "compute_capability", ""))
+    return (
+        "float32"
+        if name in shipped()
+        else fast_dtype(device.platform, getattr(device, "compute_capability", ""))
+    )
 
 
 def fast_dtype(platform: str, compute_capability: str = "") -> str:
-    """bfloat16 where the hardware multiplies in it ("tpu", or "gpu" of compute capability "8.0" and up), else float32."""
+    """bfloat16 where the hardware multiplies in it ("tpu", or "gpu" of compute capability "8.0" and
+    up), else float32.
+    """
     major = compute_capability.partition(".")[0]
     ampere = platform == "gpu" and major.isdecimal() and int(major) >= 8
     return "bfloat16" if platform == "tpu" or ampere else "float32"
 
 
-def load_model(name: str | Path, dtype: Any = jnp.float32, mesh: Mesh | None = None) -> LanguageModel:
-    """Loads a shipped model by name, a directory, a GGUF file (of a split one the first part), or a hub id.
+def load_model(
+    name: str | Path, dtype: Any = jnp.float32, mesh: Mesh | None = None
+) -> LanguageModel:
+    """Loads a shipped model by name, a directory, a GGUF file (of a split one the first part), or a
+    hub id.
 
     Args:
       name: what to load.
-      dtype: float32, bfloat16 or float16: of the parameters and so of the computation, whatever is stored.
-      mesh: devices to spread the parameters over, by the rules of :mod:`jaxreason.mesh`; None is the default device.
+      dtype: float32, bfloat16 or float16: of the parameters and so of the computation, whatever is
+        stored.
+      mesh: devices to spread the parameters over, by the rules of :mod:`jaxreason.mesh`; None is
+        the default device.
 
     Raises:
       InputError: not found, unsupported, or damaged; the message says which and names the file.
@@ -111,9 +141,13 @@ def load_model(name: str | Path, dtype: Any = jnp.float32, mesh: Mesh | None = N
     try:
         dtype = jnp.dtype(dtype)
     except TypeError as error:
-        raise InputError(f"dtype {dtype!r} is unknown: expected one of {', '.join(DTYPES)}") from error
+        raise InputError(
+            f"dtype {dtype!r} is unknown: expected one of {', '.join(DTYPES)}"
+        ) from error
     if dtype.name not in DTYPES:
-        raise InputError(f"dtype {dtype.name!r} is not supported: expected one of {', '.join(DTYPES)}")
+        raise InputError(
+            f"dtype {dtype.name!r} is not supported: expected one of {', '.join(DTYPES)}"
+        )
     name = os.fspath(name)
     if name.endswith(".gguf"):
         return load_gguf(name, dtype, mesh)
@@ -131,7 +165,8 @@ def load_model(name: str | Path, dtype: Any = jnp.float32, mesh: Mesh | None = N
 
 
 def untie_stored_head(cfg: DecoderConfig, tensors: Tensors) -> DecoderConfig:
-    """The config, untied where the weights have an output head of their own, whatever the config says of it.
+    """The config, untied where the weights have an output head of their own, whatever the config
+    says of it.
 
     Many files store the embedding twice; that is no head of its own.
     """
@@ -162,11 +197,17 @@ def load_config(directory: Path) -> DecoderConfig:
         raise InputError(f"{str(path)!r}: num_hidden_layers is {layers!r}: expected 1 to 10000")
     try:
         hf = FAMILIES[architecture].from_dict(raw)
-        rope = getattr(hf, "rope_parameters", None) or {"rope_theta": hf.rope_theta, **(hf.rope_scaling or {})}
+        rope = getattr(hf, "rope_parameters", None) or {
+            "rope_theta": hf.rope_theta,
+            **(hf.rope_scaling or {}),
+        }
         refused = {
             "quantization_config": (getattr(hf, "quantization_config", None), None),
             "hidden_act": (hf.hidden_act, "silu"),
-            "sliding attention": ("sliding_attention" in (getattr(hf, "layer_types", None) or ()), False),
+            "sliding attention": (
+                "sliding_attention" in (getattr(hf, "layer_types", None) or ()),
+                False,
+            ),
             "attention_bias": (architecture != "Qwen2ForCausalLM" and hf.attention_bias, False),
             "mlp_bias": (getattr(hf, "mlp_bias", False), False),
             "partial_rotary_factor": (rope.get("partial_rotary_factor") or 1.0, 1.0),
@@ -212,7 +253,8 @@ def _rope_scaling(rope: dict, max_position_embeddings: int) -> RopeScaling | Non
 
 
 def load_eos_ids(directory: Path, cfg: DecoderConfig) -> tuple[int, ...]:
-    """The tokens that end a text by generation_config.json or else config.json, where they may be one or a list.
+    """The tokens that end a text by generation_config.json or else config.json, where they may be
+    one or a list.
 
     Raises:
       InputError: they are not token ids.
@@ -222,7 +264,9 @@ def load_eos_ids(directory: Path, cfg: DecoderConfig) -> tuple[int, ...]:
         if found is not None:
             ids = found if isinstance(found, list) else [found]
             if not all(type(i) is int and 0 <= i < cfg.vocab_size for i in ids):
-                raise InputError(f"{str(path)!r}: eos_token_id is {found}: expected ids below {cfg.vocab_size}")
+                raise InputError(
+                    f"{str(path)!r}: eos_token_id is {found}: expected ids below {cfg.vocab_size}"
+                )
             return tuple(ids)
     return ()
 
@@ -255,7 +299,9 @@ def save_model(
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
     config.save_pretrained(directory)
     GenerationConfig(
-        bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
     ).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     # Version 5 writes names that version 4 does not know, and takes a missing rope base for 10,000.
@@ -276,7 +322,9 @@ def save_model(
 
 def edit_json(path: Path, changes: dict[str, Any]) -> None:
     """Sets keys of a JSON object in a file, in the order and layout of transformers; None removes."""
-    edited = {k: v for k, v in (read_json(path) | changes).items() if v is not None or k not in changes}
+    edited = {
+        k: v for k, v in (read_json(path) | changes).items() if v is not None or k not in changes
+    }
     text = json.dumps(edited, indent=2, sort_keys=True, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
 
@@ -290,7 +338,9 @@ def hf_config(
       InputError: no family has both QKV bias and QK-norm.
     """
     if cfg.qk_norm and cfg.attention_bias:
-        raise InputError("a model with both attention_bias and qk_norm cannot be exported: no family has both")
+        raise InputError(
+            "a model with both attention_bias and qk_norm cannot be exported: no family has both"
+        )
     architecture = "Qwen3" if cfg.qk_norm else "Qwen2" if cfg.attention_bias else "Llama"
     eos = sorted({tokenizer.eos_token_id, *eos_ids} - {None})
     return FAMILIES[f"{architecture}ForCausalLM"](
@@ -317,4 +367,8 @@ def hf_config(
 def _hf_rope_scaling(scaling: RopeScaling | None) -> dict | None:
     if scaling is None:
         return None
-    return scaling._asdict() if scaling.rope_type == "llama3" else {"rope_type": "linear", "factor": scaling.factor}
+    return (
+        scaling._asdict()
+        if scaling.rope_type == "llama3"
+        else {"rope_type": "linear", "factor": scaling.factor}
+    )

@@ -1,7 +1,8 @@
-"""LoRA (Hu et al. 2022): a frozen matrix W [in, out] becomes W + scale A B, with A [in, r] and B [r, out] trained.
+"""LoRA (Hu et al. 2022): a frozen matrix W [in, out] becomes W + scale A B, with A [in, r] and B
+[r, out] trained.
 
-The adapter is a dict of its own, ``{"q": {"a": [L, in, r], "b": [L, r, out]}, ...}``, so a loss of it is differentiated
-alone: ``jax.grad(lambda lora: loss(merge_lora(params, lora, scale)))``.
+The adapter is a dict of its own, ``{"q": {"a": [L, in, r], "b": [L, r, out]}, ...}``, so a loss of
+it is differentiated alone: ``jax.grad(lambda lora: loss(merge_lora(params, lora, scale)))``.
 """
 
 import json
@@ -19,17 +20,24 @@ from jaxreason.models.hf import KEYS
 from jaxreason.models.weights import get_path
 
 # Our name of a matrix -> (path in the layers, Hugging Face's name with {} for the layer).
-MATRICES = {path[-2]: (path[1:], name) for name, path in KEYS.items() if path[0] == "layers" and path[-1] == "kernel"}
+MATRICES = {
+    path[-2]: (path[1:], name)
+    for name, path in KEYS.items()
+    if path[0] == "layers" and path[-1] == "kernel"
+}
 
 
-def init_lora(key: jax.Array, params: Params, rank: int, targets: Sequence[str] = ("q", "v")) -> Params:
+def init_lora(
+    key: jax.Array, params: Params, rank: int, targets: Sequence[str] = ("q", "v")
+) -> Params:
     """A fresh adapter that changes nothing yet: A is uniform as in peft, B is zero; float32.
 
     Args:
       key: of A.
       params: of the model.
       rank: r.
-      targets: any of q, k, v, o, gate, up and down; the paper's section 7.1 finds q and v to be a good pair.
+      targets: any of q, k, v, o, gate, up and down; the paper's section 7.1 finds q and v to be a
+        good pair.
 
     Raises:
       InputError: a target is unknown, or the rank below 1.
@@ -37,7 +45,9 @@ def init_lora(key: jax.Array, params: Params, rank: int, targets: Sequence[str] 
     if rank < 1:
         raise InputError(f"LoRA rank is {rank}: expected at least 1")
     if not targets or not set(targets) <= set(MATRICES):
-        raise InputError(f"LoRA targets are {list(targets)}: expected some of {', '.join(MATRICES)}")
+        raise InputError(
+            f"LoRA targets are {list(targets)}: expected some of {', '.join(MATRICES)}"
+        )
     lora, names = {}, sorted(set(targets))
     for name, a_key in zip(names, jax.random.split(key, len(names)), strict=True):
         layers, inputs, outputs = get_path(params["layers"], MATRICES[name][0]).shape
@@ -50,7 +60,8 @@ def init_lora(key: jax.Array, params: Params, rank: int, targets: Sequence[str] 
 def merge_lora(params: Params, lora: Params, scale: float) -> Params:
     """The parameters with W + scale A B for W (the paper's equation 3, scale = alpha / r).
 
-    The rest is shared: outside of jit no memory is taken but for the matrices that the adapter changes.
+    The rest is shared: outside of jit no memory is taken but for the matrices that the adapter
+    changes.
     """
     layers = {module: dict(matrices) for module, matrices in params["layers"].items()}
     for name, factors in lora.items():
@@ -67,13 +78,17 @@ def _merge(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.A
 
 
 def save_lora(directory: str | Path, lora: Params, scale: float, base: str) -> None:
-    """Writes adapter_model.safetensors and adapter_config.json, which peft loads onto the model named ``base``."""
+    """Writes adapter_model.safetensors and adapter_config.json, which peft loads onto the model
+    named ``base``.
+    """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, factors in lora.items():
         matrix = MATRICES[name][1].removesuffix(".weight")
-        for layer, (a, b) in enumerate(zip(np.asarray(factors["a"]), np.asarray(factors["b"]), strict=True)):
+        for layer, (a, b) in enumerate(
+            zip(np.asarray(factors["a"]), np.asarray(factors["b"]), strict=True)
+        ):
             prefix = f"base_model.model.{matrix.format(layer)}"
             tensors[f"{prefix}.lora_A.weight"] = np.ascontiguousarray(a.T)  # [r, in]
             tensors[f"{prefix}.lora_B.weight"] = np.ascontiguousarray(b.T)  # [out, r]

@@ -1,4 +1,5 @@
-"""What a model may be called: the name of a shipped one, a directory, a .gguf file, or a Hugging Face id.
+"""What a model may be called: the name of a shipped one, a directory, a .gguf file, or a Hugging
+Face id.
 
 Nothing here reads weights or imports JAX, so a misspelt name is refused at once.
 """
@@ -27,12 +28,15 @@ def find_local(name: str) -> Path | None:
     """The directory of a model that is on this machine, or None."""
     if name in shipped():
         return shipped()[name]
-    path = Path(os.path.expanduser(name))  # of os: Path's own raises for an unknown user, and for a name too long
+    path = Path(
+        os.path.expanduser(name)
+    )  # of os: Path's own raises for an unknown user, and for a name too long
     return path if name and os.path.isdir(path) else None
 
 
 def check_name(name: str) -> None:
-    """That a model can have this name; whether the hub has it, or what is in its files, is not asked.
+    """That a model can have this name; whether the hub has it, or what is in its files, is not
+    asked.
 
     Raises:
       InputError: it is no shipped model, no directory of a model, no .gguf file, and no hub id.
@@ -52,7 +56,8 @@ def check_name(name: str) -> None:
 
 
 def find_reward_model(name: str) -> Path:
-    """The directory of a shipped reward model, or another that :func:`jaxreason.reward_model.save_reward_model` wrote.
+    """The directory of a shipped reward model, or another that
+    :func:`jaxreason.rewards.reward_model.save_reward_model` wrote.
 
     Raises:
       InputError: there is none.

@@ -11,8 +11,8 @@ class RopeScaling(NamedTuple):
 
     rope_type: str  # "linear" or "llama3"
     factor: float  # new length / old length
-    # llama3 leaves waves alone that turn more than high_freq_factor times in the original context, and stretches by the
-    # whole factor those that turn less than low_freq_factor times.
+    # llama3 leaves waves alone that turn more than high_freq_factor times in the original context,
+    # and stretches by the whole factor those that turn less than low_freq_factor times.
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
     original_max_position_embeddings: int = 8192
@@ -21,8 +21,8 @@ class RopeScaling(NamedTuple):
 def rope_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None = None) -> jax.Array:
     """Radians per position of every pair, float32 ``[D / 2]`` (Su et al. 2021, eq. 15).
 
-    "linear" divides all by the factor (Chen et al. 2023, position interpolation). "llama3" divides slow waves only, and
-    blends between the two (Llama 3.1; the reference code's ``apply_scaling``).
+    "linear" divides all by the factor (Chen et al. 2023, position interpolation). "llama3" divides
+    slow waves only, and blends between the two (Llama 3.1; the reference code's ``apply_scaling``).
     """
     half = head_dim // 2
     frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
@@ -37,14 +37,21 @@ def rope_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None = 
 
 
 def rotation(positions: jax.Array, frequencies: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cosine and sine of every pair's angle at positions ``[B, T]``: float32 ``[B, T, 1, 2, D / 2]`` each, the same for all heads and layers."""
+    """Cosine and sine of every pair's angle at positions ``[B, T]``: float32 ``[B, T, 1, 2, D /
+    2]`` each, the same for all heads and layers.
+    """
     angles = positions[..., None, None, None].astype(jnp.float32) * frequencies
     cos, sin = jnp.cos(angles), jnp.sin(angles)
-    # Behind the barrier they are computed once; XLA on CPU would compute them anew for every head of every layer.
-    return jax.lax.optimization_barrier((jnp.concatenate([cos, cos], -2), jnp.concatenate([-sin, sin], -2)))
+    # Behind the barrier they are computed once; XLA on CPU would compute them anew for every head
+    # of every layer.
+    return jax.lax.optimization_barrier(
+        (jnp.concatenate([cos, cos], -2), jnp.concatenate([-sin, sin], -2))
+    )
 
 
 def rope(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
-    """Rotary position embedding (Su et al. 2021, eq. 34), halves rotated as in Hugging Face. x [B, T, h, D]; see :func:`rotation`."""
+    """Rotary position embedding (Su et al. 2021, eq. 34), halves rotated as in Hugging Face. x [B,
+    T, h, D]; see :func:`rotation`.
+    """
     halves = x.reshape(*x.shape[:-1], 2, -1).astype(jnp.float32)
     return (halves * cos + halves[..., ::-1, :] * sin).reshape(x.shape).astype(x.dtype)

@@ -1,4 +1,6 @@
-"""Stored weights -> parameters: tensors of any names, read one at a time, renamed, transposed, cast and stacked."""
+"""Stored weights -> parameters: tensors of any names, read one at a time, renamed, transposed, cast
+and stacked.
+"""
 
 import hashlib
 import json
@@ -27,7 +29,9 @@ class LanguageModel(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
     name: str
     sha256: str  # of the weights' file or, of several, of their digests
-    eos_ids: tuple[int, ...] = ()  # tokens that end a text beside the tokenizer's own, from generation_config.json
+    eos_ids: tuple[
+        int, ...
+    ] = ()  # tokens that end a text beside the tokenizer's own, from generation_config.json
 
     @property
     def num_params(self) -> int:
@@ -52,13 +56,19 @@ def open_safetensors(directory: Path) -> Tensors:
     files = [single]
     if not single.is_file() and index.is_file():
         names = read_json(index).get("weight_map")
-        if not isinstance(names, dict) or not all(isinstance(n, str) and Path(n).name == n for n in names.values()):
-            raise InputError(f"{str(index)!r} is damaged: expected a weight_map from tensors to file names")
+        if not isinstance(names, dict) or not all(
+            isinstance(n, str) and Path(n).name == n for n in names.values()
+        ):
+            raise InputError(
+                f"{str(index)!r} is damaged: expected a weight_map from tensors to file names"
+            )
         files = [directory / name for name in sorted(set(names.values()))]
     file_of, shapes = {}, {}
     for path in files:
         if not path.is_file():
-            raise InputError(f"{str(path)!r} is missing: expected the weights in safetensors format")
+            raise InputError(
+                f"{str(path)!r} is missing: expected the weights in safetensors format"
+            )
         try:
             with safe_open(path, framework="np") as file:
                 for name in file.keys():
@@ -83,22 +93,32 @@ def open_safetensors(directory: Path) -> Tensors:
 
 
 def assemble(
-    tensors: Tensors, keys: dict[str, tuple[str, ...]], cfg: DecoderConfig, dtype, mesh: Mesh | None = None
+    tensors: Tensors,
+    keys: dict[str, tuple[str, ...]],
+    cfg: DecoderConfig,
+    dtype,
+    mesh: Mesh | None = None,
 ) -> Params:
     """Casts, transposes and stacks, one tensor in memory at a time; ``keys`` as in :data:`KEYS`.
 
-    With a mesh every device gets its own part, by :func:`jaxreason.mesh.sharding`, and none ever holds the whole.
+    With a mesh every device gets its own part, by :func:`jaxreason.mesh.sharding`, and none ever
+    holds the whole.
 
     Raises:
-      InputError: the tensors do not match the config; names all that are missing, unexpected or misshapen.
+      InputError: the tensors do not match the config; names all that are missing, unexpected or
+        misshapen.
     """
     source = str(tensors.files[0] if len(tensors.files) == 1 else tensors.files[0].parent)
-    if cfg.num_hidden_layers > max(len(tensors.shapes), 100):  # not to list a million that are missing
+    if cfg.num_hidden_layers > max(
+        len(tensors.shapes), 100
+    ):  # not to list a million that are missing
         raise InputError(
             f"{source!r} does not match its config: {len(tensors.shapes)} tensors, {cfg.num_hidden_layers} layers"
         )
     problems, plan = [], []
-    left = {name for name in tensors.shapes if not name.endswith("rotary_emb.inv_freq")}  # of old Llamas, recomputed
+    left = {
+        name for name in tensors.shapes if not name.endswith("rotary_emb.inv_freq")
+    }  # of old Llamas, recomputed
     left -= {name for name, path in keys.items() if cfg.tie_word_embeddings and path[0] == "head"}
     shapes = jax.eval_shape(lambda: init(jax.random.key(0), cfg))
     for template, path in keys.items():
@@ -107,7 +127,9 @@ def assemble(
         except KeyError:
             continue  # a head where it is tied, biases, norms of queries and keys
         per_layer = path[0] == "layers"
-        names = [template.format(i) for i in range(cfg.num_hidden_layers)] if per_layer else [template]
+        names = (
+            [template.format(i) for i in range(cfg.num_hidden_layers)] if per_layer else [template]
+        )
         expected = shape[1:] if per_layer else shape
         expected = expected[::-1] if path[-1] == "kernel" else expected
         for name in names:
@@ -120,20 +142,28 @@ def assemble(
         plan.append((path, names, shape))
     problems += [f"{_escaped(name)} is unexpected" for name in sorted(left)]
     if problems:
-        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        shown = "; ".join(problems[:5]) + (
+            f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        )
         raise InputError(f"{source!r} does not match its config: {shown}")
     params: Params = {}
     for path, names, shape in plan:
         stacked = _aligned_empty(shape, dtype)
         for row, name in zip(stacked if path[0] == "layers" else [stacked], names, strict=True):
             row[...] = tensors.read(name).T if path[-1] == "kernel" else tensors.read(name)
-        set_path(params, path, jax.device_put(stacked) if mesh is None else put(stacked, sharding(path, shape, mesh)))
+        set_path(
+            params,
+            path,
+            jax.device_put(stacked) if mesh is None else put(stacked, sharding(path, shape, mesh)),
+        )
         del stacked  # before the next one is made
     return params
 
 
 def _aligned_empty(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """An array that JAX on the CPU takes over without a copy: it asks for 64-byte alignment, numpy gives 16."""
+    """An array that JAX on the CPU takes over without a copy: it asks for 64-byte alignment, numpy
+    gives 16.
+    """
     count = math.prod(shape) * jnp.dtype(dtype).itemsize
     buffer = np.empty(count + 64, np.uint8)
     start = -buffer.ctypes.data % 64
@@ -150,7 +180,9 @@ def digest(files: list[Path]) -> str:
     for path in files:
         with path.open("rb") as file:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    )
 
 
 def read_json(path: Path) -> dict:
@@ -162,9 +194,13 @@ def read_json(path: Path) -> dict:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{str(path)!r} cannot be read: expected JSON ({one_line(error)})") from error
+        raise InputError(
+            f"{str(path)!r} cannot be read: expected JSON ({one_line(error)})"
+        ) from error
     if not isinstance(value, dict):
-        raise InputError(f"{str(path)!r} cannot be read: expected a JSON object, got {type(value).__name__}")
+        raise InputError(
+            f"{str(path)!r} cannot be read: expected a JSON object, got {type(value).__name__}"
+        )
     return value
 
 

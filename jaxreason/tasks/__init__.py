@@ -27,15 +27,18 @@ def check_task(task: str) -> None:
 
 def _unknown(task: str) -> InputError:
     name = task.partition(":")[0]
-    return InputError(f"task {task!r} is unknown: expected {TASKS}{did_you_mean(name, set(NAMES) - {name})}")
+    return InputError(
+        f"task {task!r} is unknown: expected {TASKS}{did_you_mean(name, set(NAMES) - {name})}"
+    )
 
 
 def load_problems(task: str, split: str, n: int, seed: int = 0) -> list[Problem]:
     """``n`` problems of a task, drawn by ``seed``.
 
     Args:
-      task: ``arithmetic`` (2 to 6 operations; ``arithmetic:1-3``: 1 to 3), ``gsm8k`` and ``math500`` (from the hub;
-        ``gsm8k:/path/test.jsonl``: from a file), or ``gym:chain_sum``, any family of reasoning-gym.
+      task: ``arithmetic`` (2 to 6 operations; ``arithmetic:1-3``: 1 to 3), ``gsm8k`` and
+        ``math500`` (from the hub; ``gsm8k:/path/test.jsonl``: from a file), or ``gym:chain_sum``,
+        any family of reasoning-gym.
       split: train, validation or test.
       n: how many.
       seed: which ones.
@@ -58,7 +61,8 @@ def load_problems(task: str, split: str, n: int, seed: int = 0) -> list[Problem]
 
 
 def load_examples(task: str, n: int = 2, seed: int = 0) -> list[Problem]:
-    """``n`` short problems for a few-shot prompt, of the training split, with their solutions where the task has any.
+    """``n`` short problems for a few-shot prompt, of the training split, with their solutions where
+    the task has any.
 
     Raises:
       InputError: as :func:`load_problems`.
@@ -75,13 +79,19 @@ def load_examples(task: str, n: int = 2, seed: int = 0) -> list[Problem]:
 
 def _arithmetic(split: str, n: int, seed: int, operations: tuple[int, ...]) -> list[Problem]:
     made = arithmetic.problems(split, n, seed, operations)
-    return [Problem(p.question, p.answer, tuple(arithmetic.solve(p)), p.num_operations) for p in made]
+    return [
+        Problem(p.question, p.answer, tuple(arithmetic.solve(p)), p.num_operations) for p in made
+    ]
 
 
 def _operations(task: str, detail: str) -> tuple[int, ...]:
     if not detail:
         return tuple(range(2, arithmetic.MAX_OPERATIONS + 1))
     low, _, high = detail.partition("-")
-    if not (low.isdecimal() and (high or low).isdecimal() and 1 <= int(low) <= int(high or low) <= 6):
-        raise InputError(f"task {task!r}: expected numbers of operations from 1 to 6, such as arithmetic:2-6")
+    if not (
+        low.isdecimal() and (high or low).isdecimal() and 1 <= int(low) <= int(high or low) <= 6
+    ):
+        raise InputError(
+            f"task {task!r}: expected numbers of operations from 1 to 6, such as arithmetic:2-6"
+        )
     return tuple(range(int(low), int(high or low) + 1))

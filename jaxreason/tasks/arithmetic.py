@@ -1,16 +1,16 @@
-"""Word problems over small integers, with exact solutions, an exact step checker and disjoint splits.
+"""Word problems over small integers, with exact solutions, an exact step checker and disjoint
+splits.
 
-A problem is a start value and a list of terms, each ``+-n`` or ``+-a*b``; every running total stays in 0..199. Its
-*number of operations* counts every sum and product, so ``45-12+3*7`` has three. One reasoning line is one operation::
+A problem is a start value and a list of terms, each ``+-n`` or ``+-a*b``; every running total stays
+in 0..199. Its *number of operations* counts every sum and product, so ``45-12+3*7`` has three. One
+reasoning line is one operation::
 
-    Q: Tom has 45 apples. Tom gives 12 to Ann. Then Tom buys 3 bags of 7. How many apples does Tom have now?
-    45-12=33
-    3*7=21
-    33+21=54
+    Q: Tom has 45 apples. Tom gives 12 to Ann. Then Tom buys 3 bags of 7. How many apples does Tom
+    have now? 45-12=33 3*7=21 33+21=54
     #### 54
 
-Splits are decided by a hash of the expression, never by the wording: the same numbers in another story are the same
-problem, so no held-out problem can occur in training in any wording.
+Splits are decided by a hash of the expression, never by the wording: the same numbers in another
+story are the same problem, so no held-out problem can occur in training in any wording.
 """
 
 import collections
@@ -37,7 +37,8 @@ PRONOUNS = {
 }
 NAMES = list(PRONOUNS)
 ITEMS = "apples books coins cards pens eggs stamps shells cups balls marbles dollars plums beads keys toys".split()
-INVENTED_SHARE = 0.1  # of problems whose names and items are made up, so that a reader's own words work too
+# of problems whose names and items are made up, so that a reader's own words work too
+INVENTED_SHARE = 0.1
 
 # {p} person, {q} another person, {i} items, {n} number, {a} groups of {b}.
 START = [
@@ -56,8 +57,9 @@ GAIN = [
     "{p} earns {n} more.",
     "{p} adds {n}.",
 ]
-# "{p} gives {n} to {q}" is left out: only the order of two names would tell it from a gain, and models of this size
-# read it as one in every chain, an error that no vote can correct and that is no matter of reasoning.
+# "{p} gives {n} to {q}" is left out: only the order of two names would tell it from a gain, and
+# models of this size read it as one in every chain, an error that no vote can correct and that is
+# no matter of reasoning.
 LOSS = [
     "{p} loses {n}.",
     "{p} sells {n} {i}.",
@@ -101,7 +103,9 @@ class Term(NamedTuple):
         return self.a * self.b
 
     def __str__(self) -> str:
-        return ("+" if self.sign > 0 else "-") + (f"{self.a}*{self.b}" if self.b > 1 else f"{self.a}")
+        return ("+" if self.sign > 0 else "-") + (
+            f"{self.a}*{self.b}" if self.b > 1 else f"{self.a}"
+        )
 
 
 class Problem(NamedTuple):
@@ -131,8 +135,12 @@ def split_of(expression: str) -> str:
     return {8: "validation", 9: "test"}.get(bucket, "train")
 
 
-def sample_expression(rng: np.random.Generator, num_operations: int) -> tuple[int, tuple[Term, ...]]:
-    """A start value (5-60) and terms (+-2..40, or +-a*b with a, b in 2..9) with every running total in 0..199."""
+def sample_expression(
+    rng: np.random.Generator, num_operations: int
+) -> tuple[int, tuple[Term, ...]]:
+    """A start value (5-60) and terms (+-2..40, or +-a*b with a, b in 2..9) with every running total
+    in 0..199.
+    """
     while True:
         start = total = int(rng.integers(5, 61))
         terms: list[Term] = []
@@ -162,12 +170,18 @@ def in_words(rng: np.random.Generator, start: int, terms: tuple[Term, ...]) -> s
     person, other = (NAMES[i] for i in rng.choice(len(NAMES), size=2, replace=False))
     item, pronoun = pick(ITEMS), PRONOUNS[person]
     if rng.random() < INVENTED_SHARE:
-        person, other, item = _invent(rng).capitalize(), _invent(rng).capitalize(), _invent(rng) + "s"
+        person, other, item = (
+            _invent(rng).capitalize(),
+            _invent(rng).capitalize(),
+            _invent(rng) + "s",
+        )
     words = {"p": person, "q": other, "i": item}
     sentences = [pick(START).format(n=start, **words)]
     for term in terms:
         if term.b > 1:
-            sentence = pick(GAIN_GROUPS if term.sign > 0 else LOSS_GROUPS).format(a=term.a, b=term.b, **words)
+            sentence = pick(GAIN_GROUPS if term.sign > 0 else LOSS_GROUPS).format(
+                a=term.a, b=term.b, **words
+            )
         else:
             sentence = pick(GAIN if term.sign > 0 else LOSS).format(n=term.a, **words)
         then = rng.random() < 0.2
@@ -187,7 +201,9 @@ def _invent(rng: np.random.Generator) -> str:
 def sample_problem(
     rng: np.random.Generator, num_operations: int, split: str = "train", as_equation: bool = False
 ) -> Problem:
-    """A problem of ``split`` with ``num_operations`` operations, worded, or bare as in ``What is 45-12+3*7?``."""
+    """A problem of ``split`` with ``num_operations`` operations, worded, or bare as in ``What is
+    45-12+3*7?``.
+    """
     while True:
         start, terms = sample_expression(rng, num_operations)
         problem = Problem("", start, terms)
@@ -197,12 +213,16 @@ def sample_problem(
     return problem._replace(question=question)
 
 
-def problems(split: str, n: int, seed: int = 0, operations: tuple[int, ...] = (2, 3, 4, 5, 6)) -> list[Problem]:
-    """``n`` different problems of ``split``, the numbers of operations in turn, so that each is equally frequent.
+def problems(
+    split: str, n: int, seed: int = 0, operations: tuple[int, ...] = (2, 3, 4, 5, 6)
+) -> list[Problem]:
+    """``n`` different problems of ``split``, the numbers of operations in turn, so that each is
+    equally frequent.
 
     Raises:
-      InputError: ``n`` is not positive, ``seed`` is negative, the split or an operation count does not exist, or there
-        are not ``n`` different problems (of one operation a held-out split has about 390).
+      InputError: ``n`` is not positive, ``seed`` is negative, the split or an operation count does
+        not exist, or there are not ``n`` different problems (of one operation a held-out split has
+        about 390).
     """
     if n < 1:
         raise InputError(f"number of problems is {n}: expected at least 1")
@@ -232,10 +252,11 @@ def problems(split: str, n: int, seed: int = 0, operations: tuple[int, ...] = (2
 
 
 def solve(problem: Problem, rng: np.random.Generator | None = None) -> list[str]:
-    """The reasoning lines, in the question's order, or in a random order of the terms if ``rng`` is given.
+    """The reasoning lines, in the question's order, or in a random order of the terms if ``rng`` is
+    given.
 
-    Any order is right as long as no running total leaves 0..199; sampled chains that differ in order make
-    independent mistakes, which is what voting lives on.
+    Any order is right as long as no running total leaves 0..199; sampled chains that differ in
+    order make independent mistakes, which is what voting lives on.
     """
     terms = list(problem.terms)
     if rng is not None:
@@ -256,7 +277,8 @@ def solve(problem: Problem, rng: np.random.Generator | None = None) -> list[str]
 
 
 def solutions(n: int, seed: int = 0) -> list[tuple[Problem, list[str]]]:
-    """n different training problems of 1 to 6 operations with their reasoning lines, half of them in a random order of the terms.
+    """n different training problems of 1 to 6 operations with their reasoning lines, half of them
+    in a random order of the terms.
 
     What a model may be shown where worked solutions are scarce.
     """
@@ -266,13 +288,19 @@ def solutions(n: int, seed: int = 0) -> list[tuple[Problem, list[str]]]:
 
 
 def drill(rng: np.random.Generator) -> tuple[str, str]:
-    """A question ``What is 145-38?`` of one operation, and the line that answers it; never one of the held-out problems."""
+    """A question ``What is 145-38?`` of one operation, and the line that answers it; never one of
+    the held-out problems.
+    """
     while True:
         if rng.random() < 0.15:
             a, b = rng.integers(2, 10, size=2)
             line, result = f"{a}*{b}", a * b
         else:
-            total, value, sign = rng.integers(0, MAX_TOTAL + 1), rng.integers(2, 82), rng.choice([-1, 1])
+            total, value, sign = (
+                rng.integers(0, MAX_TOTAL + 1),
+                rng.integers(2, 82),
+                rng.choice([-1, 1]),
+            )
             line, result = f"{total}{'+' if sign > 0 else '-'}{value}", total + sign * value
         if 0 <= result <= MAX_TOTAL and split_of(line) == "train":
             return f"What is {line}?", f"{line}={result}"
@@ -286,11 +314,12 @@ _LINE = re.compile(r"(\d{1,6})([-+*])(\d{1,6})=(-?\d{1,6})")
 
 
 def check_steps(problem: Problem, text: str) -> list[bool]:
-    """One verdict per reasoning line (up to ``####`` or the end): is every line so far a valid step?
+    """One verdict per reasoning line (up to ``####`` or the end): is every line so far a valid
+    step?
 
-    A line is valid when its arithmetic is right and it moves the solution on: a product of the problem not computed
-    yet, or the running total plus or minus a term not used yet. After the first invalid line all are invalid, since
-    they build on it.
+    A line is valid when its arithmetic is right and it moves the solution on: a product of the
+    problem not computed yet, or the running total plus or minus a term not used yet. After the
+    first invalid line all are invalid, since they build on it.
     """
     products = [t for t in problem.terms if t.b > 1]  # neither added nor taken away yet
     computed = collections.Counter()  # of their lines, by factors
@@ -304,9 +333,12 @@ def check_steps(problem: Problem, text: str) -> list[bool]:
         if valid:
             a, op, b, result = int(match[1]), match[2], int(match[3]), int(match[4])
             if op == "*":
-                # +3*7 and -3*7 share the line 3*7=21: which of them it was shows when it is added or taken away.
+                # +3*7 and -3*7 share the line 3*7=21: which of them it was shows when it is added
+                # or taken away.
                 factors = _factors(Term(1, a, b))
-                valid = result == a * b and computed[factors] < sum(_factors(t) == factors for t in products)
+                valid = result == a * b and computed[factors] < sum(
+                    _factors(t) == factors for t in products
+                )
                 computed[factors] += valid
             else:
                 sign = 1 if op == "+" else -1
@@ -322,7 +354,9 @@ def check_steps(problem: Problem, text: str) -> list[bool]:
 
 
 def is_true(line: str) -> bool:
-    """Whether the line's own arithmetic holds; a line that states none, such as ``#### 63``, states nothing false."""
+    """Whether the line's own arithmetic holds; a line that states none, such as ``#### 63``, states
+    nothing false.
+    """
     match = _LINE.fullmatch(line.strip())
     if not match:
         return True

@@ -1,9 +1,11 @@
-"""Game of 24: puzzles, an exact solver, an exact step checker and training text, with whole-number moves.
+"""Game of 24: puzzles, an exact solver, an exact step checker and training text, with whole-number
+moves.
 
-A state is the ascending tuple of the numbers that are left. A move takes two of them and puts one back: a+b,
-a-b (a >= b), a*b or a/b (b > 0, no remainder), every result in 0..999. So 3 3 8 8, which needs a fraction,
-counts as unsolvable; of the 1,820 puzzles (four numbers in 1..13) 1,346 are solvable, with fractions 1,362.
-What a model reads and writes (the caller appends the end-of-text token):
+A state is the ascending tuple of the numbers that are left. A move takes two of them and puts one
+back: a+b, a-b (a >= b), a*b or a/b (b > 0, no remainder), every result in 0..999. So 3 3 8 8, which
+needs a fraction, counts as unsolvable; of the 1,820 puzzles (four numbers in 1..13) 1,346 are
+solvable, with fractions 1,362. What a model reads and writes (the caller appends the end-of-text
+token):
 
     24: 4 6 8 2             the prompt of a puzzle
     8-6=2 left 2 2 4        a thought: the move, then what is left, ascending
@@ -13,7 +15,8 @@ What a model reads and writes (the caller appends the end-of-text token):
 
     Value: 4 8 12           the prompt of a value, answered by one of `sure`, `likely`, `impossible`
 
-Source: Yao et al. 2023, "Tree of Thoughts", section 4.1 (propose and value prompts; fractions are allowed).
+Source: Yao et al. 2023, "Tree of Thoughts", section 4.1 (propose and value prompts; fractions are
+allowed).
 """
 
 import csv
@@ -33,11 +36,12 @@ from jaxreason.tasks import game24_answer
 TARGET = 24
 MAX_NUMBER = 999  # three digits bound a line's length; no puzzle needs more
 LABELS = ("sure", "likely", "impossible")
-SURE_SHARE = 0.15  # `sure` and `likely` are then equally common (46% and 54%) among solvable states of three
+# `sure` and `likely` are then equally common (46% and 54%) among solvable states of three
+SURE_SHARE = 0.15
 SPLITS = ("train", "validation", "test", "paper_test")
 
-# Ranks 901-1000 of 24.csv, the test puzzles of Yao et al. 2023, one hexadecimal digit a number. From
-# github.com/princeton-nlp/tree-of-thought-llm (MIT licence, copyright 2023 Shunyu Yao).
+# Ranks 901-1000 of 24.csv, the test puzzles of Yao et al. 2023, one hexadecimal digit a number.
+# From github.com/princeton-nlp/tree-of-thought-llm (MIT licence, copyright 2023 Shunyu Yao).
 PAPER_TEST: tuple[tuple[int, ...], ...] = tuple(
     tuple(int(digit, 16) for digit in puzzle)
     for puzzle in """
@@ -52,10 +56,16 @@ _PAPER_TEST = frozenset(PAPER_TEST)
 
 # The training mixture.
 VALUE_SHARE = 0.35  # value examples; the rest are thought traces
-RANDOM_SHARE = 0.60  # of the traces are random legal moves: they teach legality and diverse proposals
-START_SIZES = {4: 0.80, 3: 0.15, 2: 0.05}  # numbers a trace starts from: search may resume from any state
+# of the traces are random legal moves: they teach legality and diverse proposals
+RANDOM_SHARE = 0.60
+START_SIZES = {
+    4: 0.80,
+    3: 0.15,
+    2: 0.05,
+}  # numbers a trace starts from: search may resume from any state
 VALUE_SIZES = {4: 0.10, 3: 0.75, 2: 0.15}  # numbers in a valued state: search mostly values three
-WIDE_NUMBERS = 60  # the wide pool of valued states has numbers of 1..60, whether a puzzle leads to them or not
+# the wide pool of valued states has numbers of 1..60, whether a puzzle leads to them or not
+WIDE_NUMBERS = 60
 
 
 class Move(NamedTuple):
@@ -71,7 +81,8 @@ class Example(NamedTuple):
     completion: str  # without the end-of-text token
 
 
-# ---- the solver --------------------------------------------------------------------------------------------
+# ---- the solver
+# --------------------------------------------------------------------------------------------
 
 
 @cache
@@ -81,7 +92,13 @@ def moves(state: tuple[int, ...]) -> tuple[Move, ...]:
     for i, j in combinations(range(len(state)), 2):
         low, high = sorted((state[i], state[j]))
         rest = state[:i] + state[i + 1 : j] + state[j + 1 :]
-        tries = ((low, "+", high), (high, "-", low), (low, "*", high), (high, "/", low), (low, "/", high))
+        tries = (
+            (low, "+", high),
+            (high, "-", low),
+            (low, "*", high),
+            (high, "/", low),
+            (low, "/", high),
+        )
         for a, op, b in tries:
             result = _apply(a, op, b)
             if result is not None:
@@ -120,7 +137,9 @@ def num_solutions(state: tuple[int, ...]) -> int:
 
 
 def solve(state: Sequence[int], rng: np.random.Generator | None = None) -> list[Move] | None:
-    """A solution, None if there is none: the first one found, or random winning moves if `rng` is given."""
+    """A solution, None if there is none: the first one found, or random winning moves if `rng` is
+    given.
+    """
     state = tuple(sorted(state))
     if not solvable(state):
         return None
@@ -134,14 +153,15 @@ def solve(state: Sequence[int], rng: np.random.Generator | None = None) -> list[
 
 @cache
 def value_label(state: tuple[int, ...]) -> str:
-    """The exact value: `impossible` (no way to 24), `sure` (24 itself, or at least SURE_SHARE of the distinct
-    moves keep it solvable) or `likely` (solvable, but by fewer moves)."""
+    """The exact value: `impossible` (no way to 24), `sure` (24 itself, or at least SURE_SHARE of
+    the distinct moves keep it solvable) or `likely` (solvable, but by fewer moves)."""
     if not solvable(state):
         return "impossible"
     return "sure" if len(winning_moves(state)) >= SURE_SHARE * len(moves(state)) else "likely"
 
 
-# ---- text --------------------------------------------------------------------------------------------------
+# ---- text
+# --------------------------------------------------------------------------------------------------
 
 
 def format_puzzle(numbers: Iterable[int]) -> str:
@@ -168,43 +188,58 @@ def _join(numbers: Iterable[int]) -> str:
     return " ".join(map(str, numbers))
 
 
-# Also takes the paper's spelling, `8 - 6 = 2 (left: 2 2 4)`, and commas. At most three digits: MAX_NUMBER.
+# Also takes the paper's spelling, `8 - 6 = 2 (left: 2 2 4)`, and commas. At most three digits:
+# MAX_NUMBER.
 _MOVE = re.compile(
     r"\s*([0-9]{1,3}) ?([-+*/]) ?([0-9]{1,3}) ?= ?([0-9]{1,3}),? \(?left:? ([0-9]{1,3}(?:(?: |, ?)[0-9]{1,3})*)\)?\s*"
 )
 
 
 def parse_line(line: str) -> Move | None:
-    """The move a line states, right or wrong, its `left` put in ascending order; None if it states none."""
+    """The move a line states, right or wrong, its `left` put in ascending order; None if it states
+    none.
+    """
     match = _MOVE.fullmatch(game24_answer.plain(line))
     if not match:
         return None
     a, op, b, result, left = match.groups()
-    return Move(int(a), op, int(b), int(result), tuple(sorted(map(int, left.replace(",", " ").split()))))
+    return Move(
+        int(a), op, int(b), int(result), tuple(sorted(map(int, left.replace(",", " ").split())))
+    )
 
 
 def parse_numbers(text: str, min_count: int = 4) -> tuple[int, ...]:
-    """The numbers of a puzzle, in the order given: `min_count` to 4 integers in 1..13, else InputError."""
+    """The numbers of a puzzle, in the order given: `min_count` to 4 integers in 1..13, else
+    InputError.
+    """
     words = text.replace(",", " ").split()
     numbers = tuple(int(word) if re.fullmatch("[0-9]{1,2}", word) else 0 for word in words)
     if not min_count <= len(numbers) <= 4 or not all(1 <= n <= 13 for n in numbers):
         count = "four" if min_count == 4 else f"{min_count} to 4"
-        raise InputError(f"puzzle {text!r}: expected {count} integers in 1..13; write it like '4 6 8 2'")
+        raise InputError(
+            f"puzzle {text!r}: expected {count} integers in 1..13; write it like '4 6 8 2'"
+        )
     return numbers
 
 
 def check_steps(numbers: Sequence[int], text: str) -> list[bool]:
-    """For every thought line whether it and all before it are right: a legal move on what is left, right arithmetic,
-    the right `left`. Lines end at the answer. A blank one and `Steps:` are no steps, other text is a wrong one."""
+    """For every thought line whether it and all before it are right: a legal move on what is left,
+    right arithmetic, the right `left`. Lines end at the answer. A blank one and `Steps:` are no
+    steps, other text is a wrong one."""
     return _replay(numbers, text)[0]
 
 
 def is_solved(numbers: Sequence[int], text: str) -> bool:
-    """Whether every step is right and so is the first answer, a line that begins with `####` or `Answer:`: 24, if the steps
-    leave 24 alone, or an expression that makes 24 (:func:`game24_answer.is_answer`). Lines behind it are ignored."""
+    """Whether every step is right and so is the first answer, a line that begins with `####` or
+    `Answer:`: 24, if the steps leave 24 alone, or an expression that makes 24
+    (:func:`game24_answer.is_answer`). Lines behind it are ignored."""
     steps, state = _replay(numbers, text)
     answer = game24_answer.ANSWER.search(text)
-    return all(steps) and answer is not None and game24_answer.is_answer(answer[1], numbers, state, TARGET)
+    return (
+        all(steps)
+        and answer is not None
+        and game24_answer.is_answer(answer[1], numbers, state, TARGET)
+    )
 
 
 def _replay(numbers: Sequence[int], text: str) -> tuple[list[bool], tuple[int, ...]]:
@@ -227,7 +262,9 @@ def _legal(state: tuple[int, ...], move: Move) -> bool:
 
 
 def expression(numbers: Sequence[int], trace: Sequence[Move]) -> str:
-    """The moves as one expression, such as `(8-6)*(2+10)`; InputError if they don't fit the numbers."""
+    """The moves as one expression, such as `(8-6)*(2+10)`; InputError if they don't fit the
+    numbers.
+    """
     pool = [(n, str(n)) for n in numbers]  # every number left and how it came about
     for move in trace:
         parts = []
@@ -235,7 +272,9 @@ def expression(numbers: Sequence[int], trace: Sequence[Move]) -> str:
             part = next((item for item in pool if item[0] == n), None)
             if part is None or _apply(move.a, move.op, move.b) != move.result:
                 line = format_move(move)[:-1]
-                raise InputError(f"{line!r}: no legal move on the way from {_join(numbers)}; see check_steps")
+                raise InputError(
+                    f"{line!r}: no legal move on the way from {_join(numbers)}; see check_steps"
+                )
             pool.remove(part)
             parts.append(part[1])
         pool.append((move.result, f"({parts[0]}{move.op}{parts[1]})"))
@@ -244,7 +283,8 @@ def expression(numbers: Sequence[int], trace: Sequence[Move]) -> str:
     return pool[0][1][1:-1] if trace else pool[0][1]
 
 
-# ---- splits ------------------------------------------------------------------------------------------------
+# ---- splits
+# ------------------------------------------------------------------------------------------------
 
 
 def _hash(purpose: str, state: tuple[int, ...]) -> int:
@@ -253,8 +293,8 @@ def _hash(purpose: str, state: tuple[int, ...]) -> int:
 
 
 def split_of(numbers: Sequence[int]) -> str:
-    """The split of a puzzle by its multiset of numbers: paper_test, else by hash validation (10%), test (25%)
-    or train. InputError if it is not four integers in 1..13."""
+    """The split of a puzzle by its multiset of numbers: paper_test, else by hash validation (10%),
+    test (25%) or train. InputError if it is not four integers in 1..13."""
     state = tuple(sorted(numbers))
     if len(state) != 4 or not all(1 <= n <= 13 for n in state):
         raise InputError(f"puzzle {_join(numbers)!r}: expected four integers in 1..13")
@@ -268,11 +308,13 @@ def split_of(numbers: Sequence[int]) -> str:
 def substate_split(state: tuple[int, ...]) -> str:
     """`unseen` (15% by hash) or `seen`, for a state of two or three numbers.
 
-    Training shows no unseen state of three numbers, and values no unseen one of two, so that a value can be
-    measured on states a model cannot remember. InputError for any other count.
+    Training shows no unseen state of three numbers, and values no unseen one of two, so that a
+    value can be measured on states a model cannot remember. InputError for any other count.
     """
     if len(state) not in (2, 3):
-        raise InputError(f"state {_join(state)!r}: expected two or three numbers; puzzles have split_of")
+        raise InputError(
+            f"state {_join(state)!r}: expected two or three numbers; puzzles have split_of"
+        )
     return "unseen" if _hash("substate", tuple(sorted(state))) % 100 < 15 else "seen"
 
 
@@ -283,11 +325,13 @@ def _multisets(split: str) -> list[tuple[int, ...]]:
 
 
 def puzzles(split: str) -> list[tuple[int, ...]]:
-    """The solvable puzzles of train, validation or test in a fixed shuffled order; of paper_test all 100 (all
-    are solvable) in the published order. InputError for any other split."""
+    """The solvable puzzles of train, validation or test in a fixed shuffled order; of paper_test
+    all 100 (all are solvable) in the published order. InputError for any other split."""
     if split not in SPLITS:
         raise InputError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
-    return list(PAPER_TEST) if split == "paper_test" else [p for p in _multisets(split) if solvable(p)]
+    return (
+        list(PAPER_TEST) if split == "paper_test" else [p for p in _multisets(split) if solvable(p)]
+    )
 
 
 def held_out(n: int) -> list[tuple[int, ...]]:
@@ -296,7 +340,9 @@ def held_out(n: int) -> list[tuple[int, ...]]:
 
 
 def substates(roots: Iterable[tuple[int, ...]], size: int) -> list[tuple[int, ...]]:
-    """The different states of two or three numbers that moves reach from the puzzles, in order: what a value is measured on."""
+    """The different states of two or three numbers that moves reach from the puzzles, in order:
+    what a value is measured on.
+    """
     states = set(roots)
     while len(next(iter(states), ())) > size:
         states = {move.left for state in states for move in moves(state)}
@@ -304,7 +350,9 @@ def substates(roots: Iterable[tuple[int, ...]], size: int) -> list[tuple[int, ..
 
 
 def in_training(state: tuple[int, ...]) -> bool:
-    """Whether the state is among those under training puzzles, from which values and traces are drawn."""
+    """Whether the state is among those under training puzzles, from which values and traces are
+    drawn.
+    """
     return state in _train_pool()[len(state)]
 
 
@@ -314,15 +362,20 @@ def _train_pool() -> dict[int, frozenset[tuple[int, ...]]]:
 
 
 def load_ranked(path: str | Path) -> list[tuple[int, ...]]:
-    """The puzzles of a csv file with the columns Rank and Puzzles, by rank (the published file is 24.csv of
-    github.com/princeton-nlp/tree-of-thought-llm). InputError if it can't be read or a row is no puzzle."""
+    """The puzzles of a csv file with the columns Rank and Puzzles, by rank (the published file is
+    24.csv of github.com/princeton-nlp/tree-of-thought-llm). InputError if it can't be read or a row
+    is no puzzle."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a readable csv file ({error}); give the path of 24.csv") from error
+        raise InputError(
+            f"{path}: not a readable csv file ({error}); give the path of 24.csv"
+        ) from error
     if not rows or not {"Rank", "Puzzles"} <= rows[0].keys():
-        raise InputError(f"{path}: expected rows under the columns Rank and Puzzles; give the path of 24.csv")
+        raise InputError(
+            f"{path}: expected rows under the columns Rank and Puzzles; give the path of 24.csv"
+        )
     ranked = []
     for number, row in enumerate(rows, start=2):
         try:
@@ -332,12 +385,15 @@ def load_ranked(path: str | Path) -> list[tuple[int, ...]]:
     return [numbers for _, numbers in sorted(ranked)]
 
 
-# ---- training ----------------------------------------------------------------------------------------------
+# ---- training
+# ----------------------------------------------------------------------------------------------
 
 
 @cache
 def _train_states() -> dict[int, list[tuple[int, ...]]]:
-    """size -> the states reached from the train split through seen states, as often as moves reach them."""
+    """size -> the states reached from the train split through seen states, as often as moves reach
+    them.
+    """
     states = {4: _multisets("train")}
     for size in (3, 2):
         reached = (move.left for state in states[size + 1] for move in moves(state))
@@ -353,7 +409,9 @@ def _pool(size: int, labels: tuple[str, ...]) -> list[tuple[int, ...]]:
 @cache
 def _wide_pool(size: int, labels: tuple[str, ...]) -> list[tuple[int, ...]]:
     every = combinations_with_replacement(range(1, WIDE_NUMBERS + 1), size)
-    return [state for state in every if substate_split(state) == "seen" and value_label(state) in labels]
+    return [
+        state for state in every if substate_split(state) == "seen" and value_label(state) in labels
+    ]
 
 
 def draw_state(
@@ -367,16 +425,20 @@ def draw_state(
             return pool[rng.integers(len(pool))]
 
 
-def training_example(rng: np.random.Generator, value_share: float = VALUE_SHARE, wide_share: float = 0.0) -> Example:
-    """A thought trace or a value, mixed by the constants above, from puzzles of the train split only.
+def training_example(
+    rng: np.random.Generator, value_share: float = VALUE_SHARE, wide_share: float = 0.0
+) -> Example:
+    """A thought trace or a value, mixed by the constants above, from puzzles of the train split
+    only.
 
     No unseen state of three numbers occurs in it. The three values are equally frequent.
 
     Args:
       rng: source of all choices.
       value_share: of the examples that are values.
-      wide_share: of the valued states of two and three numbers that are drawn from all seen ones with numbers of 1..60. Puzzles
-        lead to a few hundred solvable states, which a model can remember; the wide pool has thousands, which it has to compute.
+      wide_share: of the valued states of two and three numbers that are drawn from all seen ones
+        with numbers of 1..60. Puzzles lead to a few hundred solvable states, which a model can
+        remember; the wide pool has thousands, which it has to compute.
     """
     if rng.random() < value_share:
         wide = bool(wide_share) and rng.random() < wide_share

@@ -1,7 +1,9 @@
-"""What a text offers as its solution of the Game of 24: operators as people write them, expressions, and the line of the answer.
+"""What a text offers as its solution of the Game of 24: operators as people write them,
+expressions, and the line of the answer.
 
-A wrong grade is worse than none, so what is not plainly four operations on whole numbers is not read at all: powers, roots,
-decimals, a sign in front of a number, digits put together, words behind the answer.
+A wrong grade is worse than none, so what is not plainly four operations on whole numbers is not
+read at all: powers, roots, decimals, a sign in front of a number, digits put together, words behind
+the answer.
 """
 
 import ast
@@ -18,19 +20,30 @@ _SIGNS = str.maketrans(
         **{"＋": "+", "＝": "=", "（": "(", "）": ")"},
     }
 )
-_LATEX = ((r"\\(?:times|cdot|ast)(?![a-zA-Z])|\\\*", "*"), (r"\\div(?![a-zA-Z])", "/"), (r"\\left\(", "("),
-          (r"\\right\)", ")"), (r"\\[()]|\$", ""), (r"(?<=[0-9)])( ?)[xX]( ?)(?=[0-9(])", r"\1*\2"))  # fmt: skip
+_LATEX = (
+    (r"\\(?:times|cdot|ast)(?![a-zA-Z])|\\\*", "*"),
+    (r"\\div(?![a-zA-Z])", "/"),
+    (r"\\left\(", "("),
+    (r"\\right\)", ")"),
+    (r"\\[()]|\$", ""),
+    (r"(?<=[0-9)])( ?)[xX]( ?)(?=[0-9(])", r"\1*\2"),
+)
 _OPERATIONS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 LONGEST = 100  # characters of an expression
 
-ANSWER = re.compile(r"^(?:####|[ \t]*(?i:answer):)(.*)", re.MULTILINE)  # #### 24, or `Answer: (8 - 6) * 12 = 24`
-# The number alone, at most with the end of a sentence: in `24%`, `24 or 25` and `24.5` another value is meant, or two.
+ANSWER = re.compile(
+    r"^(?:####|[ \t]*(?i:answer):)(.*)", re.MULTILINE
+)  # #### 24, or `Answer: (8 - 6) * 12 = 24`
+# The number alone, at most with the end of a sentence: in `24%`, `24 or 25` and `24.5` another
+# value is meant, or two.
 _NUMBER = re.compile(r"([0-9]+)(?:[.!](?=\s|$)[^0-9]*)?")
 _EXPRESSION = re.compile(r"([0-9+\-*/() ]+?) *(?:= *([0-9]+) *)?[.!]?")
 
 
 def plain(text: str) -> str:
-    """The text with + - * / for other signs of the four operations: × ÷ −, their LaTeX, an x between numbers."""
+    """The text with + - * / for other signs of the four operations: × ÷ −, their LaTeX, an x
+    between numbers.
+    """
     text = text.translate(_SIGNS)
     for pattern, replacement in _LATEX:
         text = re.sub(pattern, replacement, text)
@@ -38,7 +51,9 @@ def plain(text: str) -> str:
 
 
 def evaluate(expression: str) -> tuple[list[int], Fraction] | None:
-    """The numbers of an expression in + - * / and brackets, in the order written, and its exact value; None if it is none."""
+    """The numbers of an expression in + - * / and brackets, in the order written, and its exact
+    value; None if it is none.
+    """
     if len(expression) > LONGEST or not re.fullmatch(r"[0-9+\-*/() ]+", expression):
         return None
     try:
@@ -72,8 +87,9 @@ def is_answer(said: str, numbers: Sequence[int], left: tuple[int, ...], target: 
       left: what the steps before the answer leave.
       target: 24.
 
-    A number has to be the target, and what the steps leave. An expression needs no steps: it proves itself if it takes every
-    number once and its exact value is the target; fractions may occur on the way, as in Yao et al. 2023.
+    A number has to be the target, and what the steps leave. An expression needs no steps: it proves
+    itself if it takes every number once and its exact value is the target; fractions may occur on
+    the way, as in Yao et al. 2023.
     """
     said = plain(said).strip()
     if number := _NUMBER.fullmatch(said):

@@ -1,9 +1,11 @@
 """The Game of 24 read from token ids, as pure JAX: for a search that never leaves the device.
 
-The same rules as in ``game24``, on texts such as ``24: 4 6 8 2\\n8-6=2 left 2 2 4\\n``, for any tokenizer in which digits,
-operators and `` left`` are single tokens. A trace of right form has a fixed layout, so that numbers are told by their count:
+The same rules as in ``game24``, on texts such as ``24: 4 6 8 2\\n8-6=2 left 2 2 4\\n``, for any
+tokenizer in which digits, operators and `` left`` are single tokens. A trace of right form has a
+fixed layout, so that numbers are told by their count:
 
-    puzzle 4 | a b result, 3 left | a b result, 2 left | a b result, 1 left      4, 10, 15 or 19 numbers in all
+    puzzle 4 | a b result, 3 left | a b result, 2 left | a b result, 1 left      4, 10, 15 or 19
+    numbers in all
 """
 
 from typing import NamedTuple
@@ -16,9 +18,15 @@ from jaxreason.errors import InputError
 from jaxreason.tasks import game24
 
 OPERATORS = "+-*/"
-OFFSETS = (0, 7, 13, 18)  # in the layout: where what is left after 0..3 moves begins (the a of move j: OFFSETS[j] - 3)
+OFFSETS = (
+    0,
+    7,
+    13,
+    18,
+)  # in the layout: where what is left after 0..3 moves begins (the a of move j: OFFSETS[j] - 3)
 COUNTS = (4, 10, 15, 19)
-WIDTH = 13  # tokens of the numbers left and the line's end at most: " 13 13 13 13\n", " 999 999 999\n"
+# tokens of the numbers left and the line's end at most: " 13 13 13 13\n", " 999 999 999\n"
+WIDTH = 13
 
 
 class Alphabet(NamedTuple):
@@ -37,7 +45,8 @@ def alphabet(tokenizer) -> Alphabet:
     """The tokens of the game.
 
     Raises:
-      InputError: the tokenizer writes a digit, an operator or `` left`` in more than one token, or glues them together.
+      InputError: the tokenizer writes a digit, an operator or `` left`` in more than one token, or
+        glues them together.
     """
 
     def ids(text):
@@ -46,21 +55,28 @@ def alphabet(tokenizer) -> Alphabet:
     line = ids("24: 8-6=2 left 2\n")
     pieces = ["2", "4", ":", " ", "8", "-", "6", "=", "2", " left", " ", "2", "\n"]
     singles = [*"0123456789", *OPERATORS, ":", " left", "\n"]
-    if any(len(ids(s)) != 1 for s in singles) or line != [i for piece in pieces for i in ids(piece)]:
-        raise InputError("tokenizer: expected digits, + - * / : and ' left' as single tokens; use a shipped model")
+    if any(len(ids(s)) != 1 for s in singles) or line != [
+        i for piece in pieces for i in ids(piece)
+    ]:
+        raise InputError(
+            "tokenizer: expected digits, + - * / : and ' left' as single tokens; use a shipped model"
+        )
     digit, operator = np.full((2, len(tokenizer)), -1, np.int32)
     for table, symbols in ((digit, "0123456789"), (operator, OPERATORS)):
         for value, symbol in enumerate(symbols):
             table[ids(symbol)[0]] = value
     labels = np.array([ids(label)[0] for label in game24.LABELS], np.int32)
     (colon,), (left,), (newline,) = ids(":"), ids(" left"), ids("\n")
-    return Alphabet(digit, operator, left, colon, newline, np.array(ids("Value:"), np.int32), labels)
+    return Alphabet(
+        digit, operator, left, colon, newline, np.array(ids("Value:"), np.int32), labels
+    )
 
 
 class Trace(NamedTuple):
     """R texts as numbers."""
 
-    numbers: jax.Array  # [R, 20] int32 in the order of the text, 0 beyond the end; -1 for one of more than three digits
+    # [R, 20] int32 in the order of the text, 0 beyond the end; -1 for one of more than three digits
+    numbers: jax.Array
     operators: jax.Array  # [R, 3] int32, -1 beyond the end
     moves: jax.Array  # [R] int32: 0..3, -1 if the text has not the layout of a trace
 
@@ -91,7 +107,9 @@ def read_trace(abc: Alphabet, tokens: jax.Array, mask: jax.Array) -> Trace:
 
 
 def is_right(trace: Trace) -> jax.Array:
-    """Whether the layout and every move are right, ``[R]``: what ``game24.check_steps`` says of complete lines."""
+    """Whether the layout and every move are right, ``[R]``: what ``game24.check_steps`` says of
+    complete lines.
+    """
     right = trace.moves >= 0
     for j in range(3):
         size = 4 - j
@@ -100,10 +118,20 @@ def is_right(trace: Trace) -> jax.Array:
         left = trace.numbers[:, OFFSETS[j + 1] : OFFSETS[j + 1] + size - 1]
         results = jnp.stack([a + b, a - b, a * b, jnp.where(b > 0, a // jnp.maximum(b, 1), -1)], -1)
         divides = (trace.operators[:, j] != 3) | ((b > 0) & (a % jnp.maximum(b, 1) == 0))
-        computed = jnp.take_along_axis(results, jnp.maximum(trace.operators[:, j : j + 1], 0), 1)[:, 0] == result
+        computed = (
+            jnp.take_along_axis(results, jnp.maximum(trace.operators[:, j : j + 1], 0), 1)[:, 0]
+            == result
+        )
         there = ((had == a[:, None]).sum(-1) >= 1 + (a == b)) & (had == b[:, None]).any(-1)
         kept = jnp.sort(jnp.c_[had, result]) == jnp.sort(jnp.c_[left, a, b])
-        legal = computed & divides & there & kept.all(-1) & (result >= 0) & (result <= game24.MAX_NUMBER)
+        legal = (
+            computed
+            & divides
+            & there
+            & kept.all(-1)
+            & (result >= 0)
+            & (result <= game24.MAX_NUMBER)
+        )
         right &= legal | (trace.moves <= j)
     return right
 
@@ -112,11 +140,15 @@ def numbers_left(trace: Trace) -> jax.Array:
     """What the text says is left, ascending, ``[R, 4]``, padded in front with -1."""
     moves = jnp.maximum(trace.moves, 0)
     at = jnp.array(OFFSETS)[moves][:, None] + jnp.arange(4)
-    return jnp.sort(jnp.where(jnp.arange(4) < 4 - moves[:, None], jnp.take_along_axis(trace.numbers, at, 1), -1))
+    return jnp.sort(
+        jnp.where(jnp.arange(4) < 4 - moves[:, None], jnp.take_along_axis(trace.numbers, at, 1), -1)
+    )
 
 
 def is_solvable(numbers: jax.Array) -> jax.Array:
-    """Whether legal moves lead from ``[..., n]`` numbers to 24 alone: ``game24.solvable``, by trying everything."""
+    """Whether legal moves lead from ``[..., n]`` numbers to 24 alone: ``game24.solvable``, by
+    trying everything.
+    """
     n = numbers.shape[-1]
     if n == 1:
         return numbers[..., 0] == game24.TARGET
@@ -125,8 +157,10 @@ def is_solvable(numbers: jax.Array) -> jax.Array:
         for j in range(i + 1, n):
             a, b = numbers[..., i], numbers[..., j]
             low, high = jnp.minimum(a, b), jnp.maximum(a, b)
-            quotients = [jnp.where((y > 0) & (x % jnp.maximum(y, 1) == 0), x // jnp.maximum(y, 1), -1)
-                         for x, y in ((high, low), (low, high))]  # fmt: skip
+            quotients = [
+                jnp.where((y > 0) & (x % jnp.maximum(y, 1) == 0), x // jnp.maximum(y, 1), -1)
+                for x, y in ((high, low), (low, high))
+            ]
             results = jnp.stack([a + b, high - low, a * b, *quotients], -1)  # [..., 5]
             rest = numbers[..., [k for k in range(n) if k not in (i, j)]]
             rest = jnp.broadcast_to(rest[..., None, :], (*results.shape, n - 2))

@@ -1,13 +1,15 @@
-"""GSM8K: grade-school word problems in people's own words (Cobbe et al. 2021, Training Verifiers to Solve Math Word Problems).
+"""GSM8K: grade-school word problems in people's own words (Cobbe et al. 2021, Training Verifiers to
+Solve Math Word Problems).
 
-A row has a ``question`` and an ``answer``: solution lines with calculator marks, then the number behind ``####``::
+A row has a ``question`` and an ``answer``: solution lines with calculator marks, then the number
+behind ``####``::
 
     Natalia sold 48/2 = <<48/2=24>>24 clips in May.
     Natalia sold 48+24 = <<48+24=72>>72 clips altogether.
     #### 72
 
-The published sets are ``train`` (7,473) and ``test`` (1,319). Nothing may be chosen on the test problems, so the last tenth of
-``train`` is kept apart as ``validation``.
+The published sets are ``train`` (7,473) and ``test`` (1,319). Nothing may be chosen on the test
+problems, so the last tenth of ``train`` is kept apart as ``validation``.
 """
 
 import re
@@ -20,18 +22,22 @@ HUB_ID = "openai/gsm8k"
 _MARK = re.compile(r"<<[^<>]*>>")
 
 
-def problems(split: str, n: int, seed: int = 0, path: str | None = None, max_depth: int | None = None) -> list[Problem]:
+def problems(
+    split: str, n: int, seed: int = 0, path: str | None = None, max_depth: int | None = None
+) -> list[Problem]:
     """``n`` problems of ``split``, drawn by ``seed``; depth is the number of solution lines.
 
     Args:
       split: train, validation or test.
       n: how many.
       seed: which ones, and their order.
-      path: a JSONL file of test problems, with ``train.jsonl`` beside it for the other splits; None reads the hub.
+      path: a JSONL file of test problems, with ``train.jsonl`` beside it for the other splits; None
+        reads the hub.
       max_depth: only problems of at most so many solution lines.
 
     Raises:
-      InputError: no such split or file, a malformed line (it is named), or fewer problems than ``n``.
+      InputError: no such split or file, a malformed line (it is named), or fewer problems than
+        ``n``.
     """
     if split not in ("train", "validation", "test"):
         raise InputError(f"split {split!r}: expected 'train', 'validation' or 'test'")
@@ -48,7 +54,8 @@ def problems(split: str, n: int, seed: int = 0, path: str | None = None, max_dep
 
 
 def parse(row: dict) -> Problem:
-    """A row as a problem; the calculator marks, which models do not write, are taken out of its solution.
+    """A row as a problem; the calculator marks, which models do not write, are taken out of its
+    solution.
 
     Raises:
       InputError: the question or the answer is missing, or the answer has no ``####``.
@@ -56,6 +63,8 @@ def parse(row: dict) -> Problem:
     question, solution = text_field(row, "question", HUB_ID), text_field(row, "answer", HUB_ID)
     worked, mark, answer = solution.rpartition("####")
     if not mark or not answer.strip():
-        raise InputError(f"{row.get('', HUB_ID)} states no answer: expected a number behind '####' in 'answer'")
+        raise InputError(
+            f"{row.get('', HUB_ID)} states no answer: expected a number behind '####' in 'answer'"
+        )
     steps = tuple(line.strip() for line in _MARK.sub("", worked).splitlines() if line.strip())
     return Problem(question.strip(), answer.strip().replace(",", ""), steps, len(steps))

@@ -1,4 +1,5 @@
-"""The generators of reasoning-gym (Stojanovski et al. 2025), over a hundred families, each graded by its own rule.
+"""The generators of reasoning-gym (Stojanovski et al. 2025), over a hundred families, each graded
+by its own rule.
 
 A generator has no end and no splits: every (split, seed) reads a million of its indices of its own.
 Families of few different problems repeat themselves all the same, within a split and across them.
@@ -8,8 +9,8 @@ Two things of such a package cannot be taken on trust:
 - *The same seed gives the same problems.* Some generators draw from a set of strings, whose order
   Python chooses anew in every process, or from Python's own generator. So problems are made in a
   process of their own, in which ``PYTHONHASHSEED`` is 0 and that generator is seeded.
-- *What a rule pays is right.* :func:`find_fault` tries answers that are wrong on a few problems of a
-  family, and the family is refused if most of them are paid.
+- *What a rule pays is right.* :func:`find_fault` tries answers that are wrong on a few problems of
+  a family, and the family is refused if most of them are paid.
 """
 
 import contextlib
@@ -30,8 +31,8 @@ SPLITS = ("train", "validation", "test")
 BLOCK = 1_000_000  # item i of seed s is drawn from s + i, so seeds have to lie apart
 MAX_DRAWS = 20  # for each problem asked for, before a family counts as exhausted
 
-# Problems on which a rule is tried. Some families take a second to make one: after PROBE_SECONDS the
-# first four are enough.
+# Problems on which a rule is tried. Some families take a second to make one: after PROBE_SECONDS
+# the first four are enough.
 PROBES, FEWEST_PROBES, PROBE_SECONDS = 16, 4, 1.0
 CONSTANTS = ("", "0", "1", "-1", "0.5", "banana", "True", "False", "yes", "No", "None", "[]", "{}")
 
@@ -40,8 +41,8 @@ def problems(family: str, split: str, n: int, seed: int = 0) -> list[Problem]:
     """``n`` different problems of a family such as ``chain_sum``, with its default options.
 
     Raises:
-      InputError: reasoning-gym is not installed or does not know the family, no such split, the family
-        has not ``n`` different problems, or its rule pays wrong answers.
+      InputError: reasoning-gym is not installed or does not know the family, no such split, the
+        family has not ``n`` different problems, or its rule pays wrong answers.
     """
     if split not in SPLITS:
         raise InputError(f"split {split!r}: expected 'train', 'validation' or 'test'")
@@ -91,7 +92,8 @@ def _dataset(family: str) -> Any:
     return reasoning_gym.create_dataset(family, size=1, seed=0)
 
 
-# ---- a rule that cannot be trusted -----------------------------------------------------------------
+# ---- a rule that cannot be trusted
+# -----------------------------------------------------------------
 
 
 class Trial(NamedTuple):
@@ -104,10 +106,10 @@ class Trial(NamedTuple):
 def find_fault(data: Any) -> str | None:
     """What makes the rule of a data set unfit for grading, or None.
 
-    A rule is unfit if it does not pay its own stated answers, or if it pays most of the wrong answers
-    of one kind: the same answer to every problem, numbers of the wrong sign, or two answers at once.
-    One that accepts many solutions may well pay a wrong answer now and then, as when an arrangement
-    of queens happens to solve another board.
+    A rule is unfit if it does not pay its own stated answers, or if it pays most of the wrong
+    answers of one kind: the same answer to every problem, numbers of the wrong sign, or two answers
+    at once. One that accepts many solutions may well pay a wrong answer now and then, as when an
+    arrangement of queens happens to solve another board.
     """
     began, entries = time.process_time(), []
     while len(entries) < PROBES:
@@ -141,7 +143,11 @@ def _trials(entries: list[dict], stated: list[tuple[str, dict]]) -> list[Trial]:
     for (gold, entry), other in zip(stated, golds[1:] + golds[:1], strict=True):
         if not _alike(gold, other):
             hedges += [(f"{gold} or {other}", entry), (f"{other} or {gold}", entry)]
-    return [*trials, Trial("numbers of the wrong sign", flipped), Trial("two answers at once", hedges)]
+    return [
+        *trials,
+        Trial("numbers of the wrong sign", flipped),
+        Trial("two answers at once", hedges),
+    ]
 
 
 def _flip(number: str) -> str:
@@ -163,7 +169,8 @@ def _alike(answer: str, gold: str | None) -> bool:
     return first == second or None is not _number(first) == _number(second)
 
 
-# ---- a process of its own --------------------------------------------------------------------------
+# ---- a process of its own
+# --------------------------------------------------------------------------
 
 
 def _made_apart(family: str, first: int, n: int) -> list[dict]:
@@ -224,5 +231,9 @@ def _make(family: str, first: int, n: int) -> list[dict]:
     except InputError:
         raise
     except Exception as error:  # options a family cannot do without, and what generators raise
-        raise InputError(f"gym:{family} gives no problems ({one_line(error)}): choose another family") from error
-    raise InputError(f"{n} different problems of gym:{family}: {MAX_DRAWS * n} draws gave {len(found)}; ask for fewer")
+        raise InputError(
+            f"gym:{family} gives no problems ({one_line(error)}): choose another family"
+        ) from error
+    raise InputError(
+        f"{n} different problems of gym:{family}: {MAX_DRAWS * n} draws gave {len(found)}; ask for fewer"
+    )

@@ -1,7 +1,8 @@
-r"""MATH-500: competition mathematics, 500 problems of MATH (Hendrycks et al. 2021) as chosen by Lightman et al. 2023.
+r"""MATH-500: competition mathematics, 500 problems of MATH (Hendrycks et al. 2021) as chosen by
+Lightman et al. 2023.
 
-A row has a ``problem``, an ``answer`` in LaTeX such as ``\frac{3}{4}``, and a ``level`` from 1 to 5. There is a test split only;
-the worked examples of the few-shot prompts are ours.
+A row has a ``problem``, an ``answer`` in LaTeX such as ``\frac{3}{4}``, and a ``level`` from 1 to
+5. There is a test split only; the worked examples of the few-shot prompts are ours.
 """
 
 from jaxreason.errors import InputError
@@ -20,7 +21,10 @@ EXAMPLES = [
         "A bag holds 3 red and 5 blue marbles. One marble is drawn at random. What is the probability that it is red? "
         "Write the answer as a common fraction.",
         "\\frac{3}{8}",
-        ("There are $3 + 5 = 8$ marbles.", "3 of them are red, so the probability is $\\frac{3}{8}$."),
+        (
+            "There are $3 + 5 = 8$ marbles.",
+            "3 of them are red, so the probability is $\\frac{3}{8}$.",
+        ),
         1,
     ),
 ]
@@ -49,5 +53,9 @@ def parse(row: dict) -> Problem:
     """
     level = row.get("level")
     if level is not None and type(level) is not int:
-        raise InputError(f"{row.get('', HUB_ID)} has the level {str(level)[:40]!r}: expected an integer, or none")
-    return Problem(text_field(row, "problem", HUB_ID), text_field(row, "answer", HUB_ID), depth=level)
+        raise InputError(
+            f"{row.get('', HUB_ID)} has the level {str(level)[:40]!r}: expected an integer, or none"
+        )
+    return Problem(
+        text_field(row, "problem", HUB_ID), text_field(row, "answer", HUB_ID), depth=level
+    )

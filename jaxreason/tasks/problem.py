@@ -22,7 +22,8 @@ class Problem(NamedTuple):
     answer: int | str | None  # as a reader is shown it; None where only a judge knows
     steps: tuple[str, ...] = ()  # a worked solution, one step each; () where the task gives none
     depth: int | None = (
-        None  # how deep it is: operations or steps in a row, or a level; None where the task does not say
+        # how deep it is: operations or steps in a row, or a level; None where the task does not say
+        None
     )
     judge: Callable[[str], bool] | None = None  # of an answer, for tasks with many right ones
 
@@ -33,13 +34,16 @@ class Problem(NamedTuple):
 
 
 def find_source(name: str, path: str | None) -> None:
-    """That there is a JSONL file or, where ``path`` is None, the package that reads data sets of the hub.
+    """That there is a JSONL file or, where ``path`` is None, the package that reads data sets of
+    the hub.
 
     Raises:
       InputError: the one or the other is missing.
     """
     if path is None and importlib.util.find_spec("datasets") is None:  # optional
-        raise InputError(f"{name!r} is read from the hub by the package datasets: {EXTRA}, or name a file")
+        raise InputError(
+            f"{name!r} is read from the hub by the package datasets: {EXTRA}, or name a file"
+        )
     if path is not None and not os.path.isfile(os.path.expanduser(path)):
         reason = "it is a folder" if os.path.isdir(os.path.expanduser(path)) else "there is none"
         raise InputError(f"{path!r} cannot be read ({reason}): expected a JSONL file")
@@ -49,8 +53,8 @@ def rows(path: str | None, hub_id: str, config: str, split: str) -> list[dict]:
     """The rows of a JSONL file or, where ``path`` is None, of a data set on the Hugging Face hub.
 
     Raises:
-      InputError: the file is missing or a line of it is no JSON object (the message names the line), ``datasets`` is not
-        installed, or the hub cannot be reached.
+      InputError: the file is missing or a line of it is no JSON object (the message names the
+        line), ``datasets`` is not installed, or the hub cannot be reached.
     """
     if path is not None:
         return _read_jsonl(Path(os.path.expanduser(path)))
@@ -69,7 +73,9 @@ def _read_jsonl(path: Path) -> list[dict]:
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be read ({error.strerror}): expected a JSONL file") from error
+        raise InputError(
+            f"{str(path)!r} cannot be read ({error.strerror}): expected a JSONL file"
+        ) from error
     found = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -77,9 +83,13 @@ def _read_jsonl(path: Path) -> list[dict]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{str(path)!r} line {number} is not JSON ({one_line(error)})") from error
+            raise InputError(
+                f"{str(path)!r} line {number} is not JSON ({one_line(error)})"
+            ) from error
         if not isinstance(row, dict):
-            raise InputError(f"{str(path)!r} line {number} is a JSON {type(row).__name__}: expected an object")
+            raise InputError(
+                f"{str(path)!r} line {number} is a JSON {type(row).__name__}: expected an object"
+            )
         found.append({**row, "": f"{str(path)!r} line {number}"})  # where it stands, for messages
     return found
 
@@ -92,7 +102,9 @@ def text_field(row: dict, name: str, source: str) -> str:
     """
     value = row.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{row.get('', source)} has no text in {name!r}: found {str(value)[:40]!r}")
+        raise InputError(
+            f"{row.get('', source)} has no text in {name!r}: found {str(value)[:40]!r}"
+        )
     return value
 
 

@@ -1,4 +1,7 @@
-"""On eight devices: every mesh computes what one device computes. Started by tests/test_mesh.py, for JAX counts devices once."""
+"""On eight devices: every mesh computes what one device computes.
+
+Started by tests/test_mesh.py, for JAX counts devices once.
+"""
 
 import functools
 import sys
@@ -11,37 +14,29 @@ import optax
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxreason import (
-    InputError,
-    Sampler,
-    complete,
-    grpo,
-    grpo_device,
-    grpo_text,
-    lesson,
-    lm_mcts,
-    load_model,
-    make_mesh,
-    prompts,
-    rollout,
-    step_scores,
-    texts,
-)
-from jaxreason import reward_model as rm
-from jaxreason import thoughts as th
-from jaxreason import tree_of_thoughts as tot
-from jaxreason.checkpoint import Checkpoints
-from jaxreason.logprobs import choice_logprobs
+from jaxreason import InputError, Sampler, complete, load_model, make_mesh, step_scores
+from jaxreason.course import lesson
+from jaxreason.course.options import read_options
+from jaxreason.decoding import completions, prompts, stop
+from jaxreason.decoding.logprobs import choice_logprobs
 from jaxreason.mesh import describe, gather, mesh_of, shard_batch, shard_params, sharding
 from jaxreason.models import decoder
 from jaxreason.models.decoder import DecoderConfig
-from jaxreason.options import read_options
-from jaxreason.sft import Document, pack, sft_loss
-from jaxreason.train import fit, init_state, make_update
+from jaxreason.rewards import reward_model
+from jaxreason.search import lm_evaluators, lm_mcts, lm_tasks, tree_of_thoughts, word_problems
+from jaxreason.training import grpo, grpo_device, grpo_text
+from jaxreason.training.checkpoint import Checkpoints
+from jaxreason.training.loop import fit, init_state, make_update
+from jaxreason.training.sft import Document, pack, sft_loss
 
-QUESTIONS = [f"Tom has {n} apples. Tom buys 3 bags of 7. How many apples does Tom have now?" for n in range(40, 51)]
+QUESTIONS = [
+    f"Tom has {n} apples. Tom buys 3 bags of 7. How many apples does Tom have now?"
+    for n in range(40, 51)
+]
 TX = optax.adamw(1e-2)
-GRADIENTS = optax.chain(optax.trace(decay=0.0), optax.scale(-0.1))  # gradient descent that keeps the gradient
+GRADIENTS = optax.chain(
+    optax.trace(decay=0.0), optax.scale(-0.1)
+)  # gradient descent that keeps the gradient
 
 
 def batch_fn(step: int):
@@ -64,7 +59,9 @@ def tiny():
 
 
 def assert_close(found, expected, tolerance=1e-5):
-    for a, b in zip(jax.tree.leaves(gather(found)), jax.tree.leaves(jax.device_get(expected)), strict=True):
+    for a, b in zip(
+        jax.tree.leaves(gather(found)), jax.tree.leaves(jax.device_get(expected)), strict=True
+    ):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
@@ -79,7 +76,11 @@ def test_there_are_eight():
         (("layers", "attention", "o", "kernel"), (2, 16, 8), (None, "model", "fsdp")),
         (("layers", "attention", "q", "bias"), (2, 16), (None, "model")),
         (("layers", "mlp", "down", "kernel"), (2, 12, 8), (None, "model", "fsdp")),
-        (("layers", "mlp", "down", "kernel"), (2, 13, 8), (None, None, "fsdp")),  # 13 cannot be cut in two
+        (
+            ("layers", "mlp", "down", "kernel"),
+            (2, 13, 8),
+            (None, None, "fsdp"),
+        ),  # 13 cannot be cut in two
         (("layers", "mlp_norm", "scale"), (2, 8), ()),
         (("embed", "embedding"), (64, 8), ("model", "fsdp")),
         (("head", "kernel"), (8, 64), ("fsdp", "model")),
@@ -93,12 +94,16 @@ def test_the_rules(path, shape, spec):
     assert sharding(path, shape, make_mesh("data=8")).is_fully_replicated
 
 
-@pytest.mark.parametrize("mesh", [Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("data", "model"))])
+@pytest.mark.parametrize(
+    "mesh", [Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("data", "model"))]
+)
 def test_loading_puts_a_part_on_every_device(tiny, mesh):
     spread = load_model("tiny", mesh=mesh)
     assert tiny.cfg.vocab_size % 2  # which two devices cannot share evenly
     for (path, a), b in zip(
-        jax.tree_util.tree_leaves_with_path(tiny.params), jax.tree.leaves(spread.params), strict=True
+        jax.tree_util.tree_leaves_with_path(tiny.params),
+        jax.tree.leaves(spread.params),
+        strict=True,
     ):
         assert a.devices() == {jax.devices()[0]} and b.devices() == set(jax.devices()[:4])
         for shard in b.addressable_shards:
@@ -138,17 +143,19 @@ def test_losses_and_gradients_are_those_of_one_device(params, loss_fn, of_one_de
 
 
 def test_chains_are_those_of_one_device(monkeypatch, model):
-    """11 prompts, which no mesh divides; and so long that the last quarter of the chains goes on alone."""
+    """11 prompts, which no mesh divides; and so long that the last quarter of the chains goes on
+    alone.
+    """
     spread = model._replace(params=shard_params(model.params, make_mesh("data=2,fsdp=2,model=2")))
     prompts = [f"Tom has {n * 'a'} apples" for n in range(11)]
-    monkeypatch.setattr(rollout, "RETIRE_FROM", 64)
+    monkeypatch.setattr(completions, "RETIRE_FROM", 64)
     options = {
         "sampler": Sampler(0.7),
         "num_samples": 2,
         "max_new_tokens": 64,
         "stop_strings": ("a", "b"),
     }
-    one, many = (complete(m, prompts, jax.random.key(0), **options) for m in (model, spread))
+    one, many = (complete(m, jax.random.key(0), prompts, **options) for m in (model, spread))
     assert one.texts == many.texts and one.num_tokens.std() > 1
     np.testing.assert_array_equal(one.num_tokens, many.num_tokens)
     np.testing.assert_allclose(one.logprobs, many.logprobs, rtol=1e-4, atol=1e-4)
@@ -163,30 +170,40 @@ def test_next_words_are_those_of_one_device(model):
 
 
 def test_rewards_are_those_of_one_device(tiny, tmp_path):
-    head = {"kernel": jax.random.normal(jax.random.key(1), (tiny.cfg.hidden_size + 2,)), "bias": jnp.float32(0.1)}
-    reward = rm.from_policy(tiny, "prm")._replace(params={"backbone": tiny.params, "head": head})
-    texts = [[f"{n} * 7 = {7 * n}\n{m} + 1 = {m + 1}\n" for m in range(n)] for n in range(1, 6)]
-    expected = step_scores(reward, QUESTIONS[:5], texts)
+    head = {
+        "kernel": jax.random.normal(jax.random.key(1), (tiny.cfg.hidden_size + 2,)),
+        "bias": jnp.float32(0.1),
+    }
+    reward = reward_model.from_policy(tiny, "prm")._replace(
+        params={"backbone": tiny.params, "head": head}
+    )
+    lm_tasks = [[f"{n} * 7 = {7 * n}\n{m} + 1 = {m + 1}\n" for m in range(n)] for n in range(1, 6)]
+    expected = step_scores(reward, QUESTIONS[:5], lm_tasks)
     assert np.nanstd(expected) > 0.01
-    rm.save_reward_model(tmp_path, reward)
+    reward_model.save_reward_model(tmp_path, reward)
     policy = load_model("tiny", mesh=make_mesh("data=4,model=2"))
-    spread = rm.load_reward_model(str(tmp_path), policy)
+    spread = reward_model.load_reward_model(str(tmp_path), policy)
     assert mesh_of(policy.params) == mesh_of(spread.params) == mesh_of(spread.params["head"])
-    np.testing.assert_allclose(step_scores(spread, QUESTIONS[:5], texts), expected, atol=1e-5)
+    np.testing.assert_allclose(step_scores(spread, QUESTIONS[:5], lm_tasks), expected, atol=1e-5)
     assert (
-        rm.load_reward_model(str(tmp_path), mesh=mesh_of(policy.params)).params["head"]["bias"].sharding.num_devices
+        reward_model.load_reward_model(str(tmp_path), mesh=mesh_of(policy.params))
+        .params["head"]["bias"]
+        .sharding.num_devices
         == 8
     )
-    assert mesh_of(rm.from_policy(policy, "orm").params["head"]) == mesh_of(policy.params)
+    assert mesh_of(reward_model.from_policy(policy, "orm").params["head"]) == mesh_of(policy.params)
 
 
 def test_searches_are_those_of_one_device(tiny):
     """11 prompts, which no mesh divides."""
-    roots, asked = [th.State(question) for question in QUESTIONS], [prompts.zero_shot_cot(q) for q in QUESTIONS]
-    task = texts.reasoning_lines([tiny.tokenizer.eos_token_id])
+    roots, asked = (
+        [tree_of_thoughts.State(question) for question in QUESTIONS],
+        [prompts.zero_shot_cot(q) for q in QUESTIONS],
+    )
+    task = lm_tasks.reasoning_lines([tiny.tokenizer.eos_token_id])
 
     def search(model):
-        searcher = lm_mcts.searcher(model, task, texts.likelihood, at_once=2, width=96)
+        searcher = lm_mcts.searcher(model, task, lm_evaluators.likelihood, at_once=2, width=96)
         return lm_mcts.search(searcher, jax.random.key(0), asked, num_simulations=6), searcher
 
     (one, of_one), (many, of_many) = (
@@ -196,7 +213,10 @@ def test_searches_are_those_of_one_device(tiny):
     np.testing.assert_array_equal(one.parents, many.parents)
     np.testing.assert_allclose(one.values, many.values, atol=1e-5)
     lines = [
-        [[node.state.thoughts for node in tree.nodes] for tree in lm_mcts.to_trees(found, searcher, roots, tot.LINES)]
+        [
+            [node.state.thoughts for node in tree.nodes]
+            for tree in lm_mcts.to_trees(found, searcher, roots, word_problems.LINES)
+        ]
         for found, searcher in ((one, of_one), (many, of_many))
     ]
     assert lines[0] == lines[1] and len({str(tree) for tree in lines[0]}) > 1
@@ -215,8 +235,10 @@ def test_a_checkpoint_of_eight_is_restored_on_four_and_on_one(tmp_path):
         return init_state(params if spec == "one" else shard_params(params, make_mesh(spec)), TX)
 
     def run(state, directory: str, steps: int):
-        batch_fn = lambda step: np.random.default_rng(step).normal(size=(8, 8)).astype(np.float32)  # noqa: E731
-        return fit(state, make_update(loss_fn, TX), batch_fn, steps, tmp_path / directory, save_every=3)
+        batch_fn = lambda step: np.random.default_rng(step).normal(size=(8, 8)).astype(np.float32)
+        return fit(
+            state, make_update(loss_fn, TX), batch_fn, steps, tmp_path / directory, save_every=3
+        )
 
     saved = run(fresh("data=2,fsdp=2,model=2"), "8", 3)
     expected = run(fresh("one"), "whole", 5)
@@ -224,7 +246,9 @@ def test_a_checkpoint_of_eight_is_restored_on_four_and_on_one(tmp_path):
         checkpoints, like = Checkpoints(tmp_path / "8"), fresh(spec)
         restored = checkpoints.restore(like)
         checkpoints.close()
-        assert jax.tree.map(lambda x: x.sharding, restored) == jax.tree.map(lambda x: x.sharding, like)
+        assert jax.tree.map(lambda x: x.sharding, restored) == jax.tree.map(
+            lambda x: x.sharding, like
+        )
         jax.tree.map(np.testing.assert_array_equal, gather(restored), gather(saved))
         resumed = run(restored, spec, 5)
         assert int(resumed.step) == 5
@@ -232,7 +256,9 @@ def test_a_checkpoint_of_eight_is_restored_on_four_and_on_one(tmp_path):
 
 
 def test_rows_that_do_not_divide_are_one_line(cfg):
-    with pytest.raises(InputError, match="6 rows does not divide among the 4 parts of mesh data=4,model=2"):
+    with pytest.raises(
+        InputError, match="6 rows does not divide among the 4 parts of mesh data=4,model=2"
+    ):
         shard_batch({"tokens": np.ones((6, 3))}, make_mesh("data=4,model=2"))
 
 
@@ -248,9 +274,14 @@ def test_a_lesson_takes_a_mesh(monkeypatch, tmp_path):
 def test_grpo_with_rewards_of_texts_is_that_of_one_device(tiny, spec):
     def stepped(model):
         update = grpo_text.make_text_update(
-            model, QUESTIONS, lambda i, text: float(zlib.crc32(text.encode()) % 2), tx=GRADIENTS,
-            objective=grpo.Objective(kl_coef=0.1), num_samples=2, max_new_tokens=24,
-        )  # fmt: skip
+            model,
+            QUESTIONS,
+            lambda i, text: float(zlib.crc32(text.encode()) % 2),
+            tx=GRADIENTS,
+            objective=grpo.Objective(kl_coef=0.1),
+            num_samples=2,
+            max_new_tokens=24,
+        )
         state = init_state(jax.tree.map(jnp.copy, model.params), GRADIENTS)
         return update(state, (np.arange(8), jax.random.key(0)))
 
@@ -263,27 +294,43 @@ def test_grpo_with_rewards_of_texts_is_that_of_one_device(tiny, spec):
 
 
 def test_a_grpo_step_on_eight_devices_is_the_mean_of_eight_steps(tokenizer):
-    """Plain gradient descent: what all devices learn together is the mean of what each learns from its part."""
+    """Plain gradient descent: what all devices learn together is the mean of what each learns from
+    its part.
+    """
     cfg = DecoderConfig(len(tokenizer), 16, 16, 1, 2, 2, 8, 64)
     params, mesh = decoder.init(jax.random.key(0), cfg), make_mesh("data=8")
     problems = grpo_device.encode_problems(tokenizer, ["Tom has", "Wait has"] * 8, ["5", "7"] * 8)
     options = dict(
-        cfg=cfg, stop=rollout.compile_stop(tokenizer), num_samples=8, max_new_tokens=3, objective=grpo.Objective(),
+        cfg=cfg,
+        stop=stop.compile_stop(tokenizer),
+        num_samples=8,
+        max_new_tokens=3,
+        objective=grpo.Objective(),
         reward_fn=lambda rollout, answer: (rollout.tokens[..., 0] % 2).astype(jnp.float32),
-    )  # fmt: skip
+    )
     tx, key = optax.sgd(1.0), jax.random.key(5)
     of_all = optax.chain(grpo_device.mean_over_devices(), tx)
-    step = jax.jit(grpo_device.data_parallel(grpo_device.make_grpo_step(tx=of_all, **options), mesh))
+    step = jax.jit(
+        grpo_device.data_parallel(grpo_device.make_grpo_step(tx=of_all, **options), mesh)
+    )
     state, metrics = step(init_state(shard_params(params, mesh), of_all), (problems, key))
 
     alone = jax.jit(grpo_device.make_grpo_step(tx=tx, **options))
     parts = [
         alone(
             init_state(params, tx),
-            (jax.tree.map(lambda x, i=i: x[2 * i : 2 * i + 2], problems), jax.random.fold_in(key, i)),
+            (
+                jax.tree.map(lambda x, i=i: x[2 * i : 2 * i + 2], problems),
+                jax.random.fold_in(key, i),
+            ),
         )
         for i in range(8)
     ]
-    assert_close(state.params, jax.tree.map(lambda *x: jnp.mean(jnp.stack(x), 0), *(part.params for part, _ in parts)))
-    assert float(metrics["solved"]) == pytest.approx(np.mean([float(m["solved"]) for _, m in parts]))
+    assert_close(
+        state.params,
+        jax.tree.map(lambda *x: jnp.mean(jnp.stack(x), 0), *(part.params for part, _ in parts)),
+    )
+    assert float(metrics["solved"]) == pytest.approx(
+        np.mean([float(m["solved"]) for _, m in parts])
+    )
     assert len({float(m["solved"]) for _, m in parts}) > 1

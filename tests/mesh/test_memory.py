@@ -1,4 +1,6 @@
-"""The estimate of memory against XLA's own account of small configurations, compiled and not run; started by tests/test_mesh.py."""
+"""The estimate of memory against XLA's own account of small configurations, compiled and not run;
+started by tests/test_mesh.py.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,35 +9,51 @@ import optax
 import pytest
 from conftest import random_params
 
-from jaxreason.logprobs import token_logprobs
-from jaxreason.memory import Workload, bytes_on_device, grpo_memory
+from jaxreason.decoding.logprobs import token_logprobs
+from jaxreason.decoding.rollout import generate
+from jaxreason.decoding.sampling import Sampler
+from jaxreason.decoding.stop import Stop
 from jaxreason.mesh import in_mesh, make_mesh, row_sharding, shardings
 from jaxreason.models.decoder import DecoderConfig, fork, forward, init
 from jaxreason.models.lora import init_lora, merge_lora
-from jaxreason.rollout import Stop, generate
-from jaxreason.sampling import Sampler
-from jaxreason.tokens import Prompt
-from jaxreason.train import TrainState, make_step
+from jaxreason.models.tokens import Prompt
+from jaxreason.training.loop import TrainState, make_step
+from jaxreason.training.memory import Workload, bytes_on_device, grpo_memory
 
 
 def config(vocab: int, width: int, layers: int, **options) -> DecoderConfig:
     """Four heads, two of keys, a wide MLP."""
     return DecoderConfig(
-        vocab_size=vocab, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=width // 4, max_position_embeddings=4096, **options,
-    )  # fmt: skip
+        vocab_size=vocab,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=width // 4,
+        max_position_embeddings=4096,
+        **options,
+    )
 
 
-def measured(cfg: DecoderConfig, workload: Workload, lora_rank: int = 0, mesh=None) -> tuple[int, int, int]:
-    """Bytes on a device: of the state, what the update takes beside it, and the rollout beside the weights."""
+def measured(
+    cfg: DecoderConfig, workload: Workload, lora_rank: int = 0, mesh=None
+) -> tuple[int, int, int]:
+    """Bytes on a device: of the state, what the update takes beside it, and the rollout beside the
+    weights.
+    """
     params, tx = jax.eval_shape(lambda: init(jax.random.key(0), cfg)), optax.adamw(1e-3)
     rows, length = workload.prompts * workload.chains, workload.prompt_tokens + workload.new_tokens
 
     def place(tree, where):
-        return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, where)
+        return jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, where
+        )
 
     def on_rows(tree):
-        return tree if mesh is None else place(tree, jax.tree.map(lambda x: row_sharding(mesh), tree))
+        return (
+            tree if mesh is None else place(tree, jax.tree.map(lambda x: row_sharding(mesh), tree))
+        )
 
     def on_mesh(tree):
         return tree if mesh is None else place(tree, shardings(tree, mesh))
@@ -44,23 +62,44 @@ def measured(cfg: DecoderConfig, workload: Workload, lora_rank: int = 0, mesh=No
         tokens, base = batch
         policy = merge_lora(base, trained, 2.0) if lora_rank else trained
         whole = jnp.ones_like(tokens)
-        scores = token_logprobs(policy, tokens, whole.cumsum(-1) - 1, whole, cfg=cfg, chunk=workload.chunk)
+        scores = token_logprobs(
+            policy, tokens, whole.cumsum(-1) - 1, whole, cfg=cfg, chunk=workload.chunk
+        )
         return -(scores * tokens).mean(), {}
 
-    trained = jax.eval_shape(lambda p: init_lora(jax.random.key(0), p, lora_rank), params) if lora_rank else params
+    trained = (
+        jax.eval_shape(lambda p: init_lora(jax.random.key(0), p, lora_rank), params)
+        if lora_rank
+        else params
+    )
     state = on_mesh(jax.eval_shape(lambda p: TrainState(p, tx.init(p), jnp.int32(0)), trained))
-    batch = on_rows(jax.ShapeDtypeStruct((rows, length), jnp.int32)), on_mesh(params) if lora_rank else None
+    batch = (
+        on_rows(jax.ShapeDtypeStruct((rows, length), jnp.int32)),
+        on_mesh(params) if lora_rank else None,
+    )
     step = make_step(loss_fn, tx, workload.microbatches, mesh)
     with in_mesh(mesh):
         update = jax.jit(step, donate_argnums=0).lower(state, batch).compile().memory_analysis()
 
     shape = (workload.prompts, workload.prompt_tokens)
-    prompt = on_rows(Prompt(jax.ShapeDtypeStruct(shape, jnp.int32), jax.ShapeDtypeStruct(shape, bool)))
+    prompt = on_rows(
+        Prompt(jax.ShapeDtypeStruct(shape, jnp.int32), jax.ShapeDtypeStruct(shape, bool))
+    )
     stop = Stop(jax.ShapeDtypeStruct((cfg.vocab_size + 1, 2), jnp.int32))
-    rollout = generate.lower(
-        on_mesh(params), jax.eval_shape(lambda: jax.random.key(0)), prompt, stop, cfg=cfg, sampler=Sampler(1.0),
-        max_new_tokens=workload.new_tokens, num_samples=workload.chains,
-    ).compile().memory_analysis()  # fmt: skip
+    rollout = (
+        generate.lower(
+            on_mesh(params),
+            jax.eval_shape(lambda: jax.random.key(0)),
+            prompt,
+            stop,
+            cfg=cfg,
+            sampler=Sampler(1.0),
+            max_new_tokens=workload.new_tokens,
+            num_samples=workload.chains,
+        )
+        .compile()
+        .memory_analysis()
+    )
     return update.argument_size_in_bytes, update.temp_size_in_bytes, rollout.temp_size_in_bytes
 
 
@@ -79,16 +118,27 @@ def test_the_estimate_is_within_a_quarter_of_what_xla_takes(cfg, workload, lora_
     batch = state - expected.resident  # tokens and a counter, which the estimate leaves out
     assert 0 <= batch < 0.02 * state
     np.testing.assert_allclose(expected.resident + expected.update, state + update, rtol=0.25)
-    np.testing.assert_allclose(expected.weights + expected.rollout, expected.weights + rollout, rtol=0.25)
+    np.testing.assert_allclose(
+        expected.weights + expected.rollout, expected.weights + rollout, rtol=0.25
+    )
 
 
 def test_the_parts_of_all_devices_are_the_whole():
     params = jax.eval_shape(lambda: init(jax.random.key(0), config(64, 32, 2)))
     whole = bytes_on_device(params, None)
     norms = bytes_on_device(
-        {"norm": params["norm"], "layers": {n: x for n, x in params["layers"].items() if "norm" in n}}, None
+        {
+            "norm": params["norm"],
+            "layers": {n: x for n, x in params["layers"].items() if "norm" in n},
+        },
+        None,
     )
-    for spec, parts in (("data=8", 1), ("model=2", 2), ("fsdp=4,model=2", 8), ("data=2,fsdp=2,model=2", 4)):
+    for spec, parts in (
+        ("data=8", 1),
+        ("model=2", 2),
+        ("fsdp=4,model=2", 8),
+        ("data=2,fsdp=2,model=2", 4),
+    ):
         assert bytes_on_device(params, make_mesh(spec)) == (whole - norms) // parts + norms
 
 
@@ -110,4 +160,6 @@ def test_recomputed_layers_have_the_same_gradients_and_keep_less():
     plain, recomputed = grad(False), grad(True)
     for a, b in zip(*map(jax.tree.leaves, (plain(params), recomputed(params))), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-    assert recomputed.memory_analysis().temp_size_in_bytes < plain.memory_analysis().temp_size_in_bytes
+    assert (
+        recomputed.memory_analysis().temp_size_in_bytes < plain.memory_analysis().temp_size_in_bytes
+    )

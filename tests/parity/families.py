@@ -1,7 +1,16 @@
-"""Tiny random models of every family, made by transformers: config and weights that exercise each flag."""
+"""Tiny random models of every family, made by transformers: config and weights that exercise each
+flag.
+"""
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 SIZES = {
     "vocab_size": 48,
@@ -18,7 +27,8 @@ SIZES = {
     "pad_token_id": 0,
     "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
 }
-# Of the 8 waves of a head of 16, one turns too often in 32 positions to be stretched, two are stretched in part.
+# Of the 8 waves of a head of 16, one turns too often in 32 positions to be stretched, two are
+# stretched in part.
 LLAMA3 = {
     "rope_type": "llama3",
     "rope_theta": 500.0,
@@ -38,16 +48,26 @@ FAMILIES = {
         {"tie_word_embeddings": False, "num_key_value_heads": 4, "rms_norm_eps": 1e-2},
     ),
     "llama3-rope": (LlamaConfig, LlamaForCausalLM, {"rope_parameters": LLAMA3, "head_dim": 16}),
-    "linear-rope": (LlamaConfig, LlamaForCausalLM, {"rope_parameters": LINEAR, "num_key_value_heads": 1}),
+    "linear-rope": (
+        LlamaConfig,
+        LlamaForCausalLM,
+        {"rope_parameters": LINEAR, "num_key_value_heads": 1},
+    ),
     "qwen2": (Qwen2Config, Qwen2ForCausalLM, {"rms_norm_eps": 1e-6}),
-    "qwen2-untied": (Qwen2Config, Qwen2ForCausalLM, {"tie_word_embeddings": False, "num_key_value_heads": 4}),
+    "qwen2-untied": (
+        Qwen2Config,
+        Qwen2ForCausalLM,
+        {"tie_word_embeddings": False, "num_key_value_heads": 4},
+    ),
     "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 10, "num_key_value_heads": 1}),
     "qwen3-untied": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 8, "tie_word_embeddings": False}),
 }
 
 
 def build(name: str, seed: int = 0) -> torch.nn.Module:
-    """A model with noise on every parameter, biases and norm scales included; in steps of 1/64, which compress well."""
+    """A model with noise on every parameter, biases and norm scales included; in steps of 1/64,
+    which compress well.
+    """
     config_class, model_class, changes = FAMILIES[name]
     model = model_class(config_class(**{**SIZES, **changes})).eval()
     generator = torch.Generator().manual_seed(seed)
@@ -68,7 +88,9 @@ def batch(vocab_size: int = 48, lengths: tuple[int, ...] = (16, 9, 3), seed: int
 
 
 @torch.no_grad()
-def reference_logits(model: torch.nn.Module, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def reference_logits(
+    model: torch.nn.Module, tokens: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
     """Logits [B, T, V] of transformers for a left-padded batch."""
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     return model(input_ids=tokens, attention_mask=mask, position_ids=positions).logits

@@ -1,4 +1,6 @@
-"""Writes tests/golden/NAME.npz, what the default tests compare with in place of torch: python tests/parity/make_golden.py"""
+"""Writes tests/golden/NAME.npz, what the default tests compare with in place of torch: python
+tests/parity/make_golden.py
+"""
 
 import json
 from pathlib import Path
@@ -6,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from families import FAMILIES, batch, build, reference_logits
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).parent.parent / "models" / "golden"
 
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
@@ -15,7 +17,9 @@ if __name__ == "__main__":
         tokens, mask = batch()
         logits = reference_logits(model, tokens, mask).numpy()
         config = json.dumps({**model.config.to_dict(), "architectures": [type(model).__name__]})
-        weights = {f"weights/{k}": v.numpy().astype(np.float16) for k, v in model.state_dict().items()}
+        weights = {
+            f"weights/{k}": v.numpy().astype(np.float16) for k, v in model.state_dict().items()
+        }
         if model.config.tie_word_embeddings:
             del weights["weights/lm_head.weight"]
         np.savez_compressed(

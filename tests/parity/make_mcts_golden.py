@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from toy_mdp import muzero_tree, random_mdp
 
-GOLDEN = Path(__file__).parent.parent / "mctx.npz"
+GOLDEN = Path(__file__).parent.parent / "search" / "mctx.npz"
 
 if __name__ == "__main__":
     mdp = jax.tree.map(jnp.asarray, random_mdp(0, num_states=40, num_actions=5))

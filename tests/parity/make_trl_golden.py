@@ -7,7 +7,7 @@ import numpy as np
 from families import build
 from trl_losses import REWARDS, VARIANTS, fixed_tensors, on_policy, trl_loss
 
-GOLDEN = Path(__file__).parent.parent / "trl.npz"
+GOLDEN = Path(__file__).parent.parent / "training" / "trl.npz"
 # The embedding is the head too: prompts, chains and their scores all have a part in its gradient.
 GRADIENTS = (
     "model.embed_tokens.weight",
@@ -21,7 +21,9 @@ if __name__ == "__main__":
     stored = fixed._asdict() | {"on_policy": at_start.logprobs, "rewards": REWARDS}
     for name in VARIANTS:
         with tempfile.TemporaryDirectory() as folder:
-            loss, advantages, gradients = trl_loss(name, at_start if name == "RLOO" else fixed, Path(folder))
+            loss, advantages, gradients = trl_loss(
+                name, at_start if name == "RLOO" else fixed, Path(folder)
+            )
         stored |= {f"{name}/loss": np.float32(loss), f"{name}/advantages": advantages}
         stored |= {f"{name}/{key}": gradients[key] for key in GRADIENTS}
     np.savez_compressed(GOLDEN, **stored)

@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM
 from jaxreason.models.decoder import forward
 from jaxreason.models.hf import KEYS, load_config, save_model
 from jaxreason.models.lora import MATRICES, init_lora, merge_lora, save_lora
+from jaxreason.models.tokens import build_tokenizer
 from jaxreason.models.weights import assemble, open_safetensors
-from jaxreason.tokens import build_tokenizer
 
 pytestmark = pytest.mark.parametrize("name", FAMILIES)
 
@@ -49,7 +49,9 @@ def test_sharded_and_stored_in_half_precision(tmp_path, name, stored):
     build(name).to(stored).save_pretrained(tmp_path, max_shard_size="8kB")
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
     (params, cfg), (tokens, mask) = load(tmp_path), batch()
-    model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)  # not .float(): RoPE was rounded too
+    model = AutoModelForCausalLM.from_pretrained(
+        tmp_path, dtype=torch.float32
+    )  # not .float(): RoPE was rounded too
     assert_same(logits_of(params, cfg, tokens, mask), reference_logits(model, tokens, mask), mask)
 
 
@@ -62,7 +64,9 @@ def test_half_precision_computes_nearly_the_same(tmp_path, name, dtype):
     theirs = reference_logits(model, tokens, mask)
     ours = logits_of(params, cfg, tokens, mask)
     real = mask.numpy().astype(bool)
-    error = np.abs(np.asarray(ours) - theirs.numpy())[real].mean() / np.abs(theirs.numpy()[real]).mean()
+    error = (
+        np.abs(np.asarray(ours) - theirs.numpy())[real].mean() / np.abs(theirs.numpy()[real]).mean()
+    )
     assert error < (0.05 if dtype == jnp.bfloat16 else 0.01)
 
 
@@ -82,7 +86,9 @@ def test_an_export_loads_in_transformers_with_the_same_logits(tmp_path, name):
     assert json.loads((tmp_path / "ours" / "config.json").read_text())["dtype"] == "float32"
 
 
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # in peft
+@pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+)  # in peft
 @pytest.mark.parametrize("targets", [("q", "v"), tuple(MATRICES)], ids=["qv", "all"])
 def test_peft_loads_an_adapter_with_the_same_logits(tmp_path, name, targets):
     model, (tokens, mask) = build(name), batch()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from toy_mdp import C_BASE, C, muzero_tree, random_mdp
 
-from jaxreason.mcts import action_values, expand_table, search, table_root
+from jaxreason.search.mcts import action_values, search
+from jaxreason.search.toy_mdp import expand_table, table_root
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -15,7 +16,9 @@ from jaxreason.mcts import action_values, expand_table, search, table_root
 def test_the_tree_is_that_of_muzero_policy(seed, q_range, ending, invalid):
     mdp = jax.tree.map(jnp.asarray, random_mdp(seed, 60, 8, ending=ending, invalid=invalid))
     states = jnp.arange(8)
-    theirs = jax.jit(muzero_tree, static_argnums=(3, 4))(mdp, jax.random.key(seed), states, 128, q_range)
+    theirs = jax.jit(muzero_tree, static_argnums=(3, 4))(
+        mdp, jax.random.key(seed), states, 128, q_range
+    )
     ours = search(
         mdp,
         jax.random.key(seed),
@@ -29,13 +32,23 @@ def test_the_tree_is_that_of_muzero_policy(seed, q_range, ending, invalid):
     visits, q = action_values(ours)
     np.testing.assert_array_equal(visits, theirs.summary().visit_counts)
     np.testing.assert_allclose(
-        np.where(visits > 0, q, 0), np.where(visits > 0, theirs.summary().qvalues, 0), rtol=1e-5, atol=1e-6
+        np.where(visits > 0, q, 0),
+        np.where(visits > 0, theirs.summary().qvalues, 0),
+        rtol=1e-5,
+        atol=1e-6,
     )
-    # mctx goes on below terminal nodes; what it creates there is unused in our tree, all else is the same.
+    # mctx goes on below terminal nodes; what it creates there is unused in our tree, all else is
+    # the same.
     used = np.asarray(ours.visits > 0)
     assert used.all() == (ending == 0)
-    for field, other in (("parents", "parents"), ("actions", "action_from_parent"), ("visits", "node_visits")):
-        np.testing.assert_array_equal(np.asarray(getattr(ours, field))[used], np.asarray(getattr(theirs, other))[used])
+    for field, other in (
+        ("parents", "parents"),
+        ("actions", "action_from_parent"),
+        ("visits", "node_visits"),
+    ):
+        np.testing.assert_array_equal(
+            np.asarray(getattr(ours, field))[used], np.asarray(getattr(theirs, other))[used]
+        )
     inner = used & ~np.asarray(ours.terminal)
     np.testing.assert_allclose(
         np.asarray(ours.values)[inner], np.asarray(theirs.node_values)[inner], rtol=1e-5, atol=1e-6

@@ -1,4 +1,6 @@
-"""A real model from a GGUF file, SmolLM2-135M-Instruct, against transformers with its own reading of that file."""
+"""A real model from a GGUF file, SmolLM2-135M-Instruct, against transformers with its own reading
+of that file.
+"""
 
 import re
 from importlib.util import find_spec
@@ -11,11 +13,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from jaxreason import GREEDY, cli, complete, load_model, prompts, save_model, token_logprobs
-from jaxreason.extract import extract_answer
-from jaxreason.rollout import compile_stop, generate
-from jaxreason.step_labels import step_ends
-from jaxreason.tokens import encode_prompts, pad_left, token_bytes
+from jaxreason import GREEDY, complete, load_model, save_model, token_logprobs
+from jaxreason.answers.extract import extract_answer
+from jaxreason.course import cli
+from jaxreason.decoding import prompts
+from jaxreason.decoding.rollout import generate
+from jaxreason.decoding.stop import compile_stop
+from jaxreason.models.tokens import encode_prompts, pad_left, token_bytes
+from jaxreason.rewards.step_labels import step_ends
 
 QUESTIONS = [
     "What is the capital of France?",
@@ -58,7 +63,9 @@ def ours(path):
 
 @pytest.fixture(scope="module")
 def theirs(path):
-    return AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
+    return AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32
+    ).eval()
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +85,16 @@ def rollout(ours, batch):
 def greedy(model, batch, pad_id):
     tokens, mask = torch.tensor(batch.tokens).long(), torch.tensor(batch.mask).long()
     options = {"do_sample": False, "max_new_tokens": 64, "pad_token_id": pad_id}
-    return model.generate(input_ids=tokens, attention_mask=mask, **options)[:, tokens.shape[1] :].numpy()
+    return model.generate(input_ids=tokens, attention_mask=mask, **options)[
+        :, tokens.shape[1] :
+    ].numpy()
 
 
 def chains(rollout):
-    return [tokens[mask].tolist() for tokens, mask in zip(rollout.tokens[:, 0], rollout.mask[:, 0], strict=True)]
+    return [
+        tokens[mask].tolist()
+        for tokens, mask in zip(rollout.tokens[:, 0], rollout.mask[:, 0], strict=True)
+    ]
 
 
 def test_greedy_tokens_of_chat_prompts(ours, theirs, batch, rollout):
@@ -100,12 +112,18 @@ def test_log_probabilities(ours, theirs, batch, rollout, row):
     tokens = np.zeros((1, 192), np.int32)
     tokens[0, : len(prompt + chain)] = prompt + chain
     segments = (np.arange(192) < len(prompt + chain)).astype(np.int32)[None]
-    scores = token_logprobs(ours.params, tokens, np.arange(192, dtype=np.int32)[None], segments, cfg=ours.cfg)
+    scores = token_logprobs(
+        ours.params, tokens, np.arange(192, dtype=np.int32)[None], segments, cfg=ours.cfg
+    )
     with torch.no_grad():
         logits = theirs(input_ids=torch.tensor([prompt + chain])).logits[0, :-1]
-    expected = logits.log_softmax(-1).gather(-1, torch.tensor(prompt + chain)[1:, None])[:, 0].numpy()
+    expected = (
+        logits.log_softmax(-1).gather(-1, torch.tensor(prompt + chain)[1:, None])[:, 0].numpy()
+    )
     np.testing.assert_allclose(scores[0, 1 : len(prompt + chain)], expected, atol=1e-3)
-    np.testing.assert_allclose(rollout.logprobs[row, 0, : len(chain)], expected[len(prompt) - 1 :], atol=1e-3)
+    np.testing.assert_allclose(
+        rollout.logprobs[row, 0, : len(chain)], expected[len(prompt) - 1 :], atol=1e-3
+    )
 
 
 def test_export_and_reload_in_transformers(tmp_path, ours, theirs, batch, rollout):
@@ -120,14 +138,20 @@ def test_export_and_reload_in_transformers(tmp_path, ours, theirs, batch, rollou
         text = prompts.chat(ours.tokenizer, question)
         assert prompts.chat(tokenizer, question) == text
         assert tokenizer(text).input_ids == ours.tokenizer(text).input_ids
-    reference = greedy(exported, type(batch)(batch.tokens[:4], batch.mask[:4]), tokenizer.pad_token_id)
+    reference = greedy(
+        exported, type(batch)(batch.tokens[:4], batch.mask[:4]), tokenizer.pad_token_id
+    )
     for chain, expected in zip(chains(rollout), reference, strict=False):
         assert chain == expected[: len(chain)].tolist()
 
 
 def test_text_that_it_writes(ours):
     written = complete(
-        ours, [prompts.chat(ours.tokenizer, QUESTIONS[0])], jax.random.key(0), sampler=GREEDY, max_new_tokens=32
+        ours,
+        jax.random.key(0),
+        [prompts.chat(ours.tokenizer, QUESTIONS[0])],
+        sampler=GREEDY,
+        max_new_tokens=32,
     )
     assert written.texts[0][0] == "The capital of France is Paris."
     assert written.finished.all()
@@ -141,11 +165,15 @@ def test_header_as_the_gguf_package_reads_it(path):
 
     metadata, stored = read_header(path, gguf)
     reader = gguf.GGUFReader(path)
-    fields = {key: field.contents() for key, field in reader.fields.items() if not key.startswith("GGUF.")}
+    fields = {
+        key: field.contents() for key, field in reader.fields.items() if not key.startswith("GGUF.")
+    }
     assert list(metadata) == list(fields)
     for key, expected in fields.items():
         found = metadata[key].tolist() if isinstance(metadata[key], np.ndarray) else metadata[key]
-        assert found == pytest.approx(expected) if isinstance(expected, float) else found == expected
+        assert (
+            found == pytest.approx(expected) if isinstance(expected, float) else found == expected
+        )
     assert list(stored) == [tensor.name for tensor in reader.tensors]
     for tensor in reader.tensors[:8]:
         expected = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
@@ -156,7 +184,11 @@ def test_bfloat16(path, ours, batch):
     half = load_model(str(path), dtype=jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves(half.params)} == {jnp.dtype(jnp.bfloat16)}
     written = complete(
-        half, [prompts.chat(ours.tokenizer, QUESTIONS[0])], jax.random.key(0), sampler=GREEDY, max_new_tokens=16
+        half,
+        jax.random.key(0),
+        [prompts.chat(ours.tokenizer, QUESTIONS[0])],
+        sampler=GREEDY,
+        max_new_tokens=16,
     )
     assert "Paris" in written.texts[0][0]
 
@@ -173,8 +205,11 @@ def test_the_lessons_prompts_lead_it_to_state_an_answer(ours):
         prompts.few_shot(question, examples, ours.tokenizer),
     ]
     assert texts[0].endswith("<|im_end|>\n<|im_start|>assistant\nThe answer is")
-    assert texts[2].count("<|im_start|>user") == 3 and texts[2].count("The answer is 4.<|im_end|>") == 2
-    written = complete(ours, texts, jax.random.key(0), sampler=GREEDY, max_new_tokens=96)
+    assert (
+        texts[2].count("<|im_start|>user") == 3
+        and texts[2].count("The answer is 4.<|im_end|>") == 2
+    )
+    written = complete(ours, jax.random.key(0), texts, sampler=GREEDY, max_new_tokens=96)
     assert written.finished.all()
     # The sum is beyond it; the form is not.
     at_once, reasoned, shown = (
@@ -185,17 +220,39 @@ def test_the_lessons_prompts_lead_it_to_state_an_answer(ours):
 
 
 def test_solve_on_the_command_line(monkeypatch, capsys, path):
-    arguments = ["solve", "What is 12 + 30?", "--model", str(path), "--method", "cot", "--max-new-tokens", "64"]
+    arguments = [
+        "solve",
+        "What is 12 + 30?",
+        "--model",
+        str(path),
+        "--method",
+        "cot",
+        "--max-new-tokens",
+        "64",
+    ]
     monkeypatch.setattr("sys.argv", ["jaxreason", *arguments])
     cli.main()
     assert capsys.readouterr().out.startswith("12 + 30 = ")
 
 
 def test_steps_end_where_lines_do_though_newlines_are_merged(ours):
-    """Full stops, colons and blank lines before the newline: one end for each line that is not blank."""
-    lines = ["First, 45 - 12 = 33.", "Then:", "", "33 + 21 = 54!", "", "", "So (finally) **54**.", "The answer is 54"]
+    """Full stops, colons and blank lines before the newline: one end for each line that is not
+    blank.
+    """
+    lines = [
+        "First, 45 - 12 = 33.",
+        "Then:",
+        "",
+        "33 + 21 = 54!",
+        "",
+        "",
+        "So (finally) **54**.",
+        "The answer is 54",
+    ]
     ids = ours.tokenizer("\n".join(lines) + "\n", add_special_tokens=False).input_ids
     pieces = token_bytes(ours.tokenizer)
-    assert any(b"\n" in pieces[t] and pieces[t] != b"\n" for t in ids)  # some newline is part of a larger token
+    assert any(
+        b"\n" in pieces[t] and pieces[t] != b"\n" for t in ids
+    )  # some newline is part of a larger token
     heads = [b"".join(pieces[t] for t in ids[: end + 1]).decode() for end in step_ends(ids, pieces)]
     assert [head.rstrip().split("\n")[-1] for head in heads] == [line for line in lines if line]

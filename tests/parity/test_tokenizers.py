@@ -1,4 +1,6 @@
-"""Tokenizers rebuilt from GGUF metadata, against sentencepiece itself and against what transformers reads there."""
+"""Tokenizers rebuilt from GGUF metadata, against sentencepiece itself and against what transformers
+reads there.
+"""
 
 import io
 
@@ -10,7 +12,7 @@ from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKEN
 
 import jaxreason
 from jaxreason.models.gguf import BYTE, CONTROL, NORMAL, SPLITS, UNKNOWN, load_tokenizer
-from jaxreason.tokens import token_bytes
+from jaxreason.models.tokens import token_bytes
 
 TEXTS = [
     "The cat sat on the mat.",
@@ -28,7 +30,7 @@ def test_splits_are_those_of_transformers():
 
 @pytest.mark.parametrize("space_first", [True, False])
 def test_sentencepiece_with_byte_fallback(space_first):
-    corpus = [*QUESTIONS, *(line for line in jaxreason.rollout.__doc__.split("\n"))] * 20
+    corpus = [*QUESTIONS, *(line for line in jaxreason.decoding.rollout.__doc__.split("\n"))] * 20
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(corpus),
@@ -59,7 +61,9 @@ def test_sentencepiece_with_byte_fallback(space_first):
     metadata = {
         "tokenizer.ggml.model": "llama",
         "tokenizer.ggml.tokens": [reference.id_to_piece(i) for i in range(size)],
-        "tokenizer.ggml.scores": np.array([reference.get_score(i) for i in range(size)], np.float32),
+        "tokenizer.ggml.scores": np.array(
+            [reference.get_score(i) for i in range(size)], np.float32
+        ),
         "tokenizer.ggml.token_type": np.array(kinds),
         "tokenizer.ggml.add_space_prefix": space_first,
         "tokenizer.ggml.bos_token_id": reference.bos_id(),
@@ -75,15 +79,18 @@ def test_sentencepiece_with_byte_fallback(space_first):
 
 
 def test_smollm2s_digits_are_single(path):  # noqa: F811
-    """transformers' reading of the file does not know its pre-tokenizer and may join digits, as no merge of it does."""
+    """transformers' reading of the file does not know its pre-tokenizer and may join digits, as no
+    merge of it does.
+    """
     tokenizer = jaxreason.load_model(str(path)).tokenizer
     for text in TEXTS:
         ids = tokenizer(text).input_ids
         assert tokenizer.decode(ids) == text
         assert b"".join(token_bytes(tokenizer)[i] for i in ids) == text.encode()
     ids = tokenizer("1234 + 5678").input_ids
-    assert [token_bytes(tokenizer)[i] for i in ids] == [bytes([c]) for c in b"1234"] + [b" +", b" "] + [
-        bytes([c]) for c in b"5678"
-    ]
+    assert [token_bytes(tokenizer)[i] for i in ids] == [bytes([c]) for c in b"1234"] + [
+        b" +",
+        b" ",
+    ] + [bytes([c]) for c in b"5678"]
     multiple = [p for p in token_bytes(tokenizer) if len(p.strip()) > 1 and p.strip().isdigit()]
     assert not multiple

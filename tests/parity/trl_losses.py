@@ -16,10 +16,19 @@ PROMPTS = ("t5 t7 t9 t11 t13", "t6 t8 t10", "t12")
 REWARDS = np.array([[1, 0, 0, 1], [0, 0.5, 0, 2], [1, 1, 1, 1]], np.float32)
 # Our variant -> TRL's options; RLOO has a trainer of its own, and its ratio is one of whole chains.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "GRPO": {"loss_type": "grpo", "beta": 0.04, "use_bias_correction_kl": False},  # the KL of the paper's equation 4
+    "GRPO": {
+        "loss_type": "grpo",
+        "beta": 0.04,
+        "use_bias_correction_kl": False,
+    },  # the KL of the paper's equation 4
     "DR_GRPO": {"loss_type": "dr_grpo", "scale_rewards": "none"},
     "DAPO": {"loss_type": "dapo", "epsilon_high": 0.28},
-    "GSPO": {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4},
+    "GSPO": {
+        "loss_type": "grpo",
+        "importance_sampling_level": "sequence",
+        "epsilon": 3e-4,
+        "epsilon_high": 4e-4,
+    },
     "RLOO": {},
 }
 
@@ -39,21 +48,33 @@ def tokenizer() -> PreTrainedTokenizerFast:
     """Token i is the word ti."""
     backend = Tokenizer(models.WordLevel({f"t{i}": i for i in range(VOCAB)}, unk_token="t2"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="t0", eos_token="t1", padding_side="left")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="t0", eos_token="t1", padding_side="left"
+    )
 
 
 def make_trainer(name: str, folder: Path, **changes):
-    """TRL's trainer of a variant of the model "llama"; its reward of chain n of prompt b is REWARDS[b, n]."""
+    """TRL's trainer of a variant of the model "llama"; its reward of chain n of prompt b is
+    REWARDS[b, n].
+    """
     build("llama").save_pretrained(folder / "model")  # the trainer reads the reference from there
     model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
     rows = [prompt for prompt in PROMPTS for _ in range(NUM_SAMPLES)]
     config, trainer = (RLOOConfig, RLOOTrainer) if name == "RLOO" else (GRPOConfig, GRPOTrainer)
     options = {"beta": 0.0} | VARIANTS[name] | changes
     args = config(
-        output_dir=str(folder), use_cpu=True, bf16=False, report_to="none", gradient_checkpointing=False, disable_tqdm=True,
-        per_device_train_batch_size=len(rows), per_device_eval_batch_size=len(rows), num_generations=NUM_SAMPLES,
-        max_completion_length=LENGTH, **options,
-    )  # fmt: skip
+        output_dir=str(folder),
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        gradient_checkpointing=False,
+        disable_tqdm=True,
+        per_device_train_batch_size=len(rows),
+        per_device_eval_batch_size=len(rows),
+        num_generations=NUM_SAMPLES,
+        max_completion_length=LENGTH,
+        **options,
+    )
     made = trainer(
         model=model,
         reward_funcs=lambda completions, **_: REWARDS.reshape(-1).tolist(),
@@ -67,11 +88,15 @@ def make_trainer(name: str, folder: Path, **changes):
 
 def generated(trainer) -> dict[str, torch.Tensor]:
     """What a trainer makes of chains that it draws itself; its advantages, of REWARDS, among it."""
-    return trainer._generate_and_score_completions([{"prompt": p} for p in PROMPTS for _ in range(NUM_SAMPLES)])
+    return trainer._generate_and_score_completions(
+        [{"prompt": p} for p in PROMPTS for _ in range(NUM_SAMPLES)]
+    )
 
 
 def fixed_tensors(model: torch.nn.Module, seed: int = 0) -> Fixed:
-    """Chains of all lengths, drawn by a policy and compared with a reference that are some way from the model."""
+    """Chains of all lengths, drawn by a policy and compared with a reference that are some way from
+    the model.
+    """
     rng = np.random.default_rng(seed)
     ids = [[int(word[1:]) for word in prompt.split()] for prompt in PROMPTS]
     width = max(map(len, ids))
@@ -82,7 +107,9 @@ def fixed_tensors(model: torch.nn.Module, seed: int = 0) -> Fixed:
     mask = np.arange(LENGTH) < rng.integers(1, LENGTH + 1, shape[:2])[..., None]
     now = logprobs(model, Fixed(prompt, prompt_mask, tokens, mask, *np.zeros((2, *shape))))
     old, reference = (now + scale * rng.normal(size=shape) for scale in (0.2, 0.3))
-    return Fixed(prompt, prompt_mask, tokens, mask, old.astype(np.float32), reference.astype(np.float32))
+    return Fixed(
+        prompt, prompt_mask, tokens, mask, old.astype(np.float32), reference.astype(np.float32)
+    )
 
 
 def torch_inputs(fixed: Fixed) -> dict[str, torch.Tensor]:
@@ -111,12 +138,16 @@ def logprobs(model: torch.nn.Module, fixed: Fixed) -> np.ndarray:
     ids = torch.cat([given["prompt_ids"], given["completion_ids"]], dim=1)
     mask = torch.cat([given["prompt_mask"], torch.ones_like(given["completion_ids"])], dim=1)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits[:, -LENGTH - 1 : -1]
+    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits[
+        :, -LENGTH - 1 : -1
+    ]
     chosen = logits.log_softmax(-1).gather(-1, given["completion_ids"][..., None])
     return chosen.numpy().reshape(fixed.tokens.shape)
 
 
-def trl_loss(name: str, fixed: Fixed, folder: Path) -> tuple[float, np.ndarray, dict[str, np.ndarray]]:
+def trl_loss(
+    name: str, fixed: Fixed, folder: Path
+) -> tuple[float, np.ndarray, dict[str, np.ndarray]]:
     """TRL's loss, its advantages [B, N] of REWARDS, and the gradient of every parameter."""
     trainer = make_trainer(name, folder)
     advantages = generated(trainer)["advantages"]

@@ -1,0 +1,1 @@
+"""From chains to answers, grades and votes."""

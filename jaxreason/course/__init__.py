@@ -1,0 +1,1 @@
+"""What lessons and the command line share."""

@@ -1,0 +1,132 @@
+"""How much memory decoding and GRPO take on each device, before they are started.
+
+Decoding: cache and logits. GRPO: weights, optimiser and activations as well.
+"""
+
+import contextlib
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from jaxreason.errors import InputError
+from jaxreason.mesh import num_row_parts
+from jaxreason.models.decoder import DecoderConfig
+
+TEXT_BYTES = 250  # of a chain on the host beside its characters: its text, answer, key and numbers
+
+
+def check_decoding(
+    cfg: DecoderConfig,
+    *,
+    rows: int,
+    chains: int,
+    total: int,
+    prompt_tokens: int,
+    new_tokens: int,
+    dtype: Any,
+    mesh: Mesh | None = None,
+) -> None:
+    """That there is memory for chains: those under way on the devices, and the texts of all on the
+    host.
+
+    An estimate, of what certainly does not fit; no check where the free memory is not known.
+
+    Args:
+      rows: chains at a time, of several prompts.
+      chains: of one prompt, which are under way together, however few the rows.
+      total: of all prompts.
+      prompt_tokens, new_tokens: of a chain, at most.
+      dtype: of the cache.
+
+    Raises:
+      InputError: it is not enough; the message says how many chains or rows fit.
+    """
+    of_prompt, of_row = _decoding_bytes(cfg, prompt_tokens, new_tokens, dtype, mesh)
+    free = free_on_device()
+    if free is not None:
+        free *= num_row_parts(mesh)
+        at_a_time = max(chains, rows)
+        needed = at_a_time * (of_row + of_prompt / chains)
+        fit = max(0, int((free - of_prompt) / of_row))  # of one prompt
+        if needed > free and chains > fit:
+            raise InputError(
+                _too_much(f"{chains} chains", new_tokens, needed, free, f"{fit} chains")
+            )
+        if needed > free:
+            fit = int(free / (of_row + of_prompt / chains))
+            raise InputError(_too_much(f"{rows} rows", new_tokens, needed, free, f"{fit} rows"))
+    free = free_on_host()
+    of_chain = TEXT_BYTES + new_tokens
+    if free is not None and total * of_chain > free:
+        raise InputError(
+            f"the texts of {total} chains, {chains} of each prompt, take about {_gib(total * of_chain)} of memory, and "
+            f"{_gib(free)} are free: at most {int(free / of_chain * chains / total)} chains of a prompt fit; ask for fewer"
+        )
+
+
+def _too_much(asked: str, new_tokens: int, needed: float, free: float, fit: str) -> str:
+    return (
+        f"{asked} at a time of up to {new_tokens} new tokens take about {_gib(needed)} of cache and logits, and "
+        f"{_gib(free)} are free: at most {fit} fit; ask for fewer"
+    )
+
+
+def _decoding_bytes(
+    cfg: DecoderConfig, prompt_tokens: int, new_tokens: int, dtype: Any, mesh: Mesh | None
+) -> tuple[float, float]:
+    """Of a prompt: its keys and values.
+
+    Of a chain under way: its own, its logits twice, and what is kept of each token.
+    """
+    by_model = 1 if mesh is None else dict(mesh.shape).get("model", 1)
+    by_head = by_model if cfg.num_key_value_heads % by_model == 0 else 1
+    of_prompt, of_chain = (
+        cache_bytes(cfg, n, jnp.dtype(dtype).itemsize) / by_head
+        for n in (prompt_tokens, new_tokens)
+    )
+    return of_prompt, of_chain + 2 * 4 * cfg.vocab_size / by_model + new_tokens * (4 + 4 + 1)
+
+
+def cache_bytes(cfg: DecoderConfig, slots: float, itemsize: int) -> float:
+    """Keys and values of so many tokens, in all layers."""
+    return 2 * cfg.num_hidden_layers * cfg.num_key_value_heads * cfg.head_dim * slots * itemsize
+
+
+def free_on_device() -> float | None:
+    """Bytes that the default device has left, or None where it does not say; a CPU has the memory
+    of its host.
+    """
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        free = free_on_host()
+        return None if free is None else free / jax.local_device_count()
+    stats = device.memory_stats() or {}
+    return (
+        stats["bytes_limit"] - stats["bytes_in_use"]
+        if {"bytes_limit", "bytes_in_use"} <= set(stats)
+        else None
+    )
+
+
+def free_on_host() -> int | None:
+    """Bytes that this machine, or the container that this is, has left, on Linux; None elsewhere."""
+    try:
+        free = 1024 * int(re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[1])
+    except (OSError, TypeError):
+        return None
+    group = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError, TypeError):  # without a limit it says "max"
+        limit = int((group / "memory.max").read_text())
+        free = min(
+            free,
+            limit - int(re.search(r"^anon (\d+)", (group / "memory.stat").read_text(), re.M)[1]),
+        )
+    return free
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:,.1f} GiB"

@@ -1,0 +1,1 @@
+"""From results to claims: intervals, compute, records."""

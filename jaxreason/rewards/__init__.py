@@ -1,0 +1,1 @@
+"""Scores of a chain and of its steps."""

@@ -1,0 +1,1 @@
+"""Search over chains: trees of thoughts, and Monte Carlo tree search."""

@@ -1,0 +1,1 @@
+"""From chains and rewards to new weights."""

@@ -1,0 +1,399 @@
+"""Lessons on other models and tasks than their own: a random chat model, a file of problems, and
+the options for them.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from conftest import failed_cli, random_params, run_cli
+
+from jaxreason import save_model
+from jaxreason.course import lesson, viz
+from jaxreason.course.lesson import failed_prompt
+from jaxreason.decoding import prompts
+from jaxreason.decoding.completions import Completions
+from jaxreason.models.decoder import DecoderConfig
+from jaxreason.models.hf import default_dtype, fast_dtype
+from jaxreason.models.tokens import build_tokenizer
+
+LESSONS = sorted(Path(__file__).parents[2].glob("lessons/0[0-2]_*.py"))
+TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+
+
+def row(i: int) -> str:
+    lines = "\n".join(f"{k}+{i}=<<{k}+{i}={k + i}>>{k + i}" for k in range(2 + i % 2))
+    return json.dumps({"question": f"What is 1+{i}?", "answer": f"{lines}\n#### {1 + i}"})
+
+
+@pytest.fixture(scope="module")
+def chat_model(tmp_path_factory):
+    """Random weights, so its answers are noise: what is tested is that a lesson gets to its end and
+    says so.
+    """
+    directory = tmp_path_factory.mktemp("chat") / "model"
+    tokenizer = build_tokenizer(["What", "is", "The", "answer"])
+    tokenizer.chat_template = TEMPLATE
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    heads = {"num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 512}
+    cfg = DecoderConfig(vocab_size=len(tokenizer), **sizes, **heads)
+    save_model(directory, random_params(cfg), cfg, tokenizer)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("problems")
+    (folder / "train.jsonl").write_text("\n".join(map(row, range(20))))
+    (folder / "test.jsonl").write_text("\n".join(map(row, range(100, 120))))
+    return folder / "test.jsonl"
+
+
+def fails(monkeypatch, capsys, *arguments: str) -> str:
+    error = failed_cli(monkeypatch, capsys, *arguments).err.strip().split("\n")[-1]
+    assert error.startswith("error: ")
+    return error
+
+
+SMALL = ("--problems", "8", "--chains", "4", "--max-new-tokens", "8", "--rows", "16")
+
+
+@pytest.mark.parametrize("script", LESSONS, ids=lambda path: path.stem)
+def test_a_weak_chat_model_on_problems_of_a_file(
+    monkeypatch, capsys, tmp_path, chat_model, problems, script
+):
+    chat = not script.name.startswith("00")  # that lesson gets plain prompts, on request
+    options = (
+        "--model",
+        str(chat_model),
+        "--task",
+        f"gsm8k:{problems}",
+        "--out",
+        str(tmp_path),
+        *SMALL,
+    )
+    run_cli(monkeypatch, "lesson", script.name[:2], *options, *(() if chat else ("--no-chat",)))
+    folder = tmp_path / script.stem
+    record = json.loads((folder / "results.json").read_text())
+    settings = {
+        "task": f"gsm8k:{problems}",
+        "dtype": "float32",
+        "chains": 4,
+        "max_new_tokens": 8,
+        "chat": chat,
+    }
+    assert record["settings"] == settings and record["problems"] == 8
+    assert len(list(folder.glob("*.png"))) >= 1
+    # What random weights write is seldom right; the claims are recorded all the same, and none is
+    # about tiny's numbers.
+    assert record["claims"] and not any(
+        claim["holds"] for claim in record["claims"] if "beats" in claim["claim"]
+    )
+    assert not any(
+        character.isdigit() and "points" in c["claim"]
+        for c in record["claims"]
+        for character in c["claim"]
+    )
+    names = {m["name"] for m in record["measurements"]}
+    if script.name.startswith("01"):
+        assert {
+            f"{what}/{how}"
+            for what in ("accuracy", "finished", "answered")
+            for how in ("direct", "cot")
+        } <= names
+        assert {"accuracy/cot/depth=2", "accuracy/cot/depth=3", "gain/deep"} <= names
+        assert (
+            "<user>What is 1+" in capsys.readouterr().out
+        )  # the prompt it prints went through the template
+    if script.name.startswith("02"):
+        assert {"finished", "answered", "accuracy/majority@4", "accuracy/early_stop@2"} <= names
+        # Where no chain is right, early stopping has nothing to lose.
+        assert (
+            max(m["value"] for m in record["measurements"] if m["name"].startswith("accuracy")) == 0
+        )
+        (loss,) = (claim for claim in record["claims"] if "loses at most 1 point" in claim["claim"])
+        assert loss["holds"] is None
+        assert "not testable here: early stopping loses at most 1 point" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--task", "gsm9k"], "'gsm9k'"),
+        (["--task", "gsm8k:/no/file.jsonl"], "'/no/file.jsonl'"),
+        (["--task", "gsm8k:{problems}", "--problems", "21"], "only 20"),
+        (["--chains", "0"], "--chains is 0"),
+        (["--rows", "0"], "--rows is 0"),
+        (["--max-new-tokens", "-1"], "--max-new-tokens is -1"),
+        (["--max-new-tokens", "500", "--problems", "8"], "fit into the context"),
+    ],
+)
+def test_bad_options_are_one_line(
+    monkeypatch, capsys, tmp_path, chat_model, problems, options, named
+):
+    options = [option.format(problems=problems) for option in options]
+    assert named in fails(
+        monkeypatch,
+        capsys,
+        "lesson",
+        "01",
+        "--model",
+        str(chat_model),
+        "--out",
+        str(tmp_path),
+        *options,
+    )
+
+
+def test_chains_that_cannot_be_halved_are_one_line(monkeypatch, capsys, tmp_path):
+    assert "--chains is 12" in fails(
+        monkeypatch, capsys, "lesson", "02", "--chains", "12", "--out", str(tmp_path)
+    )
+
+
+def test_a_script_ends_with_one_line_too(tmp_path, chat_model):
+    """Its body runs outside any handler of ours: an error there is no traceback either."""
+    command = [
+        sys.executable,
+        str(LESSONS[1]),
+        "--model",
+        str(chat_model),
+        "--max-new-tokens",
+        "500",
+        "--problems",
+        "12",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.strip().split("\n")[-1].startswith("error: prompt ")
+
+
+def test_solve_asks_a_chat_model_through_its_template(monkeypatch, capsys, chat_model):
+    """A template that refuses to write shows that it was asked."""
+    tokenizer_config = chat_model / "chat_template.jinja"
+    written = tokenizer_config.read_text()
+    tokenizer_config.write_text("{{ raise_exception('asked') }}")
+    try:
+        message = fails(monkeypatch, capsys, "solve", "What is 1+1?", "--model", str(chat_model))
+    finally:
+        tokenizer_config.write_text(written)
+    assert "chat template" in message and "asked" in message
+    run_cli(
+        monkeypatch,
+        "solve",
+        "What is 1+1?",
+        "--model",
+        str(chat_model),
+        "--method",
+        "direct",
+        "--max-new-tokens",
+        "4",
+    )
+    assert capsys.readouterr().out.startswith("The answer is")
+
+
+@pytest.mark.parametrize(
+    ("options", "turns"),
+    [
+        (["--prompt", "{question} Think."], "(1+1? Think.)"),
+        (["--prompt", "{question}", "--method", "cot"], "(1+1?)"),
+        (["--system", "Be brief."], f"(Be brief. | 1+1?  {prompts.STEP_BY_STEP})"),
+        (["--system", "Be brief.", "--method", "direct"], f"(Be brief. | 1+1?  {prompts.AT_ONCE})"),
+        (["--system", "Be brief.", "--prompt", "Say {question}"], "(Be brief. | Say 1+1?)"),
+        (["--system", ""], f"(| 1+1?  {prompts.STEP_BY_STEP})"),
+    ],
+)
+def test_the_turns_that_solve_writes(monkeypatch, capsys, chat_model, options, turns):
+    """A template that refuses to write shows what it was asked to."""
+    template = chat_model / "chat_template.jinja"
+    written = template.read_text()
+    template.write_text(
+        "{% set turns = messages | map(attribute='content') | join(' | ') %}"
+        "{{ raise_exception(turns | replace('\n', ' ')) }}"
+    )
+    try:
+        message = fails(monkeypatch, capsys, "solve", "1+1?", "--model", str(chat_model), *options)
+    finally:
+        template.write_text(written)
+    assert turns in message
+
+
+def chains(num_tokens: list[list[int]], finished: bool = True) -> Completions:
+    tokens = np.array(num_tokens)
+    texts = [[""] * len(row) for row in num_tokens]
+    return Completions(texts, np.zeros(tokens.shape), tokens, np.full(tokens.shape, finished))
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "share"),
+    [
+        ([[7]], "100%"),
+        ([[19], [19], [400]], "67%"),
+        ([[8, 8, 300], [1, 200, 12]], "67%"),
+        ([[19, 19, 19, 20, 20]], "60%"),
+        ([[1] * 32], "100%"),
+        ([[12]] * 21 + [[90]] * 19, "52%"),
+    ],
+)
+def test_where_most_chains_answer_at_once_the_prompt_fails(model, num_tokens, share):
+    failed = failed_prompt(model, chains(num_tokens))
+    assert failed.startswith(
+        f"{share} of the chains of thought have fewer than 20 tokens: the prompt"
+    )
+    assert "\n" not in failed
+    # A shipped model's chain may be right in a line.
+    assert failed_prompt(model._replace(name="tiny"), chains(num_tokens)) is None
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "finished"),
+    [
+        ([[20]], True),
+        ([[400]], False),
+        ([[7], [400]], True),  # half is not more than half
+        ([[19, 19, 20, 20]], True),
+        ([[8]] * 20 + [[90]] * 20, True),
+        ([[300, 7, 280], [90, 19, 41]], True),
+        ([[8]] * 40, False),  # cut off: --max-new-tokens 8
+    ],
+)
+def test_where_the_model_reasons_nothing_is_said_of_the_prompt(model, num_tokens, finished):
+    assert failed_prompt(model, chains(num_tokens, finished)) is None
+
+
+def fake_complete(tokens: int, finished: bool = True):
+    """Instead of a model: the same chain again and again, of so many tokens."""
+
+    def complete(model, key, texts, *, num_samples=1, **options):
+        written = chains([[tokens] * num_samples for _ in texts], finished)
+        return written._replace(texts=[["So it is 3."] * num_samples for _ in texts])
+
+    return complete
+
+
+@pytest.mark.parametrize(
+    ("options", "tokens", "finished", "noted"),
+    [
+        (["--method", "cot"], 8, True, True),
+        (["--method", "majority", "--samples", "4"], 8, True, True),
+        (["--method", "cot", "--prompt", "{question}"], 19, True, True),
+        (["--method", "direct"], 8, True, False),  # asked to answer at once
+        (["--method", "cot"], 20, True, False),
+        (["--method", "majority", "--samples", "4"], 300, True, False),
+        (["--method", "cot"], 8, False, False),  # cut off
+    ],
+)
+def test_solve_says_that_the_prompt_fails(
+    monkeypatch, capsys, chat_model, options, tokens, finished, noted
+):
+    monkeypatch.setattr("jaxreason.decoding.completions.complete", fake_complete(tokens, finished))
+    run_cli(monkeypatch, "solve", "What is 1+2?", "--model", str(chat_model), *options)
+    captured = capsys.readouterr()
+    assert "So it is 3." in captured.out and "prompt" not in captured.out
+    assert captured.err.startswith("note: 100% of the chains" if noted else "")
+    assert captured.err.count("\n") == noted
+
+
+@pytest.mark.parametrize("tokens", [8, 120])
+@pytest.mark.parametrize("script", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_blames_the_prompt_and_not_the_model(
+    monkeypatch, capsys, tmp_path, chat_model, problems, script, tokens
+):
+    monkeypatch.setattr(lesson, "complete", fake_complete(tokens))
+    options = (
+        "--model",
+        str(chat_model),
+        "--task",
+        f"gsm8k:{problems}",
+        "--out",
+        str(tmp_path),
+        *SMALL,
+    )
+    run_cli(monkeypatch, "lesson", script.name[:2], *options)
+    said = capsys.readouterr().out
+    assert said.count("the prompt fails, not the model") == (tokens == 8)
+    assert not (tokens == 8 and "larger model" in said)
+    if script.name.startswith("01"):
+        record = json.loads((tmp_path / script.stem / "results.json").read_text())
+        [share] = [m["value"] for m in record["measurements"] if m["name"] == "under_20_tokens/cot"]
+        assert share == (tokens == 8)
+
+
+@pytest.mark.parametrize(
+    ("label", "drawn"),
+    [
+        ("54", "54"),
+        ("-3/4", "-3/4"),
+        ("\x05", "?"),
+        ("73\u5143", "73?"),  # Chinese, which the font lacks
+        ("$\\nonsense$", "$\\nonsense$"),  # no formula
+        ("caf\u00e9 \u221a2", "caf\u00e9 \u221a2"),
+        ("5" * 500, "5" * 40),
+    ],
+)
+def test_any_answer_can_be_drawn(label, drawn):
+    figure = viz.shares([label, "7"], [0.6, 0.4], 0, title="t", xlabel="x")
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [drawn, "7"]
+    figure.canvas.draw()  # any warning is an error
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype"),
+    [
+        (("cpu",), "float32"),
+        (("tpu",), "bfloat16"),
+        (("gpu", "7.5"), "float32"),  # T4
+        (("gpu", "8.0"), "bfloat16"),  # A100
+        (("gpu", "10.0"), "bfloat16"),
+        (("gpu", "gfx90a"), "float32"),
+    ],
+)
+def test_the_dtype_follows_the_device(device, dtype):
+    assert fast_dtype(*device) == dtype
+
+
+def test_shipped_models_compute_in_float32_everywhere(chat_model):
+    assert default_dtype("tiny") == "float32"
+    assert default_dtype(str(chat_model)) in ("float32", "bfloat16")
+
+
+def test_a_second_run_finds_the_compiled_programs_of_the_first(tmp_path):
+    ask = [
+        sys.executable,
+        "-m",
+        "jaxreason.course.cli",
+        "solve",
+        "Ann has 7 apples. She finds 5. How many apples are left?",
+    ]
+    home = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")} | {
+        "HOME": str(tmp_path)
+    }
+
+    def run(**environment: str) -> tuple[str, bool]:
+        environment |= {"JAX_LOG_COMPILES": "true"}
+        done = subprocess.run(
+            ask, capture_output=True, text=True, check=True, env=home | environment
+        )
+        return done.stdout, "compilation cache hit for 'jit_generate'" in done.stderr
+
+    # Programs that compile in less than a tenth of a second may or may not be kept; generate takes
+    # seconds.
+    def kept() -> list[Path]:
+        return list((tmp_path / ".cache" / "jaxreason").glob("jit_generate-*-cache"))
+
+    answer, found = run(JAX_ENABLE_COMPILATION_CACHE="false")
+    assert not found and not kept()
+    assert run() == (answer, False) and len(kept()) == 1
+    assert run() == (answer, True) and len(kept()) == 1
+    assert run(HOME="/dev/null") == (answer, False)  # a home that nothing can be written to
