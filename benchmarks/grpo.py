@@ -35,11 +35,11 @@ from jaxreason.models.hf import LanguageModel
 from jaxreason.tasks import arithmetic
 from jaxreason.training.grpo import Objective
 from jaxreason.training.grpo_device import (
-    batches,
     data_parallel,
     encode_problems,
     make_grpo_step,
     mean_over_devices,
+    problem_batches,
 )
 from jaxreason.training.grpo_text import make_text_update, text_batches
 from jaxreason.training.loop import init_state
@@ -90,7 +90,8 @@ def reward(text: str) -> float:
 
 
 def timed(run: Callable[[], float]) -> tuple[float, float, float]:
-    """Median seconds of a few runs, what the first took on top, and the mean of what they return."""
+    """Median seconds of a few runs, what the first took on top, and the mean of what they return.
+    """
     seconds, returned = [], []
     for _ in range(1 + REPEATS):
         began = time.perf_counter()
@@ -149,7 +150,7 @@ def ours_on_device(
         model,
         tx,
         jax.jit(step, donate_argnums=0),
-        batches(problems, jax.random.key(0), case.prompts, parts),
+        problem_batches(problems, jax.random.key(0), case.prompts, parts),
     )
 
 
@@ -178,7 +179,8 @@ def limit(model: LanguageModel, case: Case, prompt: float, machine: sampling.Mac
 
 
 def theirs(model, tokenizer, texts: list[str], case: Case) -> tuple[float, float]:
-    """TRL's trainer: the median between the ends of its steps, and the mean tokens of the chains."""
+    """TRL's trainer: the median between the ends of its steps, and the mean tokens of the chains.
+    """
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer

@@ -95,7 +95,8 @@ def mean_depth(tree: SearchResult) -> float:
 
 
 def tree_copies(mdp: TableMDP, states: jax.Array, num_simulations: int) -> int:
-    """Copies of whole tree arrays, [B, N, ...], that the compiled loop makes in every simulation."""
+    """Copies of whole tree arrays, [B, N, ...], that the compiled loop makes in every simulation.
+    """
     compiled = ours.lower(mdp, jax.random.key(0), states, num_simulations).compile().as_text()
     loops = compiled.split("\nENTRY ")[0]  # what is outside the loop runs once
     return len(re.findall(rf"\[{BATCH},{num_simulations + 1}(?:,\d+)*\]\S* copy\(", loops))

@@ -184,7 +184,7 @@ def train_model(
     )
     per_batch = ROWS * ROW_LENGTH // 60  # more than fit: the last ones are left for another step
 
-    def batch_fn(step: int) -> verifier.Batch:
+    def batch_fn(step: int) -> verifier.StepBatch:
         rng = np.random.default_rng([seed, step])
         chosen = rng.choice(len(known), min(per_batch, len(known)), replace=False)
         return verifier.pack_examples([known[i] for i in chosen], ROWS, ROW_LENGTH, pad_id)

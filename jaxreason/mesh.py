@@ -278,7 +278,8 @@ def shard_params(tree: Any, mesh: Mesh | None) -> Any:
 
 
 def constrain(tree: Any, mesh: Mesh | None) -> Any:
-    """:func:`shard_params` inside of jit: what an update returns lies where what it was given lay."""
+    """:func:`shard_params` inside of jit: what an update returns lies where what it was given lay.
+    """
     return tree if mesh is None else jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
 
 

@@ -265,7 +265,7 @@ class Run:
         fitted = loop.fit_best(
             loop.init_state(jax.tree.map(jnp.copy, params), tx),
             step,
-            grpo_device.batches(questions(seed), jax.random.key(seed), PROMPTS),
+            grpo_device.problem_batches(questions(seed), jax.random.key(seed), PROMPTS),
             num_steps,
             folder,
             validate=validate,

@@ -198,7 +198,9 @@ def texts(name: str, scored: bool = False):
     """
 
     def of_seed(seed: int):
-        batch_fn = distill.batches(documents[name], ROWS, LENGTH, tokenizer.pad_token_id, seed=seed)
+        batch_fn = distill.trace_batches(
+            documents[name], ROWS, LENGTH, tokenizer.pad_token_id, seed=seed
+        )
 
         def draw(params, step):
             batch = batch_fn(step)

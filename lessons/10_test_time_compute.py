@@ -191,7 +191,8 @@ def sample(model, some: list[int], n: int, temperature: float, verifiers: dict) 
 def choose(
     chains: Chains, some: list[int], cfg, n: int, how: str, verifier: str | None = None
 ) -> Outcome:
-    """What becomes of every disjoint set of n chains: the vote, the weighted vote, or the best one."""
+    """What becomes of every disjoint set of n chains: the vote, the weighted vote, or the best one.
+    """
 
     def sets(x: np.ndarray) -> np.ndarray:
         return x.reshape(len(x), -1, n)

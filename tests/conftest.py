@@ -22,7 +22,8 @@ ROOT = Path(__file__).parent.parent
 
 
 def random_params(cfg: decoder.DecoderConfig, seed: int = 0) -> decoder.Params:
-    """Random parameters with noise on every leaf, so that biases and norm scales are not 0 and 1."""
+    """Random parameters with noise on every leaf, so that biases and norm scales are not 0 and 1.
+    """
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(lambda: decoder.init(jax.random.key(0), cfg))
 

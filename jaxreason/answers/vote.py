@@ -64,7 +64,8 @@ def vote(answer_ids: jax.Array, weights: jax.Array | None = None) -> Vote:
 
 
 def majority(answer_ids: jax.Array, weights: jax.Array | None = None) -> jax.Array:
-    """The winning answer id ``[G]`` of :func:`vote` (a plurality: no absolute majority is needed)."""
+    """The winning answer id ``[G]`` of :func:`vote` (a plurality: no absolute majority is needed).
+    """
     return vote(answer_ids, weights).winner
 
 

@@ -1,4 +1,5 @@
-"""What every lesson script shares: its model and output folder, its figures and ``results.json``."""
+"""What every lesson script shares: its model and output folder, its figures and ``results.json``.
+"""
 
 import contextlib
 import dataclasses
@@ -109,7 +110,8 @@ class Lesson:
         )
 
     def prompt_fails(self, written: Completions) -> bool:
-        """Whether the model answered at once though asked to reason; prints :func:`failed_prompt`."""
+        """Whether the model answered at once though asked to reason; prints :func:`failed_prompt`.
+        """
         failed = failed_prompt(self.model, written)
         if failed:
             print(f"\nnote: {failed}")

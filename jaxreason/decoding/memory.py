@@ -113,7 +113,8 @@ def free_on_device() -> float | None:
 
 
 def free_on_host() -> int | None:
-    """Bytes that this machine, or the container that this is, has left, on Linux; None elsewhere."""
+    """Bytes that this machine, or the container that this is, has left, on Linux; None elsewhere.
+    """
     try:
         free = 1024 * int(re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[1])
     except (OSError, TypeError):

@@ -26,7 +26,8 @@ Params = dict  # nested, leaves are jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-    """Hyper-parameters under the names Hugging Face uses; hashable, so it can be a static argument."""
+    """Hyper-parameters under the names Hugging Face uses; hashable, so it can be a static argument.
+    """
 
     vocab_size: int
     hidden_size: int

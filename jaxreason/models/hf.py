@@ -321,7 +321,8 @@ def save_model(
 
 
 def edit_json(path: Path, changes: dict[str, Any]) -> None:
-    """Sets keys of a JSON object in a file, in the order and layout of transformers; None removes."""
+    """Sets keys of a JSON object in a file, in the order and layout of transformers; None removes.
+    """
     edited = {
         k: v for k, v in (read_json(path) | changes).items() if v is not None or k not in changes
     }

@@ -26,7 +26,7 @@ from jaxreason.models.hf import LanguageModel, load_model, save_model
 from jaxreason.models.names import find_reward_model
 from jaxreason.models.tokens import Prompt, encode_prompts, pad_left, token_bytes
 from jaxreason.models.weights import digest, read_json
-from jaxreason.rewards.step_labels import Kind, split_steps, step_ends
+from jaxreason.rewards.step_labels import RewardKind, split_steps, step_ends
 
 AGGREGATIONS = ("min", "prod", "last", "mean")
 
@@ -38,11 +38,11 @@ class RewardModel(NamedTuple):
     cfg: DecoderConfig
     tokenizer: PreTrainedTokenizerBase
     name: str
-    kind: Kind
+    kind: RewardKind
     sha256: str = ""  # of the files of backbone and head
 
 
-def from_policy(policy: LanguageModel, kind: Kind) -> RewardModel:
+def from_policy(policy: LanguageModel, kind: RewardKind) -> RewardModel:
     """An untrained reward model on a copy of the policy's weights."""
     backbone = jax.tree.map(jnp.array, policy.params)
     head = shard_params(init_verifier_head(policy.cfg.hidden_size), mesh_of(policy.params))
@@ -175,7 +175,8 @@ def aggregate(scores: np.ndarray, how: str) -> np.ndarray:
 
 
 def first_error(scores: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """Index ``[...]`` of the first step below the threshold in ``[..., S]``, -1 if there is none."""
+    """Index ``[...]`` of the first step below the threshold in ``[..., S]``, -1 if there is none.
+    """
     below = scores < threshold  # NaN is not
     return np.where(below.any(-1), below.argmax(-1), -1)
 

@@ -19,7 +19,7 @@ from jaxreason.decoding.sampling import Sampler
 from jaxreason.errors import InputError
 from jaxreason.models.hf import LanguageModel
 
-Kind = Literal["prm", "orm"]
+RewardKind = Literal["prm", "orm"]
 
 
 # ---- steps
@@ -142,7 +142,7 @@ def monte_carlo_labels(
 
 
 def step_targets(
-    chain: LabelledChain, kind: Kind, *, soft: bool = False, mask_after_error: bool = False
+    chain: LabelledChain, kind: RewardKind, *, soft: bool = False, mask_after_error: bool = False
 ) -> np.ndarray:
     """The label of each step ``[S]``, NaN where the loss looks away.
 

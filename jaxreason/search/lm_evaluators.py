@@ -16,7 +16,7 @@ from jaxreason.models.heads import reward_logits
 from jaxreason.models.hf import LanguageModel
 from jaxreason.models.tokens import Prompt
 from jaxreason.search.evaluators import VALUES
-from jaxreason.search.lm_tasks import Task, Text, append
+from jaxreason.search.lm_tasks import Text, TextTask, append
 from jaxreason.tasks import game24_tokens as g24
 
 
@@ -74,7 +74,7 @@ def value_words(abc: g24.Alphabet, cfg: DecoderConfig) -> EvaluateFn:
 
 def rollouts(
     model: LanguageModel,
-    task: Task,
+    task: TextTask,
     *,
     num: int = 1,
     max_tokens: int = 48,

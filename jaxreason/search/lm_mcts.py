@@ -40,13 +40,13 @@ from jaxreason.models.tokens import Prompt, encode_prompts
 from jaxreason.search import mcts
 from jaxreason.search import tree_of_thoughts as tot
 from jaxreason.search.lm_evaluators import EvaluateFn, Weights
-from jaxreason.search.lm_tasks import Task, Text, append
+from jaxreason.search.lm_tasks import Text, TextTask, append
 from jaxreason.search.tree_of_thoughts import State
 
 KNOWN = 64  # lines of a text that are remembered to tell repeats
 
 
-class Thought(NamedTuple):
+class LineNode(NamedTuple):
     """The embedding of a node."""
 
     text: Text
@@ -77,7 +77,7 @@ class Searcher(NamedTuple):
 
 def searcher(
     model: LanguageModel,
-    task: Task,
+    task: TextTask,
     evaluate: EvaluateFn,
     *,
     num_lines: int = 2,
@@ -154,7 +154,7 @@ def searcher(
         )
 
     def expand_fn(
-        weights: Weights, keys: jax.Array, parent: Thought, action: jax.Array
+        weights: Weights, keys: jax.Array, parent: LineNode, action: jax.Array
     ) -> mcts.Node:
         fresh, rows, line = action > 0, jnp.arange(len(action)), jnp.maximum(action - 1, 0)
 
@@ -179,7 +179,7 @@ def searcher(
             [jnp.log(widen * jnp.maximum(1.0 - mass, 1e-3))[:, None], logprobs], 1
         )
         value = choose(read.value, parent.value)  # of the text
-        node = Thought(
+        node = LineNode(
             text,
             lines,
             lengths,
@@ -294,7 +294,7 @@ def _root(
     zero, none = jnp.zeros(batch), jnp.zeros(batch, jnp.int32)
     text = Text(jnp.asarray(tokens), jnp.asarray(mask), zero)
     rollout = jax.eval_shape(searcher.evaluate, weights, keys, text).rollout
-    thought = Thought(
+    thought = LineNode(
         text,
         jnp.zeros((*shape, searcher.max_line), jnp.int32),
         jnp.zeros(shape, jnp.int32),

@@ -1,8 +1,8 @@
 """Texts that a search holds on the device, as tokens: what may follow them, and what they are
 worth.
 
-A :class:`Task` says which texts are complete, what these are worth, and which lines are one and the
-same. An evaluator is a function ``(weights, keys [R], texts) -> Evaluation``; ``value_words``,
+A :class:`TextTask` says which texts are complete, what these are worth, and which lines are one and
+the same. An evaluator is a function ``(weights, keys [R], texts) -> Evaluation``; ``value_words``,
 ``rollouts``, ``process_reward`` and ``oracle`` build one, ``likelihood`` is one.
 """
 
@@ -23,7 +23,7 @@ class Text(NamedTuple):
     logprob: jax.Array  # [R] float32: log p(lines so far | prompt), untempered
 
 
-class Task(NamedTuple):
+class TextTask(NamedTuple):
     """What the search must know of a kind of texts; pure functions of R texts."""
 
     is_terminal: Callable[[Text], jax.Array]  # [R] bool
@@ -49,7 +49,7 @@ def append(text: Text, line: jax.Array, length: jax.Array, logprob: jax.Array) -
 # ---------------------------------------------------------------------------------------------------
 
 
-def game24(abc: g24.Alphabet, *, check: bool = True, board: bool = False) -> Task:
+def game24(abc: g24.Alphabet, *, check: bool = True, board: bool = False) -> TextTask:
     """Texts that begin with ``24: 4 6 8 2``; lines that leave the same numbers are one.
 
     Args:
@@ -72,10 +72,10 @@ def game24(abc: g24.Alphabet, *, check: bool = True, board: bool = False) -> Tas
         trace = read(text)
         return (trace.moves > 0) & (g24.is_right(trace) | (not board)), g24.numbers_left(trace)
 
-    return Task(lambda text: read(text).moves == 3, reward, identity)
+    return TextTask(lambda text: read(text).moves == 3, reward, identity)
 
 
-def reasoning_lines(eos_ids: Sequence[int], *, judged: bool = False) -> Task:
+def reasoning_lines(eos_ids: Sequence[int], *, judged: bool = False) -> TextTask:
     """Any text whose last line ends with the end-of-text token.
 
     Args:
@@ -87,4 +87,4 @@ def reasoning_lines(eos_ids: Sequence[int], *, judged: bool = False) -> Task:
         return (text.tokens[:, -1:] == jnp.array(list(eos_ids))).any(-1)
 
     reward = None if judged else lambda text: jnp.exp(text.logprob)
-    return Task(is_terminal, reward, lambda text: (text.mask[:, -1], text.tokens))
+    return TextTask(is_terminal, reward, lambda text: (text.mask[:, -1], text.tokens))

@@ -456,7 +456,8 @@ def _set_rows(x: jax.Array, node: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def _first_argmax(scores: jax.Array) -> jax.Array:
-    """``argmax(-1)``, which takes three times as long on XLA's CPU: it reduces pairs, one by one."""
+    """``argmax(-1)``, which takes three times as long on XLA's CPU: it reduces pairs, one by one.
+    """
     last = scores.shape[-1] - 1
     index = jnp.where(
         scores == scores.max(-1, keepdims=True), jnp.arange(last + 1, dtype=jnp.int32), last

@@ -130,7 +130,8 @@ class Problem(NamedTuple):
 
 @functools.lru_cache(maxsize=1 << 16)
 def split_of(expression: str) -> str:
-    """``train`` (80%), ``validation`` (10%) or ``test`` (10%), by a hash of the expression alone."""
+    """``train`` (80%), ``validation`` (10%) or ``test`` (10%), by a hash of the expression alone.
+    """
     bucket = hashlib.sha256(expression.encode()).digest()[0] * 10 // 256
     return {8: "validation", 9: "test"}.get(bucket, "train")
 

@@ -87,7 +87,8 @@ class Example(NamedTuple):
 
 @cache
 def moves(state: tuple[int, ...]) -> tuple[Move, ...]:
-    """The distinct legal moves on a state; a sum or product is listed once, smaller number first."""
+    """The distinct legal moves on a state; a sum or product is listed once, smaller number first.
+    """
     found = {}  # keeps the order, drops what equal numbers repeat
     for i, j in combinations(range(len(state)), 2):
         low, high = sorted((state[i], state[j]))
@@ -335,7 +336,8 @@ def puzzles(split: str) -> list[tuple[int, ...]]:
 
 
 def held_out(n: int) -> list[tuple[int, ...]]:
-    """The 100 test puzzles of the paper, then those of the test split (306): the first n of them."""
+    """The 100 test puzzles of the paper, then those of the test split (306): the first n of them.
+    """
     return [*PAPER_TEST, *puzzles("test")][:n]
 
 

@@ -196,7 +196,8 @@ def _made_apart(family: str, first: int, n: int) -> list[dict]:
 
 
 def child() -> None:
-    """The process of its own: reads what to make on stdin, writes entries or a message on stdout."""
+    """The process of its own: reads what to make on stdin, writes entries or a message on stdout.
+    """
     task = pickle.load(sys.stdin.buffer)
     with contextlib.redirect_stdout(sys.stderr):  # some families print
         try:
@@ -207,7 +208,8 @@ def child() -> None:
 
 
 def _make(family: str, first: int, n: int) -> list[dict]:
-    """Entries of ``n`` different questions, once the family's rule has passed :func:`find_fault`."""
+    """Entries of ``n`` different questions, once the family's rule has passed :func:`find_fault`.
+    """
     import reasoning_gym
     from reasoning_gym.factory import DATASETS
 

@@ -32,7 +32,7 @@ from jaxreason.models.hf import LanguageModel
 from jaxreason.models.tokens import Prompt
 from jaxreason.training.sft import Batch, Document, pack
 
-Kind = Literal["forward", "reverse"]
+Divergence = Literal["forward", "reverse"]
 
 
 # --- texts
@@ -120,7 +120,7 @@ def answer_traces(
     ]
 
 
-def batches(
+def trace_batches(
     documents: Sequence[Document], rows: int, length: int, pad_id: int, seed: int = 0
 ) -> Callable[[int], Batch]:
     """``batch_fn(step)`` for ``train.fit``: documents drawn without replacement, packed; a function
@@ -167,7 +167,11 @@ def shared_vocabulary(student: LanguageModel, teacher: LanguageModel) -> int:
 
 
 def divergence(
-    student: jax.Array, teacher: jax.Array, *, kind: Kind = "forward", temperature: float = 1.0
+    student: jax.Array,
+    teacher: jax.Array,
+    *,
+    kind: Divergence = "forward",
+    temperature: float = 1.0,
 ) -> jax.Array:
     """KL between the next-token distributions of logits ``[..., V]`` -> ``[...]``, in nats, both at
     the temperature.
@@ -194,7 +198,7 @@ def kd_loss(
     teacher_cfg: DecoderConfig,
     temperature: float = 1.0,
     alpha: float = 0.5,
-    kind: Kind = "forward",
+    kind: Divergence = "forward",
     vocab_size: int | None = None,
     chunk: int = 1024,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -258,7 +262,7 @@ def on_policy_loss(
     cfg: DecoderConfig,
     teacher_cfg: DecoderConfig,
     temperature: float = 1.0,
-    kind: Kind = "reverse",
+    kind: Divergence = "reverse",
     vocab_size: int | None = None,
     chunk: int = 1024,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -109,7 +109,7 @@ RLOO = Objective(advantages="leave_one_out", average="constant", kl="k1", kl_coe
 GSPO = Objective(ratio="sequence", clip_low=3e-4, clip_high=4e-4)
 
 
-class Batch(NamedTuple):
+class GroupBatch(NamedTuple):
     """What a policy wrote, and what it was worth."""
 
     prompt: Prompt  # [B, P]
@@ -172,7 +172,8 @@ def informative(rewards: jax.Array) -> jax.Array:
 
 
 def overlong_penalty(lengths: jax.Array, limit: int, buffer: int) -> jax.Array:
-    """0 up to ``limit - buffer`` tokens, from there falling to -1 at the limit (DAPO, equation 13)."""
+    """0 up to ``limit - buffer`` tokens, from there falling to -1 at the limit (DAPO, equation 13).
+    """
     return (
         -jnp.clip((lengths - (limit - buffer)) / max(buffer, 1), 0.0, 1.0)
         if buffer
@@ -219,7 +220,7 @@ def make_batch(
     *,
     objective: Objective,
     limit: int | None = None,
-) -> tuple[Batch, dict[str, jax.Array]]:
+) -> tuple[GroupBatch, dict[str, jax.Array]]:
     """The batch of a rollout and its rewards ``[B, N]``, and the metrics that need no gradient.
 
     ``reference [B, N, T]`` are the log-probabilities of the frozen reference, ``limit`` the most
@@ -247,7 +248,7 @@ def make_batch(
         "length": lengths.mean(),
         "entropy": -(rollout.logprobs * mask).sum() / jnp.maximum(lengths.sum(), 1),
     }
-    batch = Batch(
+    batch = GroupBatch(
         prompt,
         rollout.tokens,
         mask,
@@ -260,7 +261,7 @@ def make_batch(
 
 
 def policy_loss(
-    logprobs: jax.Array, batch: Batch, *, objective: Objective
+    logprobs: jax.Array, batch: GroupBatch, *, objective: Objective
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss in the head of this module, from the policy's ``logprobs [B, N, T]`` of the batch's
     tokens.
@@ -319,7 +320,12 @@ def _(primals, tangents):
 
 
 def grpo_loss(
-    params: Params, batch: Batch, *, cfg: DecoderConfig, objective: Objective, chunk: int = 1024
+    params: Params,
+    batch: GroupBatch,
+    *,
+    cfg: DecoderConfig,
+    objective: Objective,
+    chunk: int = 1024,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """:func:`policy_loss` of a model.
 

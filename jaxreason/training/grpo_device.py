@@ -343,8 +343,8 @@ def run_steps(
     """``num_steps`` steps of ``size`` problems in one scan; to be jitted, or mapped over states and
     keys: several seeds at once.
 
-    Step s draws from ``fold_in(key, s)``, as :func:`batches` does. Returns the state and metrics
-    ``[num_steps]``.
+    Step s draws from ``fold_in(key, s)``, as :func:`problem_batches` does. Returns the state and
+    metrics ``[num_steps]``.
     """
 
     def body(state: TrainState, _):
@@ -355,7 +355,7 @@ def run_steps(
     return jax.lax.scan(body, state, None, num_steps)
 
 
-def batches(
+def problem_batches(
     problems: Problems, key: jax.Array, size: int, parts: int = 1
 ) -> Callable[[int], tuple[Problems, jax.Array]]:
     """``batch_fn`` of ``train.fit`` for a jitted step: problems and key are functions of the step,

@@ -24,7 +24,7 @@ from jaxreason.models.decoder import Params, unstack
 from jaxreason.models.hf import LanguageModel
 from jaxreason.models.lora import merge_lora
 from jaxreason.models.tokens import encode_prompts, pad_left
-from jaxreason.training.grpo import Batch, Objective, grpo_loss, make_batch
+from jaxreason.training.grpo import GroupBatch, Objective, grpo_loss, make_batch
 from jaxreason.training.loop import TrainState, make_update
 
 TextReward = Callable[[int, str], float]  # (index of the problem, completion) -> reward
@@ -75,7 +75,7 @@ def make_text_update(
         learn = make_update(score_batch, tx, microbatches)
     else:  # the weights below the adapter are an argument of every program, and a constant of none
 
-        def loss_fn(lora: Params, batch: Batch, base: Params):
+        def loss_fn(lora: Params, batch: GroupBatch, base: Params):
             return score_batch(merge_lora(base, lora, lora_scale), batch)
 
         learn = make_update(loss_fn, tx, microbatches, model.params)

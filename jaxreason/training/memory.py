@@ -133,7 +133,8 @@ def grpo_memory(
     row_logits = 4 * -(-cfg.vocab_size // by_model)  # bytes, float32
 
     def of_layer(rows: int, length: int, scores: int, wide: int, narrow: int) -> int:
-        """Of attention scores (float32), of arrays as wide as the MLP, and as the residual stream."""
+        """Of attention scores (float32), of arrays as wide as the MLP, and as the residual stream.
+        """
         each = (
             4 * cfg.num_attention_heads // by_head * length,
             size * cfg.intermediate_size // by_model,

@@ -18,14 +18,14 @@ from jaxreason.errors import InputError
 from jaxreason.models.decoder import DecoderConfig, Params
 from jaxreason.models.heads import init_head, score_tokens
 from jaxreason.models.tokens import Prompt
-from jaxreason.training.grpo import Batch, Objective, make_batch, policy_loss
+from jaxreason.training.grpo import GroupBatch, Objective, make_batch, policy_loss
 from jaxreason.training.grpo_device import Step, make_device_step
 
 PPO = Objective(average="token")  # the clip of GRPO; advantages are made here
 
 
 class PPOBatch(NamedTuple):
-    policy: Batch
+    policy: GroupBatch
     values: jax.Array  # [B, N, T] float32, of the critic before the update
     returns: jax.Array  # [B, N, T] float32, what it should have said
 

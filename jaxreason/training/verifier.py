@@ -18,12 +18,12 @@ from jaxreason.mesh import gather, is_first, mesh_of, shard_params, wait_for_all
 from jaxreason.models.decoder import DecoderConfig, Params
 from jaxreason.models.heads import reward_logits
 from jaxreason.models.tokens import encode_prompts, token_bytes
-from jaxreason.rewards.step_labels import Kind, LabelledChain, step_ends, step_targets
+from jaxreason.rewards.step_labels import LabelledChain, RewardKind, step_ends, step_targets
 from jaxreason.training.loop import TrainState, fit
 from jaxreason.training.sft import Document, pack
 
 
-class Example(NamedTuple):
+class LabelledTokens(NamedTuple):
     """A tokenised prompt and chain; ``targets`` is NaN except where a step ends."""
 
     tokens: np.ndarray  # [T] int32
@@ -31,7 +31,7 @@ class Example(NamedTuple):
     judged: np.ndarray  # [T] bool, False on the prompt
 
 
-class Batch(NamedTuple):
+class StepBatch(NamedTuple):
     """Examples packed end to end, as in ``sft.Batch``."""
 
     tokens: jax.Array  # [B, T] int32
@@ -43,8 +43,8 @@ class Batch(NamedTuple):
 
 
 def examples(
-    tokenizer: PreTrainedTokenizerBase, chains: Sequence[LabelledChain], kind: Kind, **options
-) -> list[Example]:
+    tokenizer: PreTrainedTokenizerBase, chains: Sequence[LabelledChain], kind: RewardKind, **options
+) -> list[LabelledTokens]:
     """Tokens and targets of labelled chains; options as in :func:`step_targets`."""
     pieces = token_bytes(tokenizer)
     heads = encode_prompts(tokenizer, [chain.prompt for chain in chains], 2**31)
@@ -56,7 +56,7 @@ def examples(
             chain, kind, **options
         )
         made.append(
-            Example(
+            LabelledTokens(
                 np.concatenate([head, np.int32(tail)]),
                 targets,
                 np.arange(len(targets)) >= len(head),
@@ -65,7 +65,9 @@ def examples(
     return made
 
 
-def pack_examples(found: Iterable[Example], rows: int, length: int, pad_id: int) -> Batch:
+def pack_examples(
+    found: Iterable[LabelledTokens], rows: int, length: int, pad_id: int
+) -> StepBatch:
     """First-fit packing of the examples that fit, as ``sft.pack``."""
     found = list(found)
 
@@ -79,7 +81,7 @@ def pack_examples(found: Iterable[Example], rows: int, length: int, pad_id: int)
 
     counted = lay([~np.isnan(e.targets) for e in found])
     targets, judged = lay([np.nan_to_num(e.targets) for e in found]), lay([e.judged for e in found])
-    return Batch(
+    return StepBatch(
         counted.tokens,
         counted.positions,
         counted.segment_ids,
@@ -90,9 +92,10 @@ def pack_examples(found: Iterable[Example], rows: int, length: int, pad_id: int)
 
 
 def reward_loss(
-    params: Params, batch: Batch, *, cfg: DecoderConfig
+    params: Params, batch: StepBatch, *, cfg: DecoderConfig
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Binary cross-entropy over labelled steps, in nats (Wang et al. 2024, eq. 2; of an ORM eq. 1)."""
+    """Binary cross-entropy over labelled steps, in nats (Wang et al. 2024, eq. 2; of an ORM eq. 1).
+    """
     logits = reward_logits(
         params, batch.tokens, batch.positions, batch.judged, cfg=cfg, segment_ids=batch.segment_ids
     )

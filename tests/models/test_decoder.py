@@ -65,7 +65,8 @@ def logits_of(params, cfg, tokens):
 
 
 def padded(rows, width):
-    """Left-padded tokens (padding is token 3, not 0), positions and segment ids, each [B, width]."""
+    """Left-padded tokens (padding is token 3, not 0), positions and segment ids, each [B, width].
+    """
     tokens, positions, segments = (
         np.full((len(rows), width), 3, np.int32),
         *np.zeros((2, len(rows), width), np.int32),

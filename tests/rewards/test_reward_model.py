@@ -1,4 +1,5 @@
-"""Reward models: where steps end, Monte Carlo labels, loss, scores, searches that use them, files."""
+"""Reward models: where steps end, Monte Carlo labels, loss, scores, searches that use them, files.
+"""
 
 import json
 

@@ -1,4 +1,5 @@
-"""Values that are thought through: the chain against the exact solver, and what training may show."""
+"""Values that are thought through: the chain against the exact solver, and what training may show.
+"""
 
 import itertools
 

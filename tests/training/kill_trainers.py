@@ -86,7 +86,7 @@ def on_device(start, make_step, **options):
     step = make_step(
         cfg=CFG, tx=TX, stop=compile_stop(TOKENIZER), reward_fn=reward, max_new_tokens=3, **options
     )
-    return start, jax.jit(step), grpo_device.batches(problems, jax.random.key(0), 8)
+    return start, jax.jit(step), grpo_device.problem_batches(problems, jax.random.key(0), 8)
 
 
 def by_grpo():
@@ -116,10 +116,10 @@ def by_grpo_of_texts():
 
 
 def by_reward_model():
-    def batch_fn(step: int) -> verifier.Batch:
+    def batch_fn(step: int) -> verifier.StepBatch:
         batch, rng = documents(step), np.random.default_rng([8, step])
         targets = rng.integers(0, 2, batch.tokens.shape).astype(np.float32)
-        return verifier.Batch(*batch[:3], targets, batch.weights, batch.segment_ids > 0)
+        return verifier.StepBatch(*batch[:3], targets, batch.weights, batch.segment_ids > 0)
 
     update = loop.make_update(functools.partial(verifier.reward_loss, cfg=CFG), TX)
     return reward_model.from_policy(model(), "prm").params, update, batch_fn

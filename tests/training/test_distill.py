@@ -128,7 +128,7 @@ def test_answers_alone_are_what_the_direct_prompt_asks_for():
 
 def test_batches_are_a_function_of_the_step_and_see_every_document():
     documents = [Document(np.full(4, i), np.ones(4, np.float32)) for i in range(10)]
-    batch_fn = distill.batches(documents, rows=2, length=8, pad_id=99)
+    batch_fn = distill.trace_batches(documents, rows=2, length=8, pad_id=99)
     np.testing.assert_equal(batch_fn(3), batch_fn(3))
     seen = [set(batch_fn(step).tokens.ravel().tolist()) for step in range(40)]
     assert all(
@@ -137,9 +137,9 @@ def test_batches_are_a_function_of_the_step_and_see_every_document():
     assert set.union(*seen) == set(range(10))
     assert len(set(map(frozenset, seen))) > 20
     with pytest.raises(InputError, match="the longest of 4 tokens: expected some, of at most 3"):
-        distill.batches(documents, rows=2, length=3, pad_id=99)
+        distill.trace_batches(documents, rows=2, length=3, pad_id=99)
     with pytest.raises(InputError, match="0 examples"):
-        distill.batches([], rows=2, length=3, pad_id=99)
+        distill.trace_batches([], rows=2, length=3, pad_id=99)
 
 
 # --- divergences

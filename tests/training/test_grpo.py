@@ -28,7 +28,7 @@ from jaxreason.training.grpo import (
     GSPO,
     KNOWN,
     RLOO,
-    Batch,
+    GroupBatch,
     NothingToLearn,
     Objective,
     Watch,
@@ -45,11 +45,11 @@ from jaxreason.training.grpo import (
 )
 from jaxreason.training.grpo_device import (
     Problems,
-    batches,
     contains,
     encode_problems,
     exact_match,
     make_grpo_step,
+    problem_batches,
     run_steps,
     take,
 )
@@ -72,7 +72,7 @@ def random_batch(rng, b=3, n=4, t=5, off_policy=0.0):
     reference = (old + 0.1 * rng.normal(size=old.shape)).astype(np.float32)
     tokens = np.ones((b, n, t), np.int32)
     prompt = Prompt(np.ones((b, 1), np.int32), np.ones((b, 1), bool))
-    return jnp.asarray(now), Batch(
+    return jnp.asarray(now), GroupBatch(
         prompt, tokens, mask, old, reference, advantages, token_weights(jnp.asarray(mask))
     )
 
@@ -267,7 +267,7 @@ def test_truncated_chains_are_left_out_of_the_loss(average):
     def kept(x):
         return jnp.asarray(x)[ended].reshape(2, 2, -1)
 
-    smaller = Batch(batch.prompt, *map(kept, batch[1:]))
+    smaller = GroupBatch(batch.prompt, *map(kept, batch[1:]))
     smaller = smaller._replace(
         weights=token_weights(smaller.mask, average), advantages=kept(batch.advantages)
     )
@@ -735,7 +735,7 @@ def test_a_scan_learns_the_answer_from_rewards_alone_and_is_its_steps(loop, prob
     # No answer that ignores the prompt earns more than 0.46.
     assert np.mean(ends) > 0.6 and min(ends) > 0.46
     _, metrics = run(start(), problems, jax.random.key(0))
-    again, batch_fn = start(), batches(problems, jax.random.key(0), 8)
+    again, batch_fn = start(), problem_batches(problems, jax.random.key(0), 8)
     for i in range(2):
         again, row = jitted(again, batch_fn(i))
         for name, value in row.items():
@@ -744,7 +744,7 @@ def test_a_scan_learns_the_answer_from_rewards_alone_and_is_its_steps(loop, prob
 
 def test_a_jitted_step_is_the_eager_step(loop, problems):
     _, step, jitted, start = loop
-    given = batches(problems, jax.random.key(1), 8)(0)
+    given = problem_batches(problems, jax.random.key(1), 8)(0)
     with jax.disable_jit():
         _, eager = step(start(), given)
     _, compiled = jitted(start(), given)
@@ -767,7 +767,7 @@ def test_problems_are_dealt_to_devices_by_the_length_of_their_prompts():
 
 def test_training_resumes_to_the_same_bits(loop, problems, tmp_path):
     _, _, jitted, start = loop
-    batch_fn = batches(problems, jax.random.key(1), 8)
+    batch_fn = problem_batches(problems, jax.random.key(1), 8)
     whole = fit(start(), jitted, batch_fn, 6, tmp_path / "whole")
     fit(start(), jitted, batch_fn, 3, tmp_path / "parts")
     parts = fit(start(), jitted, batch_fn, 6, tmp_path / "parts")

@@ -21,7 +21,7 @@ from jaxreason.training.grpo import (
     GRPO,
     GSPO,
     RLOO,
-    Batch,
+    GroupBatch,
     group_advantages,
     policy_loss,
     token_weights,
@@ -44,7 +44,7 @@ def pull_back(params, prompt: Prompt, tokens, of_scores: jax.Array, *, cfg):
 def our_loss(name: str, params, cfg, fixed: dict[str, np.ndarray], advantages: np.ndarray):
     """Loss, metrics and the gradient of every parameter, by the names of transformers."""
     mask = jnp.asarray(fixed["mask"])
-    batch = Batch(
+    batch = GroupBatch(
         Prompt(fixed["prompt"].astype(np.int32), fixed["prompt_mask"]),
         fixed["tokens"].astype(np.int32),
         mask,
