@@ -1,16 +1,17 @@
-"""The tables of results, from the committed runs of the lessons: ``python docs/table.py`` rewrites
-them in place.
+"""The results in the documents, from the committed runs: ``python docs/table.py`` rewrites them.
 
-The README has a few lines of each lesson, and docs/results and docs/results_smollm2 all of them.
-The runs themselves are made by the commands that these documents name.
+The README has one sentence from each lesson, docs/claims.md a table of the claims that matter most,
+and docs/results and docs/results_smollm2 have every claim. These documents name the commands that
+made the runs.
 """
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 START, END = "<!-- results -->\n", "<!-- end of results -->\n"
-HEADLINES = {  # lesson: parts of the claims that the README shows
+HEADLINES = {  # lesson: parts of the claims that docs/claims.md shows
     "00_introduction": ["a chain of thought beats"],
     "01_chain_of_thought": ["CoT beats direct by", "at one operation CoT buys"],
     "02_self_consistency": ["beats one sampled chain", "beats the greedy chain"],
@@ -187,13 +188,121 @@ SHOWN_REAL = {
 }
 
 
+class Sentence(NamedTuple):
+    """A claim in the README's words."""
+
+    lesson: str  # folder of the run
+    claim: str  # as results.json has it
+    sampled: str  # a measurement of the same run whose n is the claim's
+    words: str
+
+
+SENTENCES = [
+    Sentence(
+        lesson="01_chain_of_thought",
+        claim="CoT beats direct by >= 50 points at 4+ operations",
+        sampled="gain/four_or_more",
+        words="On problems of four to six operations, a chain of thought beats the direct answer by"
+        " at least 50 points.",
+    ),
+    Sentence(
+        lesson="02_self_consistency",
+        claim="majority@32 beats the greedy chain by >= 3 points",
+        sampled="accuracy/majority@32",
+        words="A vote of 32 chains beats the one greedy chain by at least 3 points.",
+    ),
+    Sentence(
+        lesson="03_tree_of_thoughts",
+        claim="BFS, beam 5 beats chains at equal tokens",
+        sampled="solved/BFS, beam 5",
+        words="On the Game of 24, a breadth-first tree of thoughts beats independent chains that"
+        " stop at their first solution, with equal tokens.",
+    ),
+    Sentence(
+        lesson="04_process_reward_models",
+        claim="the PRM finds the first error more often than the ORM, by >= 20 points",
+        sampled="first error found/PRM",
+        words="A process reward model (PRM) finds the first wrong step at least 20 points more"
+        " often than an outcome reward model.",
+    ),
+    Sentence(
+        lesson="05_best_of_n",
+        claim="best-of-64 with the PRM beats majority@64",
+        sampled="accuracy/PRM@64",
+        words="The best of 64 chains, chosen by the PRM, beats the vote of the same 64.",
+    ),
+    Sentence(
+        lesson="06_mcts",
+        claim="MCTS by the PRM beats best-of-N by the PRM, both with 330 tokens a problem",
+        sampled="word problems/MCTS, PRM, 64 simulations",
+        words="With the PRM as its judge and 330 tokens a problem, Monte Carlo tree search beats"
+        " best-of-N.",
+    ),
+    Sentence(
+        lesson="07_budget_forcing",
+        claim="eight waits solve more than independent tries with the same tokens, stopped at a"
+        " solution",
+        sampled="tries at the tokens of 8 waits/stopped at a solution",
+        words='On the Game of 24, telling the model to "Wait" eight times beats independent tries'
+        " that stop at their first solution, with equal tokens.",
+    ),
+    Sentence(
+        lesson="08_grpo",
+        claim="GRPO gains >= 25 points of pass@1 at T=1, seed 0",
+        sampled="GRPO, seed 0/pass@1, T=1",
+        words="Training with GRPO makes one sampled chain right at least 25 points more often.",
+    ),
+    Sentence(
+        lesson="09_distillation",
+        claim="right traces beat GRPO at equal FLOPs",
+        sampled="pass@1/right traces",
+        words="At equal FLOPs, training on a teacher's correct solutions beats GRPO.",
+    ),
+    Sentence(
+        lesson="10_test_time_compute",
+        claim="tiny (best by PRM@16) beats a greedy chain of tiny-l with no more FLOPs, 1-6"
+        " operations",
+        sampled="sizes/tiny/best by PRM@16",
+        words="With no more FLOPs, the small model and its PRM (best of 16) beat one greedy chain"
+        " of a model 14 times larger.",
+    ),
+]
+
+VERDICTS = {True: "", False: " **(not seen)**", None: " *(not testable here)*"}
+IN_WORDS = {True: "Holds", False: "Does not hold", None: "Not testable"}
+
+
+def load_run(folder: str, lesson: str) -> dict:
+    """The ``results.json`` of a run, from docs/FOLDER/LESSON."""
+    return json.loads((ROOT / "docs" / folder / lesson / "results.json").read_text())
+
+
+def sentences(folder: str) -> str:
+    """One list item for each lesson: the claim in words, its verdict, points, interval and n."""
+    items = []
+    for lesson, claim_text, sampled, words in SENTENCES:
+        record = load_run(folder, lesson)
+        claim = {c["claim"]: c for c in record["claims"]}[claim_text]
+        n = {m["name"]: m["n"] for m in record["measurements"]}[sampled]
+        points = [f"{100 * claim[side]:+.1f}" for side in ("value", "low", "high")]
+        items.append(
+            f"- {words} **{IN_WORDS[claim['holds']]}**: {points[0]} points"
+            f" [{points[1]}, {points[2]}], n = {n:,} ([{lesson[:2]}](lessons/{lesson}.py))."
+        )
+    return "\n".join(items) + "\n"
+
+
 def cells(entry: dict) -> str:
     return f"{entry['value']:.3f} | {entry['low']:.3f} to {entry['high']:.3f}"
 
 
 def table(folder: str, shown: dict[str, list[str]] | None, root: str) -> str:
-    """Of all runs in a folder, the measurements that are shown and the claims; of None, the
-    headlines. Links begin with ``root``.
+    """The measurements that are shown of all runs in a folder, and the claims.
+
+    Args:
+      folder: of runs, in docs.
+      shown: names of measurements by lesson; None for a table of :data:`HEADLINES` alone.
+      root: what links begin with.
     """
     rows = ["| lesson | claim | value | 95% interval |", "| --- | --- | ---: | :---: |"]
     if shown is not None:
@@ -202,35 +311,33 @@ def table(folder: str, shown: dict[str, list[str]] | None, root: str) -> str:
             "| --- | --- | ---: | :---: | ---: | ---: |",
         ]
     for path in sorted((ROOT / "docs" / folder).glob("*/results.json")):
-        record = json.loads(path.read_text())
+        record = load_run(folder, path.parent.name)
         lesson = record["lesson"]
         link = PROGRAMS.get(lesson, "[{}]({}lessons/{}.py)").format(lesson[:2], root, lesson)
         for m in record["measurements"]:
             if shown is not None and m["name"] in shown[lesson]:
                 tokens = "" if m["tokens"] is None else f"{m['tokens']:.0f}"
                 rows.append(f"| {link} | {m['name']} | {cells(m)} | {m['n']} | {tokens} |")
+        empty = "" if shown is None else " | |"
         for claim in record["claims"]:
             if shown is not None or any(part in claim["claim"] for part in HEADLINES[lesson]):
-                verdict = {True: "", False: " **(not seen)**", None: " *(not testable here)*"}[
-                    claim["holds"]
-                ]
-                rows.append(
-                    f"| {link} | {claim['claim']}{verdict} | {cells(claim)} |{'' if shown is None else ' | |'}"
-                )
+                named = claim["claim"] + VERDICTS[claim["holds"]]
+                rows.append(f"| {link} | {named} | {cells(claim)} |{empty}")
     return "\n".join(rows) + "\n"
 
 
-DOCUMENTS = {  # document: its table
-    "README.md": ("results", None, ""),
-    "docs/results/README.md": ("results", SHOWN, "../../"),
-    "docs/results_smollm2/README.md": ("results_smollm2", SHOWN_REAL, "../../"),
+DOCUMENTS = {  # document: what stands between its markers
+    "README.md": lambda: sentences("results"),
+    "docs/claims.md": lambda: table("results", None, "../"),
+    "docs/results/README.md": lambda: table("results", SHOWN, "../../"),
+    "docs/results_smollm2/README.md": lambda: table("results_smollm2", SHOWN_REAL, "../../"),
 }
 
 
 def insert(text: str, document: str) -> str:
-    """The text of a document with its table put between the markers."""
+    """The text of a document with its results put between the markers."""
     head, rest = text.split(START)
-    return f"{head}{START}\n{table(*DOCUMENTS[document])}\n{END}{rest.split(END)[1]}"
+    return f"{head}{START}\n{DOCUMENTS[document]()}\n{END}{rest.split(END)[1]}"
 
 
 if __name__ == "__main__":
