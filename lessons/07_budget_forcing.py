@@ -54,7 +54,7 @@ from jaxreason.decoding.sampling import GREEDY, Sampler
 from jaxreason.evaluation import compute_optimal
 from jaxreason.evaluation.intervals import accuracy, mean_interval, paired_difference, within_budget
 from jaxreason.models.hf import load_model
-from jaxreason.tasks import arithmetic, game24
+from jaxreason.tasks import arithmetic, game24, game24_puzzles
 
 run = lesson.start(GIVEN, cpu_devices=2)
 WAITS, CHAINS = (0, 1, 2, 4, 8), 1
@@ -74,8 +74,8 @@ END, WAIT = "####", f"{prompts.WAIT}\n"
 # shorter one ends: the same key draws it.
 
 # %%
-puzzles = game24.held_out(run.problems)
-of_paper = np.array([game24.split_of(p) == "paper_test" for p in puzzles])
+puzzles = game24_puzzles.held_out(run.problems)
+of_paper = np.array([game24_puzzles.split_of(p) == "paper_test" for p in puzzles])
 texts = [game24.format_puzzle(p) for p in puzzles]
 print(f"{len(puzzles)} held-out puzzles, {of_paper.sum()} of them from the paper (Yao et al. 2023)")
 
@@ -237,8 +237,7 @@ to_first = np.where(
 
 
 def all_written(mean_tokens: float) -> np.ndarray:
-    """[G] chance that any of the affordable tries is right, between the two whole numbers of them.
-    """
+    """[G] chance that any of the affordable tries is right, between the two whole numbers of them."""
     count = np.clip(mean_tokens / try_tokens, 1, N)
     low = int(count)
     chance = np.asarray(vote.pass_at_k(tried.sum(1), N, low))
