@@ -21,7 +21,7 @@ import optax
 import tyro
 from train import result_rows, training_seconds, working_folder, write_card
 
-from jaxreason.answers.attempts import last_attempt
+from jaxreason.answers.extract import last_attempt
 from jaxreason.course.lesson import clean_exit
 from jaxreason.decoding import budget_forcing
 from jaxreason.decoding.completions import complete

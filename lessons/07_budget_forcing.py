@@ -44,8 +44,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxreason.answers import attempts, vote
-from jaxreason.answers.extract import extract_answer
+from jaxreason.answers import vote
+from jaxreason.answers.extract import extract_answer, last_attempt
 from jaxreason.answers.verify import answer_ids, gold_ids, grade
 from jaxreason.course import lesson, viz
 from jaxreason.decoding import budget_forcing, prompts
@@ -127,7 +127,7 @@ def solved(written, continuations=(WAIT,)) -> np.ndarray:
     return np.array(
         [
             [
-                game24.is_solved(p, attempts.last_attempt(text, continuations).removeprefix(asked))
+                game24.is_solved(p, last_attempt(text, continuations).removeprefix(asked))
                 for text in row
             ]
             for p, asked, row in zip(puzzles, texts, written.texts, strict=True)

@@ -21,7 +21,7 @@ from jaxreason import (
     load_reward_model,
     zero_shot_cot,
 )
-from jaxreason.answers.attempts import last_attempt
+from jaxreason.answers.extract import last_attempt
 from jaxreason.answers.verify import grade
 from jaxreason.evaluation.intervals import auc
 from jaxreason.models.hf import shipped
