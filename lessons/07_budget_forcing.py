@@ -237,7 +237,8 @@ to_first = np.where(
 
 
 def all_written(mean_tokens: float) -> np.ndarray:
-    """[G] chance that any of the affordable tries is right, between the two whole numbers of them."""
+    """[G] chance that any of the affordable tries is right, between the two whole numbers of them.
+    """
     count = np.clip(mean_tokens / try_tokens, 1, N)
     low = int(count)
     chance = np.asarray(vote.pass_at_k(tried.sum(1), N, low))
