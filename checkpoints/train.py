@@ -41,7 +41,7 @@ from jaxreason.models.tokens import build_tokenizer
 from jaxreason.search.evaluators import value_words
 from jaxreason.search.game24_rules import moves_value_prompt
 from jaxreason.search.tree_of_thoughts import State
-from jaxreason.tasks import arithmetic, game24
+from jaxreason.tasks import arithmetic, arithmetic_words, game24, game24_puzzles, game24_training
 from jaxreason.training import loop, sft
 
 
@@ -197,7 +197,7 @@ def puzzle_document(rng: np.random.Generator) -> list[Piece]:
     """One document for the model of the Game of 24: half are values, half of those of states from
     the wide pool.
     """
-    example = game24.training_example(rng, value_share=0.5, wide_share=0.5)
+    example = game24_training.training_example(rng, value_share=0.5, wide_share=0.5)
     return [Piece(example.prompt, 0.0), Piece(example.completion, 1.0)]
 
 
@@ -233,7 +233,7 @@ def document(rng: np.random.Generator) -> list[Piece]:
     """One document of the mixture; only problems of the train split occur."""
     kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
     if kind == "game24":
-        example = game24.training_example(rng)
+        example = game24_training.training_example(rng)
         return [Piece(example.prompt, 0.0), Piece(example.completion, 1.0)]
 
     if kind == "few_shot":
@@ -277,7 +277,9 @@ def words() -> list[str]:
         + " Q A Then What is Answer left Value sure likely impossible #### 's"
     )
     found = re.findall(r"'s|[A-Za-z]+|####", text)
-    return sorted({*found, *arithmetic.NAMES, *arithmetic.ITEMS, "He", "She", "he", "she"})
+    return sorted(
+        {*found, *arithmetic_words.NAMES, *arithmetic_words.ITEMS, "He", "She", "he", "she"}
+    )
 
 
 @functools.cache
@@ -435,7 +437,7 @@ def measure_puzzles(model: LanguageModel) -> dict[str, Interval]:
     lie under them.
     """
     results: dict[str, Interval] = {}
-    puzzles = game24.held_out(406)
+    puzzles = game24_puzzles.held_out(406)
     written = complete(
         model,
         jax.random.key(0),
@@ -454,11 +456,11 @@ def measure_puzzles(model: LanguageModel) -> dict[str, Interval]:
     results["game24, T=1/pass@1"] = mean_interval(solved.mean(1))
     results["game24, T=1/pass@16"] = accuracy(solved.any(1))
     for size in (3, 2):
-        states = game24.substates(puzzles, size)
+        states = game24_puzzles.substates(puzzles, size)
         scores, _ = value_words(model, [State(s) for s in states], prompt=moves_value_prompt)
         can = np.array([game24.solvable(s) for s in states])
-        seen = np.array([game24.in_training(s) for s in states])
-        unseen = np.array([game24.substate_split(s) == "unseen" for s in states])
+        seen = np.array([game24_puzzles.in_training(s) for s in states])
+        unseen = np.array([game24_puzzles.substate_split(s) == "unseen" for s in states])
         results[f"game24, value AUC/{size} numbers, seen"] = auc(scores[seen], can[seen])
         results[f"game24, value AUC/{size} numbers, unseen"] = auc(scores[unseen], can[unseen])
     return results

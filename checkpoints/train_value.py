@@ -21,7 +21,7 @@ from jaxreason.course.lesson import clean_exit
 from jaxreason.evaluation.intervals import Interval, auc, mean_interval
 from jaxreason.models.hf import LanguageModel, load_model, save_model
 from jaxreason.search import evaluators, game24_rules, tree_of_thoughts
-from jaxreason.tasks import game24, game24_value
+from jaxreason.tasks import game24, game24_puzzles, game24_training, game24_value
 from jaxreason.training import loop, sft
 
 BASE, NAME = "tiny-24", "tiny-24-value"
@@ -62,10 +62,10 @@ def train_model(model: LanguageModel, seed: int, work: Path) -> LanguageModel:
 
 def measure(model: LanguageModel, split: str) -> dict[str, Interval]:
     """AUC of the values on the states under held-out puzzles, and what they cost."""
-    puzzles = game24.held_out(406) if split == "test" else game24.puzzles(split)
+    puzzles = game24_puzzles.held_out(406) if split == "test" else game24_puzzles.puzzles(split)
     results = {}
     for size in (3, 2):
-        states = game24.substates(puzzles, size)
+        states = game24_puzzles.substates(puzzles, size)
         scores, costs = evaluators.value_replies(
             functools.partial(
                 evaluators.replies, model, jax.random.key(0), max_new_tokens=game24_value.MAX_TOKENS
@@ -76,8 +76,8 @@ def measure(model: LanguageModel, split: str) -> dict[str, Interval]:
         )
         can = np.array([game24.solvable(s) for s in states])
         parts = {
-            "seen": np.array([game24.in_training(s) for s in states]),
-            "unseen": np.array([game24.substate_split(s) == "unseen" for s in states]),
+            "seen": np.array([game24_puzzles.in_training(s) for s in states]),
+            "unseen": np.array([game24_puzzles.substate_split(s) == "unseen" for s in states]),
         }
         for name, rows in parts.items():
             results[f"game24, value AUC/{size} numbers, {name}"] = auc(scores[rows], can[rows])
@@ -104,7 +104,7 @@ does nothing else.
 | --- | --- |
 | seed | {seed} |
 | start | `{base.name}`, sha256 of model.safetensors `{base.sha256}` |
-| set | value chains of `jaxreason/tasks/game24_value.py`, half of solvable states, {game24_value.SIZES[3]:.0%} of three numbers; {game24_value.WIDE_SHARE:.0%} of the states have any numbers of 1..{game24.WIDE_NUMBERS}, the others lie under training puzzles; none that `substate_split` calls unseen |
+| set | value chains of `jaxreason/tasks/game24_value.py`, half of solvable states, {game24_value.SIZES[3]:.0%} of three numbers; {game24_value.WIDE_SHARE:.0%} of the states have any numbers of 1..{game24_training.WIDE_NUMBERS}, the others lie under training puzzles; none that `substate_split` calls unseen |
 | training | Muon on the layers' matrices, Adam on the rest, {STEPS} steps of {ROWS * ROW_LENGTH} tokens, one cosine from a peak learning rate of {LEARNING_RATE:g} |
 | weights | stored as float16, sha256 of model.safetensors `{model.sha256}` |
 

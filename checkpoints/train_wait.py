@@ -21,7 +21,7 @@ import optax
 import tyro
 from train import result_rows, training_seconds, working_folder, write_card
 
-from jaxreason.answers.attempts import last_attempt
+from jaxreason.answers.extract import last_attempt
 from jaxreason.course.lesson import clean_exit
 from jaxreason.decoding import budget_forcing
 from jaxreason.decoding.completions import complete
@@ -29,7 +29,7 @@ from jaxreason.decoding.prompts import WAIT
 from jaxreason.decoding.sampling import Sampler
 from jaxreason.evaluation.intervals import Interval, mean_interval
 from jaxreason.models.hf import LanguageModel, load_model, save_model
-from jaxreason.tasks import game24
+from jaxreason.tasks import game24, game24_puzzles, game24_training
 from jaxreason.training import loop, sft
 
 BASE, NAME = "tiny-24", "tiny-24-wait"
@@ -60,7 +60,7 @@ def draw_attempts(model: LanguageModel, seed: int, path: Path) -> list[Attempts]
             for puzzle, failures, successes in json.loads(path.read_text())
         ]
     rng = np.random.default_rng(seed)
-    puzzles = [tuple(map(int, rng.permutation(p))) for p in game24.puzzles("train")]
+    puzzles = [tuple(map(int, rng.permutation(p))) for p in game24_puzzles.puzzles("train")]
     written = complete(
         model,
         jax.random.key(seed),
@@ -130,7 +130,7 @@ def tokenise(tokenizer, pieces: list[tuple[str, float]]) -> sft.Document:
 
 def replayed(rng: np.random.Generator) -> list[tuple[str, float]]:
     """A trace as `tiny-24` was trained on."""
-    trace = game24.training_example(rng, value_share=0.0)
+    trace = game24_training.training_example(rng, value_share=0.0)
     return [(trace.prompt, 0.0), (trace.completion, 1.0)]
 
 
@@ -175,7 +175,7 @@ def measure(model: LanguageModel, split: str, chains: int = 2) -> dict[str, Inte
     """Share solved by the number of waits, at temperature 1; a chain counts by its last attempt
     alone.
     """
-    puzzles = game24.held_out(406) if split == "test" else game24.puzzles(split)
+    puzzles = game24_puzzles.held_out(406) if split == "test" else game24_puzzles.puzzles(split)
     results = {}
     for waits in (0, 1, 2, 4, 8):
         written = budget_forcing.complete_within(

@@ -49,7 +49,7 @@ from jaxreason.evaluation.intervals import accuracy, auc, mean_interval, paired_
 from jaxreason.models.hf import load_model
 from jaxreason.search import evaluators, game24_rules, proposers, word_problems
 from jaxreason.search import tree_of_thoughts as tot
-from jaxreason.tasks import arithmetic, game24
+from jaxreason.tasks import arithmetic, game24, game24_puzzles
 from jaxreason.tasks.game24_value import MAX_TOKENS
 
 run = lesson.start(GIVEN, cpu_devices=2)
@@ -66,8 +66,8 @@ run = lesson.start(GIVEN, cpu_devices=2)
 # most of a smoke run is compilation, so its batches are few and have few shapes
 QUICK = run.options.quick
 NUM_PROBLEMS = 12 if QUICK else run.problems
-puzzles = game24.held_out(NUM_PROBLEMS)
-of_paper = np.array([game24.split_of(p) == "paper_test" for p in puzzles])
+puzzles = game24_puzzles.held_out(NUM_PROBLEMS)
+of_paper = np.array([game24_puzzles.split_of(p) == "paper_test" for p in puzzles])
 print(f"{len(puzzles)} puzzles, {of_paper.sum()} of them from the paper")
 print(game24.format_puzzle(puzzles[0]) + game24.format_trace(game24.solve(puzzles[0])))
 
@@ -250,11 +250,11 @@ tries = functools.partial(
 WAYS = {"a word at a glance": value, "a thought before the word": think, f"{TRIES} tries": tries}
 auc_of, costs_of = {}, {}
 for size in (3, 2):
-    held_out = game24.substates(puzzles[: 12 if QUICK else None], size)
+    held_out = game24_puzzles.substates(puzzles[: 12 if QUICK else None], size)
     can = np.array([game24.solvable(s) for s in held_out])
     parts = {
-        "seen": np.array([game24.in_training(s) for s in held_out]),
-        "unseen": np.array([game24.substate_split(s) == "unseen" for s in held_out]),
+        "seen": np.array([game24_puzzles.in_training(s) for s in held_out]),
+        "unseen": np.array([game24_puzzles.substate_split(s) == "unseen" for s in held_out]),
     }
     for way, evaluate in WAYS.items():
         for part in ("unseen",) if evaluate is tries else parts:

@@ -71,7 +71,7 @@ from jaxreason.search import (
 )
 from jaxreason.search import tree_of_thoughts as tot
 from jaxreason.search.evaluators import reward_values
-from jaxreason.tasks import arithmetic, game24, game24_tokens
+from jaxreason.tasks import arithmetic, game24, game24_puzzles, game24_tokens
 
 run = lesson.start(GIVEN, cpu_devices=2)
 
@@ -246,8 +246,8 @@ LINES, WIDEN, C, SIMULATIONS = (
     24 if run.options.quick else 96,
 )  # chosen on the validation split
 SIZES = [n for n in (6, 12, 24, 48, 96) if n <= SIMULATIONS]
-puzzles = game24.held_out(run.problems)
-of_paper = np.array([game24.split_of(p) == "paper_test" for p in puzzles])
+puzzles = game24_puzzles.held_out(run.problems)
+of_paper = np.array([game24_puzzles.split_of(p) == "paper_test" for p in puzzles])
 roots = [game24_rules.puzzle(p) for p in puzzles]
 puzzle_prompts = [game24_rules.moves_prompt(root) for root in roots]
 hopeless = game24_rules.puzzle("1 1 1 1")  # searched with the others, counted nowhere

@@ -44,8 +44,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxreason.answers import attempts, vote
-from jaxreason.answers.extract import extract_answer
+from jaxreason.answers import vote
+from jaxreason.answers.extract import extract_answer, last_attempt
 from jaxreason.answers.verify import answer_ids, gold_ids, grade
 from jaxreason.course import lesson, viz
 from jaxreason.decoding import budget_forcing, prompts
@@ -54,7 +54,7 @@ from jaxreason.decoding.sampling import GREEDY, Sampler
 from jaxreason.evaluation import compute_optimal
 from jaxreason.evaluation.intervals import accuracy, mean_interval, paired_difference, within_budget
 from jaxreason.models.hf import load_model
-from jaxreason.tasks import arithmetic, game24
+from jaxreason.tasks import arithmetic, game24, game24_puzzles
 
 run = lesson.start(GIVEN, cpu_devices=2)
 WAITS, CHAINS = (0, 1, 2, 4, 8), 1
@@ -74,8 +74,8 @@ END, WAIT = "####", f"{prompts.WAIT}\n"
 # shorter one ends: the same key draws it.
 
 # %%
-puzzles = game24.held_out(run.problems)
-of_paper = np.array([game24.split_of(p) == "paper_test" for p in puzzles])
+puzzles = game24_puzzles.held_out(run.problems)
+of_paper = np.array([game24_puzzles.split_of(p) == "paper_test" for p in puzzles])
 texts = [game24.format_puzzle(p) for p in puzzles]
 print(f"{len(puzzles)} held-out puzzles, {of_paper.sum()} of them from the paper (Yao et al. 2023)")
 
@@ -127,7 +127,7 @@ def solved(written, continuations=(WAIT,)) -> np.ndarray:
     return np.array(
         [
             [
-                game24.is_solved(p, attempts.last_attempt(text, continuations).removeprefix(asked))
+                game24.is_solved(p, last_attempt(text, continuations).removeprefix(asked))
                 for text in row
             ]
             for p, asked, row in zip(puzzles, texts, written.texts, strict=True)

@@ -21,14 +21,14 @@ from jaxreason import (
     load_reward_model,
     zero_shot_cot,
 )
-from jaxreason.answers.attempts import last_attempt
+from jaxreason.answers.extract import last_attempt
 from jaxreason.answers.verify import grade
 from jaxreason.evaluation.intervals import auc
 from jaxreason.models.hf import shipped
 from jaxreason.search.evaluators import VALUES, replies, value_replies
 from jaxreason.search.game24_rules import moves_value_prompt
 from jaxreason.search.tree_of_thoughts import State
-from jaxreason.tasks import arithmetic, game24
+from jaxreason.tasks import arithmetic, game24, game24_puzzles
 from jaxreason.tasks.game24_value import MAX_TOKENS
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
@@ -177,7 +177,7 @@ def test_after_wait_it_starts_again_from_the_problem(tiny):
 # The first of these reads word problems alone, the other values alone
 @pytest.mark.parametrize("name", sorted(set(shipped()) - {"tiny-start", "tiny-24-value"}))
 def test_games_of_24_are_written_in_the_format_the_checker_reads(name):
-    model, puzzles = load_model(name), game24.puzzles("validation")[:10]
+    model, puzzles = load_model(name), game24_puzzles.puzzles("validation")[:10]
     texts = write(
         model, [game24.format_puzzle(p) for p in puzzles], Sampler(temperature=1.0), num_samples=4
     )
@@ -197,7 +197,7 @@ def test_waits_help_on_puzzles():
     """40 validation puzzles: with four waits more of the last attempts are right, and a wait is
     written only where thinking ended.
     """
-    model, puzzles = load_model("tiny-24-wait"), game24.puzzles("validation")[:40]
+    model, puzzles = load_model("tiny-24-wait"), game24_puzzles.puzzles("validation")[:40]
     texts = [game24.format_puzzle(p) for p in puzzles]
     solved = {}
     for waits in (0, 4):
@@ -229,8 +229,8 @@ def test_thinking_values_tell_unseen_states_apart():
     """
     states = [
         s
-        for s in game24.substates(game24.puzzles("validation"), 3)
-        if game24.substate_split(s) == "unseen"
+        for s in game24_puzzles.substates(game24_puzzles.puzzles("validation"), 3)
+        if game24_puzzles.substate_split(s) == "unseen"
     ]
     ask = functools.partial(
         replies, load_model("tiny-24-value"), jax.random.key(0), max_new_tokens=MAX_TOKENS

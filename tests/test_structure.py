@@ -28,7 +28,7 @@ FOLDERS = [
 # What a learner would lift into another project, and the lines they would have to take along.
 LIFTED = {
     "answers.vote": 400,
-    "answers.extract": 1700,  # with the grammar of numbers, units and statements
+    "answers.extract": 1300,  # with the grammar of numbers, units and statements
     "search.tree_of_thoughts": 500,
     "search.mcts": 500,
     "training.grpo": 500,

@@ -1,1 +1,1 @@
-"""From chains to answers, grades and votes."""
+"""From chains to answers, grades and votes: `extract`, `verify`, `vote`."""

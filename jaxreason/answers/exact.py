@@ -1,6 +1,4 @@
-r"""Sums of numbers, worked out exactly: ``3 1/2 + 1``, ``2(3)``, ``\frac{1}{2^{99}}``,
-``\sqrt{16}``, ``0.\overline{3}``.
-"""
+r"""Sums of numbers, worked out exactly: ``3 1/2 + 1``, ``2(3)``; roots and repeating decimals."""
 
 import ast
 import operator
@@ -10,6 +8,11 @@ from fractions import Fraction
 
 MAX_EXPONENT = 400  # covers every float; Fraction("1e999999999") would fill the memory
 _BRACKETS = str.maketrans("{}", "()")
+_SUM = re.compile(r"[\d.+\-*/^(){} ]+")
+_AMBIGUOUS = re.compile(r"/\s?\d+\s?[(/]|\d \d+(?!/|\d)|\.\d*\.")  # 1/2(3), 1/2/3, 1 2, 1.2.3
+_MIXED = re.compile(r"(?<![\d.])(\d+) (\d+/\d+)")  # 3 1/2
+_DECIMAL = re.compile(r"\d*\.\d+")
+_PRODUCT = re.compile(r"(?<=[\d)])\s?(?=\()|(?<=\))(?=\d)")  # between 2 and (3)
 _OPERATORS = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -21,19 +24,17 @@ _OPERATORS = {
 
 
 def evaluate(text: str) -> Fraction | None:
-    r"""The exact value of a sum of numbers, as a person reads it; None where it is none, or can be
-    read in two ways.
+    r"""The exact value of a sum of numbers, as a person reads it.
 
     A number before a bracket multiplies it, ``2(3)``, and a fraction behind a whole number is
-    added, ``3 1/2``. ``1/2(3)`` and ``1/2/3`` have two readings, ``007+1`` and ``2024-01-05`` none.
+    added, ``3 1/2``. None where there are two readings, ``1/2(3)`` and ``1/2/3``, or none,
+    ``007+1`` and ``2024-01-05``.
     """
-    if not re.fullmatch(r"[\d.+\-*/^(){} ]+", text) or re.search(
-        r"/\s?\d+\s?[(/]|\d \d+(?!/|\d)|\.\d*\.", text
-    ):
+    if not _SUM.fullmatch(text) or _AMBIGUOUS.search(text):
         return None
-    text = re.sub(r"(?<![\d.])(\d+) (\d+/\d+)", r"(\1+\2)", text)
-    text = re.sub(r"\d*\.\d+", lambda match: f"({Fraction(match[0])})", text.translate(_BRACKETS))
-    text = re.sub(r"(?<=[\d)])\s?(?=\()|(?<=\))(?=\d)", "*", text.replace("^", "**"))
+    text = _MIXED.sub(r"(\1+\2)", text).translate(_BRACKETS)
+    text = _DECIMAL.sub(lambda digits: f"({Fraction(digits[0])})", text)
+    text = _PRODUCT.sub("*", text.replace("^", "**"))
     try:
         return _fold(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, ArithmeticError, MemoryError, RecursionError):
@@ -41,6 +42,7 @@ def evaluate(text: str) -> Fraction | None:
 
 
 def _fold(node: ast.expr) -> Fraction:
+    """Raises ValueError on what is no number and no sum, and on powers that are too large."""
     match node:
         case ast.Constant(value=int(whole)):
             return Fraction(whole)
@@ -57,7 +59,7 @@ def _fold(node: ast.expr) -> Fraction:
 
 
 def root(match: re.Match) -> str:
-    r"""``\sqrt{2(3)}`` is ``\sqrt{6}``, and ``\sqrt{16}`` 4."""
+    r"""``\sqrt{2(3)}`` is ``\sqrt{6}``, and ``\sqrt{16}`` 4; for `re.sub`, group 1 the radicand."""
     radicand = evaluate(match[1])
     if radicand is None or radicand < 0:
         return match[0]
@@ -74,7 +76,7 @@ def _integer_root(square: int) -> int | None:
 
 
 def repeating(match: re.Match) -> str:
-    r"""``0.1\overline{6}`` is (1/6)."""
+    r"""``0.1\overline{6}`` is (1/6); for `re.sub`, groups for 0, 1 and 6."""
     whole, start, period = match.groups()
     tail = Fraction(int(period), 10 ** len(start) * (10 ** len(period) - 1))
     return f"({Fraction(f'{whole}.{start}0') + tail})"

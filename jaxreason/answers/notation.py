@@ -1,7 +1,7 @@
-r"""The many ways to write a number or an expression, rewritten in plain ASCII: LaTeX, markdown,
-currency, number words.
+r"""The many ways to write a number or an expression, rewritten in plain ASCII.
 
-The first step of reading an answer; `values` and `extract` read the result.
+Such are LaTeX, markdown, currency and words for powers of ten. It is the first step of reading an
+answer; `canonical` and `extract` read the result.
 """
 
 import re
@@ -141,6 +141,7 @@ def to_ascii(text: str) -> str:
 
 
 def _plain_fraction(match: re.Match) -> str:
+    r"""``1/2`` of ``\frac{1}{2}``, with the brackets that its surroundings need."""
     top, bottom = (part[1:-1].strip() if part[0] == "{" else part for part in match.groups())
     simple = all(re.fullmatch(rf"-?{DECIMAL}", part) for part in (top, bottom))
     fraction = f"{top}/{bottom}" if simple else f"({top})/({bottom})"

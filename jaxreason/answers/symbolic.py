@@ -1,11 +1,11 @@
-"""Equality of two mathematical expressions by the optional package math-verify, in a process of its
-own.
+"""Equality of two mathematical expressions by the optional package math-verify.
 
 math-verify reads the LaTeX; the difference of what it read is then compared with zero exactly. Its
-own comparison rounds to a number of decimals, so that 2^-99 equals 2^-98 (math-verify 0.9.0). sympy
-can hang inside one call (9^9^9), where neither a thread nor a Python signal handler stops it, so
-after a second of the processor's time the system kills the process (a second by the clock would
-grade by how busy the machine is). It is started on first use.
+own comparison rounds to a number of decimals, so that 2^-99 equals 2^-98 (math-verify 0.9.0).
+
+sympy can hang inside one call (9^9^9), where neither a thread nor a Python signal handler stops it.
+So a process of its own, started on first use, does the work, and the system kills it after a second
+of the processor's time. A second by the clock would grade by how busy the machine is.
 """
 
 import atexit
@@ -20,14 +20,14 @@ _WORKER = r"""
 import json, signal, sys
 import sympy
 from math_verify import LatexExtractionConfig, parse
+latex = [LatexExtractionConfig()]
 def read(text):
-    found = parse(f"${text}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=9)
+    found = parse(f"${text}$", latex, fallback_mode="no_fallback", parsing_timeout=9)
     return found[0] if found and isinstance(found[0], sympy.Basic) else None
 def is_zero(difference):
     return difference == 0 or sympy.simplify(difference) == 0 or difference.equals(0) is True
 def same(a, b):
-    # of one curve: one is a multiple of the other
-    if isinstance(a, sympy.Eq) and isinstance(b, sympy.Eq):
+    if isinstance(a, sympy.Eq) and isinstance(b, sympy.Eq):  # of one curve: multiples
         ratio = sympy.simplify((a.lhs - a.rhs) / (b.lhs - b.rhs))
         return bool(ratio.is_number and ratio.is_finite and ratio != 0)
     if isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr):
@@ -71,8 +71,9 @@ def _ask(line: str, seconds: float) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def same_mathematics(answer: str, gold: str) -> bool:
-    """Whether two LaTeX expressions are equal by math-verify; False where it is not installed, or
-    takes over a second.
+    """Whether two LaTeX expressions are equal by math-verify.
+
+    False where it is not installed, or takes over a second.
     """
     global _process
     if importlib.util.find_spec("math_verify") is None:

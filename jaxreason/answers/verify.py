@@ -1,14 +1,15 @@
-r"""Grading: a model's text -> its answer -> right or wrong -> ids for the votes. These are the
-rules, all of them.
+r"""Grading: a model's text -> its answer -> right or wrong -> ids for the votes.
+
+These are the rules, all of them. `extract` finds the answer, `values` compares it.
 
 **What a text answers** (`extract.extract_answer`). The *last* stated answer wins, since a chain of
-thought is full of numbers and may correct itself. The first rule that finds something:
+thought is full of numbers and may correct itself. The first rule that finds something decides:
 
 1. What follows the last ``</think>``; only where no answer is there, what precedes it. Behind a
    ``<think>`` that is never closed nothing is stated.
-2. The last of ``\boxed{...}``, ``#### x``, "the answer is x", "Answer: x", "Final answer",
-   ``<answer>x</answer>``, "the correct option is E", and "the answer is" in ten other languages,
-   whatever its kind. One that is empty, or never closed, is skipped.
+2. The last statement, whatever its kind: ``\boxed{...}``, ``#### x``, "the answer is x",
+   "Answer: x", "Final answer", ``<answer>x</answer>``, "the correct option is E", or "the answer
+   is" in ten other languages. One that is empty, or never closed, is skipped.
 3. "The answer is Paris": a word, where no number follows (nor precedes, if it is in lower case).
 4. The text itself, where it is nothing but one expression, list, date or time ("x+1", "80 - 25", "5
   and 7", "June 20").
@@ -21,20 +22,29 @@ text that offers several ("10 or 12", "either 10 or 12", "10, maybe 12", "10或1
 \boxed{12}``) answers all of them, which is not 10 and not 12: hedging earns nothing. "10. Wait, the
 answer is 12" answers 12, and "10, or 20/2" answers 10.
 
-**What an answer is worth** (`values.value`). Two answers are equal where their values are:
+**What an answer is worth** (`values.value`). Two answers are equal, =, where their values are.
 
-| answer | value | equal | not equal |
-|---|---|---|---|
-| a number | exact, without currency, unit, percent sign, thousands marks | 0.5, 1/2, .50; $1,234.00, ``1\,234``, 1234; 2 million, 200万 | 0.333 and 1/3; 50% and 0.5 |
-| numbers joined by ``+ - * / ^``, brackets, mixed | worked out exactly | ``2(3)``, 6; ``3\frac12 + 1``, 4.5 | ``2(3)``, 5; ``2^{-99}``, ``2^{-98}`` |
-| a repeating decimal | exact | ``0.\overline{3}``, 1/3 | 0.333 and 1/3 |
-| ``name = value``, or a sum and its result | the right-hand side | ``x = 5``, 5; 45 - 12 = 33, 33 | ``x^2 + y^2 = 25``, 25 |
-| exact, then rounded, ``a \approx b`` | the exact side, but of ``x \approx 5`` the value | ``1/3 \approx 0.333``, 1/3 | 0.333 |
-| a list, by commas, "and", "or"; a set | its parts, in any order | 5 and 7; 7, 5; ``\{5, 7\}`` | 7; (5, 7) |
-| a pair, an interval, a matrix | its parts, in order, and its brackets | (3, 4), ``\left(3,4\right)`` | (4, 3); [3, 4] |
-| numbers with several units | numbers and units | 2 hours and 30 minutes, 2 hours 30 min | 2; 150 |
-| a letter of a choice | the letter | E, (E), Option E, E: because, ``(E) 12`` | 12 |
-| any other text | without case, blanks and LaTeX fonts | ``\text{June 20}``, june 20 | 20; 3:30 and 7:70; ``52_8`` and 52 |
+- **A number** is worth its exact value, without currency, unit, percent sign, thousands marks.
+  ``0.5`` = ``1/2`` = ``.50``; ``$1,234.00`` = ``1\,234`` = ``1234``; ``2 million`` = ``200万``;
+  ``0.333`` ≠ ``1/3``; ``50%`` ≠ ``0.5``.
+- **Numbers joined** by ``+ - * / ^`` or brackets, or mixed, are worked out exactly.
+  ``2(3)`` = ``6`` ≠ ``5``; ``3\frac12 + 1`` = ``4.5``; ``2^{-99}`` ≠ ``2^{-98}``.
+- **A repeating decimal** is worth its exact value. ``0.\overline{3}`` = ``1/3``.
+- **A name and its value**, or **a sum and its result**, are worth the right-hand side.
+  ``x = 5`` = ``5``; ``45 - 12 = 33`` = ``33``; ``x^2 + y^2 = 25`` ≠ ``25``.
+- **A value and its rounding** are worth the exact one, on the left; or the right one where a name
+  or nothing stands on the left.
+  ``1/3 \approx 0.333`` = ``1/3`` ≠ ``0.333``; ``x \approx 5`` = ``5``.
+- **A list**, by commas, "and" or "or", or **a set** is worth its parts, in any order.
+  ``5 and 7`` = ``7, 5`` = ``\{5, 7\}``; ``5 and 7`` ≠ ``7``; ``5 and 7`` ≠ ``(5, 7)``.
+- **A pair, an interval or a matrix** is worth its parts, in order, and its brackets.
+  ``(3, 4)`` = ``\left(3,4\right)``; ``(3, 4)`` ≠ ``(4, 3)``; ``(3, 4)`` ≠ ``[3, 4]``.
+- **Numbers with several units** are worth numbers and units.
+  ``2 hours and 30 minutes`` = ``2 hours 30 min``; it ≠ ``2``, it ≠ ``150``.
+- **A letter of a choice** is worth the letter.
+  ``E`` = ``(E)`` = ``Option E`` = ``E: because`` = ``(E) 12`` ≠ ``12``.
+- **Any other text** is worth its characters, without case, blanks and LaTeX fonts.
+  ``\text{June 20}`` = ``june 20`` ≠ ``20``; ``3:30`` ≠ ``7:70``; ``52_8`` ≠ ``52``.
 
 Commas group thousands, and are never decimal. Number words ("five") are not read, nor answers over
 500 characters. Numbers of no sensible value (1/0, 1e999999999) and groups that are none (12,34,567)
@@ -44,15 +54,15 @@ stay as they are written.
 cm}^2`` is 12, and "June 20" is not 20. Only a whole solution, of several lines or with a marker of
 rule 2, is read by the rules for texts.
 
-**With math-verify**, an optional package, expressions that are not equal by the table are compared
-as mathematics, exactly. It can only add to what is right:
+**With math-verify**, an optional package, expressions that are not equal by this list are compared
+as mathematics, exactly. It can only add to what is right. Equal with it, and not without:
 
-| answers | without | with |
-|---|---|---|
-| ``\sqrt{8}`` and ``2\sqrt{2}``, ``\frac{\sqrt3}{2}`` and ``\frac12\sqrt3`` | not equal | equal |
-| ``x+1`` and ``1+x``, ``(x+1)^2`` and ``x^2+2x+1`` | not equal | equal |
-| ``2x + 2y = 2`` and ``x + y = 1`` | not equal | equal |
-| all of the table above: numbers, words, units, lists of such, ratios, times, bases, inequalities | as above | the same |
+- ``\sqrt{8}`` = ``2\sqrt{2}``; ``\frac{\sqrt3}{2}`` = ``\frac12\sqrt3``
+- ``x+1`` = ``1+x``; ``(x+1)^2`` = ``x^2+2x+1``
+- ``2x + 2y = 2`` = ``x + y = 1``: equations of one curve.
+
+All of the list above is graded the same with it and without: numbers, words, units, lists of such,
+ratios, times, bases, inequalities.
 
 Sources: GSM8K (Cobbe et al. 2021), ``####``; MATH (Hendrycks et al. 2021), ``\boxed``; "The answer
 is" (Wei et al. 2022).
@@ -62,30 +72,38 @@ import math
 import numbers
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import TypeVar
 
 import numpy as np
 
+from jaxreason.answers.canonical import canonical
 from jaxreason.answers.extract import MARKERS, Answer, extract_answer, final_text
-from jaxreason.answers.values import Value, canonical, same_value, value
+from jaxreason.answers.values import Value, same_value, value
 from jaxreason.errors import InputError
 
 Gold = str | int | float | Callable[[str], bool]  # the right answer, or a judge of any answer
+Chain = TypeVar("Chain")  # what stands for a chain: its text, or its answer
 
 
 def read_answer(text: str, gold: Gold) -> str | None:
-    """The answer a text states: word for word where the gold answer is a judge, else in canonical
-    form.
+    """The answer a text states, or None.
+
+    It is in canonical form (`extract_answer`), but word for word where the gold answer is a judge
+    (`final_text`).
     """
     return final_text(text) if callable(gold) else extract_answer(text)
 
 
 def is_correct(text_or_answer: str | None, gold: Gold) -> bool:
-    r"""Whether a model's text, or an answer already extracted from it, has the gold value, by the
-    rules above.
+    r"""Whether a model's text, or an answer already extracted from it, has the gold value.
 
-    `gold` is a number, an answer, or a whole solution; or a function that judges the answer read by
-    `final_text`, for tasks with many right answers. None is never correct. A question that asks for
-    a percentage states its gold in percent, as GSM8K does: "50%" is 50.
+    The rules are those above. A question that asks for a percentage states its gold in percent, as
+    GSM8K does: "50%" is 50.
+
+    Args:
+      text_or_answer: a text, what `extract_answer` gave, or None, which is never correct.
+      gold: a number, an answer, or a whole solution; or, for tasks with many right answers, a
+        function that judges the answer read by `final_text`.
 
     Raises:
       InputError: `gold` is empty, not finite, or neither text nor a number; or the answer is no
@@ -123,7 +141,12 @@ def _gold_value(gold: str | int | float) -> Value:
 
 
 def read_answers(texts: Sequence[Sequence[str]], golds: Sequence[Gold]) -> list[list[str | None]]:
-    """`read_answer` of N texts for each of G problems: what `answer_ids` numbers."""
+    """`read_answer` of N texts for each of G problems: what `answer_ids` numbers.
+
+    Args:
+      texts: G groups of N texts.
+      golds: G right answers.
+    """
     return [
         [read_answer(text, gold) for text in group]
         for group, gold in zip(texts, golds, strict=True)
@@ -131,11 +154,16 @@ def read_answers(texts: Sequence[Sequence[str]], golds: Sequence[Gold]) -> list[
 
 
 def answer_ids(answers: Sequence[Sequence[str | None]]) -> np.ndarray:
-    """Answers as small integers for the votes: equal values ("0.5" and "1/2") share an id within
-    their group.
+    """Answers as small integers for the votes, int32 ``[G, N]``.
 
-    answers: G groups of N extracted answers -> int32 [G, N]; ids count from 0 in order of first
-    appearance in the group, None is -1. Raises `InputError` where the groups differ in size.
+    Equal values ("0.5" and "1/2") share an id within their group. Ids count from 0 in order of
+    first appearance in the group; None is -1.
+
+    Args:
+      answers: G groups of N extracted answers.
+
+    Raises:
+      InputError: the groups differ in size.
     """
     sizes = {len(group) for group in answers} or {0}
     if len(sizes) > 1:
@@ -151,9 +179,51 @@ def answer_ids(answers: Sequence[Sequence[str | None]]) -> np.ndarray:
     return ids
 
 
+def chosen(
+    chains: Sequence[Sequence[Chain]], ids: np.ndarray, winners: np.ndarray
+) -> list[Chain | None]:
+    """The chains that a vote chose: of each problem the first one with the winning answer.
+
+    It is the way back from the ids of `answer_ids`, for a reader to see who won::
+
+        ids = answer_ids(answers)
+        print(chosen(answers, ids, majority(ids))[0])
+
+    Args:
+      chains: G groups of N chains: their texts, or their answers.
+      ids: ``[G, N]`` integers from `answer_ids`.
+      winners: ``[G]`` ids, negative where no chain cast a vote; None is chosen there.
+
+    Raises:
+      InputError: the three differ in size, or a winner is not among the ids of its problem.
+    """
+    ids, winners = np.asarray(ids), np.asarray(winners)
+    sizes = [len(group) for group in chains]
+    if ids.ndim != 2 or sizes != [ids.shape[1]] * len(ids) or winners.shape != ids.shape[:1]:
+        raise InputError(
+            f"chains are {len(sizes)} groups of {sorted(set(sizes))[:9]}, ids {list(ids.shape)} "
+            f"and winners {list(winners.shape)}: expected G groups of N, [G, N] and [G]"
+        )
+    found: list[Chain | None] = []
+    for group, row, winner in zip(chains, ids.tolist(), winners.tolist(), strict=True):
+        if winner >= 0 and winner not in row:
+            raise InputError(
+                f"winner {winner} of problem {len(found)}: expected one of its ids, "
+                f"{sorted(set(row))[:9]}; vote on these ids"
+            )
+        found.append(group[row.index(winner)] if winner >= 0 else None)
+    return found
+
+
 def grade(texts: Sequence[Sequence[str]], golds: Sequence[Gold]) -> np.ndarray:
-    """Which of N texts for each of G problems are right: bool [G, N], for one gold answer a
-    problem.
+    """Which texts are right, bool ``[G, N]``.
+
+    Args:
+      texts: G groups of N texts.
+      golds: G right answers, as `is_correct` takes them.
+
+    Raises:
+      InputError: as :func:`is_correct`.
     """
     return np.array(
         [
@@ -164,10 +234,13 @@ def grade(texts: Sequence[Sequence[str]], golds: Sequence[Gold]) -> np.ndarray:
 
 
 def gold_ids(ids: np.ndarray, correct: np.ndarray) -> np.ndarray:
-    """The id of the right answer in each group, from `answer_ids` and `grade`, both [G, N]; -2
-    where no chain has it.
+    """The id of the right answer in each group, int ``[G]``; -2 where no chain has it.
 
     A vote is right where its winner is this id.
+
+    Args:
+      ids: ``[G, N]`` from `answer_ids`.
+      correct: ``[G, N]`` from `grade`.
     """
     first = correct.argmax(axis=1)
     return np.where(correct.any(axis=1), ids[np.arange(len(ids)), first], -2)

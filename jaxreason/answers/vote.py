@@ -1,5 +1,4 @@
-"""Choosing among N sampled chains: votes, weights, filters, early stopping, best-of-N, and their
-formulas.
+"""Choosing among N sampled chains: votes, weights, filters, early stopping and best-of-N.
 
 Answers are integer ids, ``answer_ids[g, i]`` for chain i of problem g. Equal ids are equal answers
 within one problem; a negative id means "no answer", which never wins. Every function is pure, works
@@ -20,30 +19,28 @@ from jaxreason.errors import InputError
 
 class Vote(NamedTuple):
     winner: jax.Array  # [G] int32, the winning answer id, -1 where no chain cast a vote
-    # [G] float32, the winner's share of all weight, chains without an answer included
-    confidence: jax.Array
+    confidence: jax.Array  # [G] float32, its share of all weight, unanswered chains included
     counts: jax.Array  # [G, N] float32, the votes for each chain's answer, 0 where it has none
 
 
 @jax.jit
 def vote(answer_ids: jax.Array, weights: jax.Array | None = None) -> Vote:
-    """Plurality vote over chains: the answer with the largest total weight, argmax_a sum_i w_i
-    1[a_i = a].
+    """Plurality vote over chains: the answer with the largest total weight.
 
-    Wang et al. 2023 (Self-Consistency), section 2. ``confidence`` is the share of chains that agree
-    with the winner, their measure of consistency.
-
-    Args:
-        answer_ids: ``[G, N]`` integers, negative for "no answer".
-        weights: ``[G, N]`` numbers or booleans, ones by default. A weight that is not positive (or
-            is NaN) casts no vote, so a mask is a weight: the vote is among the chains it keeps.
+    It is argmax_a sum_i w_i 1[a_i = a] of Wang et al. 2023 (Self-Consistency), section 2.
+    ``confidence`` is the share of chains that agree with the winner, their measure of consistency.
 
     A tie goes to the answer that appeared first among the chains that cast a vote. Counting
     compares all pairs of chains: O(G N^2) time and a ``[G, N, N]`` float32 temporary (262 MB at G =
     1000, N = 256).
 
+    Args:
+      answer_ids: ``[G, N]`` integers, negative for "no answer".
+      weights: ``[G, N]`` numbers or booleans, ones by default. A weight that is not positive (or
+        is NaN) casts no vote, so a mask is a weight: the vote is among the chains it keeps.
+
     Raises:
-        InputError: ids that are not integers, or weights of another shape.
+      InputError: ids that are not integers, or weights of another shape.
     """
     ids = _check_ids(answer_ids)
     if weights is None:
@@ -64,23 +61,21 @@ def vote(answer_ids: jax.Array, weights: jax.Array | None = None) -> Vote:
 
 
 def majority(answer_ids: jax.Array, weights: jax.Array | None = None) -> jax.Array:
-    """The winning answer id ``[G]`` of :func:`vote` (a plurality: no absolute majority is needed).
-    """
+    """The winning answer id ``[G]`` of :func:`vote`; it needs no absolute majority."""
     return vote(answer_ids, weights).winner
 
 
 def entropy(answer_ids: jax.Array) -> jax.Array:
-    """Entropy ``[G]`` of the votes in nats, a measure of a problem's difficulty: 0 where all chains
-    agree, log N where none do.
+    """Entropy ``[G]`` of the votes in nats, a measure of a problem's difficulty.
 
     -sum_a p_a log p_a with p_a the share of the N chains that answer a; "no answer" is an answer
-    here.
+    here. It is 0 where all chains agree, and log N where none do.
 
     Args:
-        answer_ids: ``[G, N]`` integers, negative for "no answer".
+      answer_ids: ``[G, N]`` integers, negative for "no answer".
 
     Raises:
-        InputError: ids that are not integers.
+      InputError: ids that are not integers.
     """
     ids = jnp.maximum(_check_ids(answer_ids), -1)
     share = (ids[..., :, None] == ids[..., None, :]).mean(-1)  # [G, N], of each chain's answer
@@ -90,8 +85,7 @@ def entropy(answer_ids: jax.Array) -> jax.Array:
 def logprob_weights(
     logprobs_sum: jax.Array, lengths: jax.Array, length_normalise: bool = True
 ) -> jax.Array:
-    """Vote weights ``[G, N]`` from the model's probability of each chain, summing to one over
-    chains.
+    """Vote weights ``[G, N]`` from the model's probability of each chain; they sum to one.
 
     Wang et al. 2023, section 2, equation 1: P(chain) = exp((1/K) sum_k log p(t_k)), the "normalized
     weighted sum", or the plain product of token probabilities without ``length_normalise``. Scaling
@@ -99,15 +93,15 @@ def logprob_weights(
     ``exp``: the plain product of a long chain would underflow to zero.
 
     Args:
-        logprobs_sum: ``[G, N]`` nats, summed over the generated tokens and **untempered**:
-            log-softmax of the raw logits, not of logits divided by the sampling temperature. -inf
-            gives weight 0: set it for chains without an answer, lest a short one dwarf the rest
-            when lengths are not normalised.
-        lengths: ``[G, N]`` generated tokens per chain; an empty chain gets weight 0.
-        length_normalise: static.
+      logprobs_sum: ``[G, N]`` nats, summed over the generated tokens and **untempered**:
+        log-softmax of the raw logits, not of logits divided by the sampling temperature. -inf
+        gives weight 0: set it for chains without an answer, lest a short one dwarf the rest
+        when lengths are not normalised.
+      lengths: ``[G, N]`` generated tokens per chain; an empty chain gets weight 0.
+      length_normalise: static, whether to take the mean log-probability of a token.
 
     Raises:
-        InputError: lengths of another shape.
+      InputError: lengths of another shape.
     """
     logprobs = jnp.asarray(logprobs_sum, jnp.float32)
     lengths = _same_shape(logprobs, lengths, "lengths")
@@ -125,12 +119,12 @@ def filtered_majority(answer_ids: jax.Array, scores: jax.Array, keep: int) -> ja
     appeared first, not to the best scored.
 
     Args:
-        answer_ids: ``[G, N]`` integers, negative for "no answer".
-        scores: ``[G, N]`` a verifier's scores, higher is better.
-        keep: static, at least 1; N or more keeps every chain.
+      answer_ids: ``[G, N]`` integers, negative for "no answer".
+      scores: ``[G, N]`` a verifier's scores, higher is better.
+      keep: static, at least 1; N or more keeps every chain.
 
     Raises:
-        InputError: a ``keep`` below one, ids that are not integers, or scores of another shape.
+      InputError: a ``keep`` below one, ids that are not integers, or scores of another shape.
     """
     if keep < 1:
         raise InputError(f"keep is {keep}: expected at least 1 chain; raise keep")
@@ -148,7 +142,7 @@ def best_of_n(scores: jax.Array, answer_ids: jax.Array | None = None) -> jax.Arr
     one.
 
     Raises:
-        InputError: ids that are not integers or have another shape than the scores.
+      InputError: ids that are not integers or have another shape than the scores.
     """
     scores = jnp.asarray(scores)
     ids = jnp.zeros(scores.shape, jnp.int32) if answer_ids is None else _check_ids(answer_ids)
@@ -170,17 +164,17 @@ def early_stop(
         used = early_stop(answer_ids)
         answer = majority(answer_ids, jnp.arange(N) < used[:, None])
 
-    Args:
-        answer_ids: ``[G, N]`` in the order drawn; a chain without an answer is drawn but casts no
-          vote.
-        threshold: static, between 0.5 and 1.
-        min_samples: static, never stop before this many chains.
-
     Memory is a few ``[G, N, N]`` int32, the counts of each answer after each chain.
 
+    Args:
+      answer_ids: ``[G, N]`` in the order drawn; a chain without an answer is drawn but casts no
+        vote.
+      threshold: static, between 0.5 and 1.
+      min_samples: static, never stop before this many chains.
+
     Raises:
-        InputError: a threshold outside (0.5, 1), ``min_samples`` below one, or ids that are not
-          integers.
+      InputError: a threshold outside (0.5, 1), ``min_samples`` below one, or ids that are not
+        integers.
     """
     if not 0.5 < threshold < 1:
         raise InputError(
@@ -194,9 +188,8 @@ def early_stop(
     num_chains = ids.shape[-1]
     first = jnp.argmax(ids[..., :, None] == ids[..., None, :], axis=-1)  # [G, N] names an answer
     # one_hot of -1 is all zeros; the extra class is always zero, so that N = 1 has a runner-up too.
-    ballots = jax.nn.one_hot(
-        jnp.where(ids >= 0, first, -1), num_chains + 1, dtype=jnp.int32
-    )  # [G, N, N + 1]
+    named = jnp.where(ids >= 0, first, -1)
+    ballots = jax.nn.one_hot(named, num_chains + 1, dtype=jnp.int32)  # [G, N, N + 1]
     leaders = jax.lax.top_k(ballots.cumsum(-2), 2)[0]  # [G, N, 2], v1 and v2 after each chain
     # The rule depends on two small integers: decide it in a float64 table, float32 betainc is off
     # by 3e-4.
@@ -207,20 +200,19 @@ def early_stop(
 
 
 def pass_at_k(num_correct: jax.Array, num_samples: int, k: int) -> jax.Array:
-    """Unbiased chance ``[G]`` that at least one of k chains is right, from c right ones among n
-    sampled.
+    """Unbiased chance ``[G]`` that at least one of k chains is right.
 
-    Chen et al. 2021 (Codex), equation 1: 1 - C(n-c, k) / C(n, k), as the product of (1 - k/i) over
-    i = n-c+1 .. n, which forms no large binomial and is exactly 1 once fewer than k chains are
-    wrong.
+    With c right ones among n sampled it is 1 - C(n-c, k) / C(n, k), Chen et al. 2021 (Codex),
+    equation 1. The product of (1 - k/i) over i = n-c+1 .. n computes it without large binomials,
+    and is exactly 1 once fewer than k chains are wrong.
 
     Args:
-        num_correct: ``[G]`` integers in 0..n, the right chains of each problem.
-        num_samples: n, static.
-        k: static, 1..n.
+      num_correct: ``[G]`` integers in 0..n, the right chains of each problem.
+      num_samples: n, static.
+      k: static, 1..n.
 
     Raises:
-        InputError: k outside 1..num_samples.
+      InputError: k outside 1..num_samples.
     """
     if not 1 <= k <= num_samples:
         raise InputError(
@@ -232,19 +224,19 @@ def pass_at_k(num_correct: jax.Array, num_samples: int, k: int) -> jax.Array:
 
 
 def binomial_majority(p: jax.Array, n: int | jax.Array) -> jax.Array:
-    """Chance that more than half of n independent chains are right, each with chance p; a tie
-    counts half.
+    """Chance that more than half of n independent chains are right, each with chance p.
+
+    A tie counts half.
 
     Condorcet's jury theorem (1785): P(2X > n) + P(2X = n)/2 of X ~ Binomial(n, p). With m =
     ceil(n/2) it equals the regularised incomplete beta function I_p(m, m), so an even n is worth no
     more than n - 1. It is the plurality's chance if all wrong chains agree, and a lower bound
     otherwise: wrong chains that disagree let the right answer win with far less than half.
+    It is computed in float32, to about 1e-4 at n = 256.
 
     Args:
-        p: probabilities in [0, 1], any shape.
-        n: chains, at least 1; an array broadcasts against p.
-
-    Float32, to about 1e-4 at n = 256.
+      p: probabilities in [0, 1], any shape.
+      n: chains, at least 1; an array broadcasts against p.
     """
     half = (jnp.asarray(n) + 1) // 2
     return betainc(half.astype(jnp.float32), half.astype(jnp.float32), jnp.asarray(p, jnp.float32))
@@ -262,8 +254,8 @@ def _check_ids(answer_ids: jax.Array) -> jax.Array:
     ids = jnp.asarray(answer_ids)
     if not jnp.issubdtype(ids.dtype, jnp.signedinteger) or ids.ndim == 0 or ids.shape[-1] == 0:
         raise InputError(
-            f"answer_ids is {ids.dtype}{list(ids.shape)}: expected signed integers [..., N] with N >= 1; "
-            "number the answers of each problem, -1 for none"
+            f"answer_ids is {ids.dtype}{list(ids.shape)}: expected signed integers [..., N] with "
+            "N >= 1; number the answers of each problem, -1 for none"
         )
     return ids.astype(jnp.int32)
 
@@ -272,6 +264,7 @@ def _same_shape(reference: jax.Array, values: jax.Array, name: str) -> jax.Array
     values = jnp.asarray(values)
     if values.shape != reference.shape:
         raise InputError(
-            f"{name} has shape {list(values.shape)}: expected {list(reference.shape)}, one number per chain"
+            f"{name} has shape {list(values.shape)}: expected {list(reference.shape)}, "
+            "one number per chain"
         )
     return values

@@ -9,7 +9,7 @@ NAMES = ("arithmetic", "gsm8k", "math500", "gym")
 
 
 def check_task(task: str) -> None:
-    """That there may be such a task: its name and what stands behind the colon; reads no problems.
+    """Checks a task's name and what stands behind the colon, without reading problems.
 
     Raises:
       InputError: there is no such task, file or package.
@@ -61,8 +61,9 @@ def load_problems(task: str, split: str, n: int, seed: int = 0) -> list[Problem]
 
 
 def load_examples(task: str, n: int = 2, seed: int = 0) -> list[Problem]:
-    """``n`` short problems for a few-shot prompt, of the training split, with their solutions where
-    the task has any.
+    """``n`` short problems for a few-shot prompt, with their solutions where the task has any.
+
+    They are of the training split; those of MATH-500, which has none, are ours.
 
     Raises:
       InputError: as :func:`load_problems`.
@@ -78,20 +79,27 @@ def load_examples(task: str, n: int = 2, seed: int = 0) -> list[Problem]:
 
 
 def _arithmetic(split: str, n: int, seed: int, operations: tuple[int, ...]) -> list[Problem]:
-    made = arithmetic.problems(split, n, seed, operations)
     return [
-        Problem(p.question, p.answer, tuple(arithmetic.solve(p)), p.num_operations) for p in made
+        Problem(
+            question=made.question,
+            answer=made.answer,
+            steps=tuple(arithmetic.solve(made)),
+            depth=made.num_operations,
+        )
+        for made in arithmetic.problems(split, n, seed, operations)
     ]
 
 
 def _operations(task: str, detail: str) -> tuple[int, ...]:
+    """The numbers of operations that ``2-6``, ``3`` or nothing asks for."""
+    most = arithmetic.MAX_OPERATIONS
     if not detail:
-        return tuple(range(2, arithmetic.MAX_OPERATIONS + 1))
+        return tuple(range(2, most + 1))
     low, _, high = detail.partition("-")
-    if not (
-        low.isdecimal() and (high or low).isdecimal() and 1 <= int(low) <= int(high or low) <= 6
-    ):
+    ends = [low, high or low]
+    if not all(map(str.isdecimal, ends)) or not 1 <= int(ends[0]) <= int(ends[1]) <= most:
         raise InputError(
-            f"task {task!r}: expected numbers of operations from 1 to 6, such as arithmetic:2-6"
+            f"task {task!r}: expected numbers of operations from 1 to {most}, "
+            "such as arithmetic:2-6"
         )
-    return tuple(range(int(low), int(high or low) + 1))
+    return tuple(range(int(ends[0]), int(ends[1]) + 1))

@@ -1,12 +1,14 @@
-"""Word problems over small integers, with exact solutions, an exact step checker and disjoint
-splits.
+"""Word problems over small integers: exact solutions, an exact step checker, disjoint splits.
 
 A problem is a start value and a list of terms, each ``+-n`` or ``+-a*b``; every running total stays
 in 0..199. Its *number of operations* counts every sum and product, so ``45-12+3*7`` has three. One
 reasoning line is one operation::
 
-    Q: Tom has 45 apples. Tom gives 12 to Ann. Then Tom buys 3 bags of 7. How many apples does Tom
-    have now? 45-12=33 3*7=21 33+21=54
+    Q: Tom has 45 apples. Ann takes 12 from Tom. Then Tom buys 3 bags of 7. How many apples does
+    Tom have now?
+    45-12=33
+    3*7=21
+    33+21=54
     #### 54
 
 Splits are decided by a hash of the expression, never by the wording: the same numbers in another
@@ -22,73 +24,11 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxreason.errors import InputError
+from jaxreason.tasks import arithmetic_words as words
 
 MAX_TOTAL = 199
 MAX_OPERATIONS = 6
 MAX_REPEATS = 10_000  # draws without a new problem before a split counts as exhausted
-
-PRONOUNS = {
-    name: pronoun
-    for pronoun, names in {
-        "He": "Tom Ben Sam Leo Max Dan Raj Omar John",
-        "She": "Ann Mia Eva Zoe Amy Kim Lin Ida Mary",
-    }.items()
-    for name in names.split()
-}
-NAMES = list(PRONOUNS)
-ITEMS = "apples books coins cards pens eggs stamps shells cups balls marbles dollars plums beads keys toys".split()
-# of problems whose names and items are made up, so that a reader's own words work too
-INVENTED_SHARE = 0.1
-
-# {p} person, {q} another person, {i} items, {n} number, {a} groups of {b}.
-START = [
-    "{p} has {n} {i}.",
-    "{p} starts with {n} {i}.",
-    "There are {n} {i} in the box of {p}.",
-    "One day {p} counts {n} {i}.",
-]
-GAIN = [
-    "{p} buys {n} more.",
-    "{p} finds {n} more {i}.",
-    "{p} gets {n} from {q}.",
-    "{q} gives {n} to {p}.",
-    "{p} wins {n} {i}.",
-    "{p} picks {n}.",
-    "{p} earns {n} more.",
-    "{p} adds {n}.",
-]
-# "{p} gives {n} to {q}" is left out: only the order of two names would tell it from a gain, and
-# models of this size read it as one in every chain, an error that no vote can correct and that is
-# no matter of reasoning.
-LOSS = [
-    "{p} loses {n}.",
-    "{p} sells {n} {i}.",
-    "{q} takes {n} from {p}.",
-    "{p} uses {n} of them.",
-    "{p} eats {n}.",
-    "{p} spends {n} {i}.",
-    "{p} breaks {n} of them.",
-]
-GAIN_GROUPS = [
-    "{p} buys {a} bags of {b}.",
-    "{p} gets {a} boxes with {b} each.",
-    "{a} friends give {b} each to {p}.",
-    "{p} finds {a} packs of {b} {i}.",
-    "{p} earns {b} a day for {a} days.",
-]
-LOSS_GROUPS = [
-    "{p} sells {a} bags of {b}.",
-    "{p} gives {a} friends {b} each.",
-    "{p} loses {a} packs of {b} {i}.",
-    "{q} takes {a} boxes with {b} each.",
-    "{p} uses {b} a day for {a} days.",
-]
-QUESTION = [
-    "How many {i} does {p} have now?",
-    "How many {i} are left?",
-    "How many {i} does {p} have in total?",
-    "What is the number of {i} that {p} has at the end?",
-]
 
 
 class Term(NamedTuple):
@@ -103,9 +43,8 @@ class Term(NamedTuple):
         return self.a * self.b
 
     def __str__(self) -> str:
-        return ("+" if self.sign > 0 else "-") + (
-            f"{self.a}*{self.b}" if self.b > 1 else f"{self.a}"
-        )
+        sign = "+" if self.sign > 0 else "-"
+        return f"{sign}{self.a}*{self.b}" if self.b > 1 else f"{sign}{self.a}"
 
 
 class Problem(NamedTuple):
@@ -130,8 +69,7 @@ class Problem(NamedTuple):
 
 @functools.lru_cache(maxsize=1 << 16)
 def split_of(expression: str) -> str:
-    """``train`` (80%), ``validation`` (10%) or ``test`` (10%), by a hash of the expression alone.
-    """
+    """``train`` (80%), ``validation`` or ``test`` (10% each), by a hash of the expression alone."""
     bucket = hashlib.sha256(expression.encode()).digest()[0] * 10 // 256
     return {8: "validation", 9: "test"}.get(bucket, "train")
 
@@ -139,8 +77,9 @@ def split_of(expression: str) -> str:
 def sample_expression(
     rng: np.random.Generator, num_operations: int
 ) -> tuple[int, tuple[Term, ...]]:
-    """A start value (5-60) and terms (+-2..40, or +-a*b with a, b in 2..9) with every running total
-    in 0..199.
+    """A start value (5-60) and terms (+-2..40, or +-a*b with a, b in 2..9).
+
+    Every running total is in 0..199.
     """
     while True:
         start = total = int(rng.integers(5, 61))
@@ -168,42 +107,33 @@ def in_words(rng: np.random.Generator, start: int, terms: tuple[Term, ...]) -> s
     def pick(options: list[str]) -> str:
         return options[int(rng.integers(len(options)))]
 
-    person, other = (NAMES[i] for i in rng.choice(len(NAMES), size=2, replace=False))
-    item, pronoun = pick(ITEMS), PRONOUNS[person]
-    if rng.random() < INVENTED_SHARE:
-        person, other, item = (
-            _invent(rng).capitalize(),
-            _invent(rng).capitalize(),
-            _invent(rng) + "s",
-        )
-    words = {"p": person, "q": other, "i": item}
-    sentences = [pick(START).format(n=start, **words)]
+    person, other = (words.NAMES[i] for i in rng.choice(len(words.NAMES), size=2, replace=False))
+    item, pronoun = pick(words.ITEMS), words.PRONOUNS[person]
+    if rng.random() < words.INVENTED_SHARE:
+        person, other = words.invent(rng).capitalize(), words.invent(rng).capitalize()
+        item = words.invent(rng) + "s"
+    blanks = {"p": person, "q": other, "i": item}
+    sentences = [pick(words.START).format(n=start, **blanks)]
     for term in terms:
         if term.b > 1:
-            sentence = pick(GAIN_GROUPS if term.sign > 0 else LOSS_GROUPS).format(
-                a=term.a, b=term.b, **words
-            )
+            template = pick(words.GAIN_GROUPS if term.sign > 0 else words.LOSS_GROUPS)
         else:
-            sentence = pick(GAIN if term.sign > 0 else LOSS).format(n=term.a, **words)
+            template = pick(words.GAIN if term.sign > 0 else words.LOSS)
+        sentence = template.format(n=term.a, a=term.a, b=term.b, **blanks)
         then = rng.random() < 0.2
         if sentence.startswith(person) and rng.random() < 0.3:
             sentence = (pronoun.lower() if then else pronoun) + sentence.removeprefix(person)
         sentences.append(f"Then {sentence}" if then else sentence)
-    sentences.append(pick(QUESTION).format(**words))
+    sentences.append(pick(words.QUESTION).format(**blanks))
     return " ".join(sentences)
-
-
-def _invent(rng: np.random.Generator) -> str:
-    """A pronounceable word of two or three syllables."""
-    pairs = rng.integers((15, 5), size=(int(rng.integers(2, 4)), 2))
-    return "".join("bcdfgklmnprstvz"[c] + "aeiou"[v] for c, v in pairs)
 
 
 def sample_problem(
     rng: np.random.Generator, num_operations: int, split: str = "train", as_equation: bool = False
 ) -> Problem:
-    """A problem of ``split`` with ``num_operations`` operations, worded, or bare as in ``What is
-    45-12+3*7?``.
+    """A problem of ``split`` with ``num_operations`` operations, in words.
+
+    ``as_equation`` asks for it bare instead, as in ``What is 45-12+3*7?``.
     """
     while True:
         start, terms = sample_expression(rng, num_operations)
@@ -217,8 +147,13 @@ def sample_problem(
 def problems(
     split: str, n: int, seed: int = 0, operations: tuple[int, ...] = (2, 3, 4, 5, 6)
 ) -> list[Problem]:
-    """``n`` different problems of ``split``, the numbers of operations in turn, so that each is
-    equally frequent.
+    """``n`` different problems of ``split``.
+
+    Args:
+      split: train, validation or test.
+      n: how many.
+      seed: which ones.
+      operations: the numbers of operations, taken in turn, so that each is equally frequent.
 
     Raises:
       InputError: ``n`` is not positive, ``seed`` is negative, the split or an operation count does
@@ -245,16 +180,16 @@ def problems(
         repeats = repeats + 1 if problem.expression in found else 0
         if repeats == MAX_REPEATS:
             raise InputError(
-                f"{n} different problems of split {split!r}: only {len(found)} were found before those of "
-                f"{num_operations} operation(s) ran out; ask for fewer or for more operations"
+                f"{n} different problems of split {split!r}: only {len(found)} were found before "
+                f"those of {num_operations} operation(s) ran out; ask for fewer or for more "
+                "operations"
             )
         found.setdefault(problem.expression, problem)
     return list(found.values())
 
 
 def solve(problem: Problem, rng: np.random.Generator | None = None) -> list[str]:
-    """The reasoning lines, in the question's order, or in a random order of the terms if ``rng`` is
-    given.
+    """The reasoning lines, in the question's order or, given ``rng``, in a random order of terms.
 
     Any order is right as long as no running total leaves 0..199; sampled chains that differ in
     order make independent mistakes, which is what voting lives on.
@@ -278,10 +213,10 @@ def solve(problem: Problem, rng: np.random.Generator | None = None) -> list[str]
 
 
 def solutions(n: int, seed: int = 0) -> list[tuple[Problem, list[str]]]:
-    """n different training problems of 1 to 6 operations with their reasoning lines, half of them
-    in a random order of the terms.
+    """``n`` different training problems of 1 to 6 operations with their reasoning lines.
 
-    What a model may be shown where worked solutions are scarce.
+    The lines of half of them have the terms in a random order. A model may be shown these where
+    worked solutions are scarce.
     """
     rng = np.random.default_rng([seed, n])
     found = problems("train", n, seed, operations=tuple(range(1, MAX_OPERATIONS + 1)))
@@ -289,29 +224,29 @@ def solutions(n: int, seed: int = 0) -> list[tuple[Problem, list[str]]]:
 
 
 def drill(rng: np.random.Generator) -> tuple[str, str]:
-    """A question ``What is 145-38?`` of one operation, and the line that answers it; never one of
-    the held-out problems.
+    """A question ``What is 145-38?`` of one operation, and the line that answers it.
+
+    It is never one of the held-out problems.
     """
     while True:
         if rng.random() < 0.15:
             a, b = rng.integers(2, 10, size=2)
             line, result = f"{a}*{b}", a * b
         else:
-            total, value, sign = (
-                rng.integers(0, MAX_TOTAL + 1),
-                rng.integers(2, 82),
-                rng.choice([-1, 1]),
-            )
+            total, value = rng.integers(0, MAX_TOTAL + 1), rng.integers(2, 82)
+            sign = rng.choice([-1, 1])
             line, result = f"{total}{'+' if sign > 0 else '-'}{value}", total + sign * value
         if 0 <= result <= MAX_TOTAL and split_of(line) == "train":
             return f"What is {line}?", f"{line}={result}"
 
 
-def _factors(term: Term) -> tuple[int, ...]:
-    return tuple(sorted((term.a, term.b)))
-
-
 _LINE = re.compile(r"(\d{1,6})([-+*])(\d{1,6})=(-?\d{1,6})")
+
+
+def _read_line(line: str) -> tuple[int, str, int, int] | None:
+    """``(45, "-", 12, 33)`` of ``45-12=33``, None of any other text."""
+    match = _LINE.fullmatch(line.strip())
+    return (int(match[1]), match[2], int(match[3]), int(match[4])) if match else None
 
 
 def check_steps(problem: Problem, text: str) -> list[bool]:
@@ -322,44 +257,66 @@ def check_steps(problem: Problem, text: str) -> list[bool]:
     problem not computed yet, or the running total plus or minus a term not used yet. After the
     first invalid line all are invalid, since they build on it.
     """
-    products = [t for t in problem.terms if t.b > 1]  # neither added nor taken away yet
-    computed = collections.Counter()  # of their lines, by factors
-    plain = [t for t in problem.terms if t.b == 1]
-    total, valid, verdicts = problem.start, True, []
+    left, valid, verdicts = _Left(problem), True, []
     for line in text.strip().split("\n"):
         if line.startswith("####"):
             break
-        match = _LINE.fullmatch(line.strip())
-        valid = valid and match is not None
-        if valid:
-            a, op, b, result = int(match[1]), match[2], int(match[3]), int(match[4])
-            if op == "*":
-                # +3*7 and -3*7 share the line 3*7=21: which of them it was shows when it is added
-                # or taken away.
-                factors = _factors(Term(1, a, b))
-                valid = result == a * b and computed[factors] < sum(
-                    _factors(t) == factors for t in products
-                )
-                computed[factors] += valid
-            else:
-                sign = 1 if op == "+" else -1
-                ready = plain + [t for t in products if computed[_factors(t)]]
-                term = next((t for t in ready if (t.sign, t.value) == (sign, b)), None)
-                valid = term is not None and a == total and result == a + sign * b
-                if valid:
-                    (plain if term.b == 1 else products).remove(term)
-                    computed[_factors(term)] -= term.b > 1
-                    total = result
+        valid = valid and left.take(line)
         verdicts.append(valid)
     return verdicts
 
 
-def is_true(line: str) -> bool:
-    """Whether the line's own arithmetic holds; a line that states none, such as ``#### 63``, states
-    nothing false.
-    """
-    match = _LINE.fullmatch(line.strip())
-    if not match:
+class _Left:
+    """What is left of a problem while the lines of its solution are read."""
+
+    def __init__(self, problem: Problem):
+        self.total = problem.start
+        self.plain = [t for t in problem.terms if t.b == 1]
+        self.products = [t for t in problem.terms if t.b > 1]  # neither added nor taken away yet
+        self.computed = collections.Counter()  # lines of those products, by factors
+
+    def take(self, line: str) -> bool:
+        """Whether a line is a valid next step; a valid one is taken off what is left."""
+        read = _read_line(line)
+        if read is None:
+            return False
+        a, op, b, result = read
+        if op == "*":
+            return self._multiply(a, b, result)
+        return self._add(a, 1 if op == "+" else -1, b, result)
+
+    def _multiply(self, a: int, b: int, result: int) -> bool:
+        # +3*7 and -3*7 share the line 3*7=21: which of them it was shows when it is added or taken
+        # away.
+        factors = _factors(a, b)
+        asked = sum(_factors(t.a, t.b) == factors for t in self.products)
+        valid = result == a * b and self.computed[factors] < asked
+        self.computed[factors] += valid
+        return valid
+
+    def _add(self, total: int, sign: int, value: int, result: int) -> bool:
+        computed = [t for t in self.products if self.computed[_factors(t.a, t.b)]]
+        matching = [t for t in self.plain + computed if (t.sign, t.value) == (sign, value)]
+        if not matching or total != self.total or result != total + sign * value:
+            return False
+        term = matching[0]
+        if term.b == 1:
+            self.plain.remove(term)
+        else:
+            self.products.remove(term)
+            self.computed[_factors(term.a, term.b)] -= 1
+        self.total = result
         return True
-    a, op, b, result = int(match[1]), match[2], int(match[3]), int(match[4])
-    return result == (a * b if op == "*" else a + b if op == "+" else a - b)
+
+
+def _factors(a: int, b: int) -> tuple[int, int]:
+    return min(a, b), max(a, b)
+
+
+def is_true(line: str) -> bool:
+    """Whether the line's own arithmetic holds; ``#### 63`` and other lines without any are true."""
+    read = _read_line(line)
+    if read is None:
+        return True
+    a, op, b, result = read
+    return result == {"+": a + b, "-": a - b, "*": a * b}[op]

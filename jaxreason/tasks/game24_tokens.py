@@ -4,8 +4,9 @@ The same rules as in ``game24``, on texts such as ``24: 4 6 8 2\\n8-6=2 left 2 2
 tokenizer in which digits, operators and `` left`` are single tokens. A trace of right form has a
 fixed layout, so that numbers are told by their count:
 
-    puzzle 4 | a b result, 3 left | a b result, 2 left | a b result, 1 left      4, 10, 15 or 19
-    numbers in all
+    puzzle 4 | a b result, 3 left | a b result, 2 left | a b result, 1 left
+
+which makes 4, 10, 15 or 19 numbers in all.
 """
 
 from typing import NamedTuple
@@ -18,14 +19,10 @@ from jaxreason.errors import InputError
 from jaxreason.tasks import game24
 
 OPERATORS = "+-*/"
-OFFSETS = (
-    0,
-    7,
-    13,
-    18,
-)  # in the layout: where what is left after 0..3 moves begins (the a of move j: OFFSETS[j] - 3)
-COUNTS = (4, 10, 15, 19)
-# tokens of the numbers left and the line's end at most: " 13 13 13 13\n", " 999 999 999\n"
+COUNTS = (4, 10, 15, 19)  # numbers after 0..3 moves
+# Where, in the layout, what is left after 0..3 moves begins; the a of move j is at OFFSETS[j] - 3.
+OFFSETS = (0, 7, 13, 18)
+# Tokens of the numbers left and the line's end at most: " 13 13 13 13\n", " 999 999 999\n".
 WIDTH = 13
 
 
@@ -49,17 +46,17 @@ def alphabet(tokenizer) -> Alphabet:
         glues them together.
     """
 
-    def ids(text):
+    def ids(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False).input_ids
 
     line = ids("24: 8-6=2 left 2\n")
     pieces = ["2", "4", ":", " ", "8", "-", "6", "=", "2", " left", " ", "2", "\n"]
     singles = [*"0123456789", *OPERATORS, ":", " left", "\n"]
-    if any(len(ids(s)) != 1 for s in singles) or line != [
-        i for piece in pieces for i in ids(piece)
-    ]:
+    apart = [i for piece in pieces for i in ids(piece)]
+    if any(len(ids(s)) != 1 for s in singles) or line != apart:
         raise InputError(
-            "tokenizer: expected digits, + - * / : and ' left' as single tokens; use a shipped model"
+            "tokenizer: expected digits, + - * / : and ' left' as single tokens; "
+            "use a shipped model"
         )
     digit, operator = np.full((2, len(tokenizer)), -1, np.int32)
     for table, symbols in ((digit, "0123456789"), (operator, OPERATORS)):
@@ -68,7 +65,13 @@ def alphabet(tokenizer) -> Alphabet:
     labels = np.array([ids(label)[0] for label in game24.LABELS], np.int32)
     (colon,), (left,), (newline,) = ids(":"), ids(" left"), ids("\n")
     return Alphabet(
-        digit, operator, left, colon, newline, np.array(ids("Value:"), np.int32), labels
+        digit=digit,
+        operator=operator,
+        left=left,
+        colon=colon,
+        newline=newline,
+        value=np.array(ids("Value:"), np.int32),
+        labels=labels,
     )
 
 
@@ -82,13 +85,19 @@ class Trace(NamedTuple):
 
 
 def read_trace(abc: Alphabet, tokens: jax.Array, mask: jax.Array) -> Trace:
-    """The numbers of puzzle and moves: ``[R, P]`` each, from the colon of ``24:`` on."""
+    """The numbers of puzzle and moves, read from the colon of ``24:`` on.
+
+    Args:
+      abc: what the tokens mean.
+      tokens: ``[R, P]`` int32, a text a row.
+      mask: ``[R, P]`` bool, False for padding.
+    """
     tokens = jnp.where(mask, tokens, 0)
     inside = jnp.cumsum(tokens == abc.colon, -1) > 0
     digit = jnp.where(inside, jnp.asarray(abc.digit)[tokens], -1)
     operator = jnp.where(inside, jnp.asarray(abc.operator)[tokens], -1)
 
-    def before(n):  # the digit n places before
+    def before(n: int) -> jax.Array:  # the digit n places before
         return jnp.pad(digit, ((0, 0), (n, 0)), constant_values=-1)[:, : digit.shape[1]]
 
     ends = (digit >= 0) & (jnp.pad(digit, ((0, 0), (0, 1)), constant_values=-1)[:, 1:] < 0)
@@ -100,54 +109,51 @@ def read_trace(abc: Alphabet, tokens: jax.Array, mask: jax.Array) -> Trace:
     which = jnp.where(operator >= 0, jnp.cumsum(operator >= 0, -1) - 1, -1)
     operators = ((operator[..., None] + 1) * (which[..., None] == jnp.arange(3))).sum(1) - 1
     moves = (operator >= 0).sum(-1)
-    laid_out = (ends.sum(-1) == jnp.array([*COUNTS, -1])[jnp.minimum(moves, 4)]) & (
-        ((tokens == abc.left) & inside).sum(-1) == moves
-    )
+    numbers_fit = ends.sum(-1) == jnp.array([*COUNTS, -1])[jnp.minimum(moves, 4)]
+    lines_fit = ((tokens == abc.left) & inside).sum(-1) == moves
+    laid_out = numbers_fit & lines_fit
     return Trace(numbers, operators, jnp.where(laid_out, moves, -1))
 
 
 def is_right(trace: Trace) -> jax.Array:
-    """Whether the layout and every move are right, ``[R]``: what ``game24.check_steps`` says of
-    complete lines.
+    """Whether the layout and every move are right, ``[R]``.
+
+    That is what ``game24.check_steps`` says of complete lines.
     """
     right = trace.moves >= 0
     for j in range(3):
-        size = 4 - j
-        had = trace.numbers[:, OFFSETS[j] : OFFSETS[j] + size]
-        a, b, result = trace.numbers[:, OFFSETS[j + 1] - 3 : OFFSETS[j + 1]].T
-        left = trace.numbers[:, OFFSETS[j + 1] : OFFSETS[j + 1] + size - 1]
-        results = jnp.stack([a + b, a - b, a * b, jnp.where(b > 0, a // jnp.maximum(b, 1), -1)], -1)
-        divides = (trace.operators[:, j] != 3) | ((b > 0) & (a % jnp.maximum(b, 1) == 0))
-        computed = (
-            jnp.take_along_axis(results, jnp.maximum(trace.operators[:, j : j + 1], 0), 1)[:, 0]
-            == result
-        )
-        there = ((had == a[:, None]).sum(-1) >= 1 + (a == b)) & (had == b[:, None]).any(-1)
-        kept = jnp.sort(jnp.c_[had, result]) == jnp.sort(jnp.c_[left, a, b])
-        legal = (
-            computed
-            & divides
-            & there
-            & kept.all(-1)
-            & (result >= 0)
-            & (result <= game24.MAX_NUMBER)
-        )
-        right &= legal | (trace.moves <= j)
+        right &= _is_legal(trace, j) | (trace.moves <= j)
     return right
+
+
+def _is_legal(trace: Trace, j: int) -> jax.Array:
+    """Whether move j is legal, its result right and its ``left`` what it leaves, ``[R]``."""
+    size = 4 - j
+    had = trace.numbers[:, OFFSETS[j] : OFFSETS[j] + size]
+    a, b, result = trace.numbers[:, OFFSETS[j + 1] - 3 : OFFSETS[j + 1]].T
+    left = trace.numbers[:, OFFSETS[j + 1] : OFFSETS[j + 1] + size - 1]
+    results = jnp.stack([a + b, a - b, a * b, jnp.where(b > 0, a // jnp.maximum(b, 1), -1)], -1)
+    divides = (trace.operators[:, j] != 3) | ((b > 0) & (a % jnp.maximum(b, 1) == 0))
+    operator = jnp.maximum(trace.operators[:, j : j + 1], 0)
+    computed = jnp.take_along_axis(results, operator, 1)[:, 0] == result
+    there = ((had == a[:, None]).sum(-1) >= 1 + (a == b)) & (had == b[:, None]).any(-1)
+    kept = jnp.sort(jnp.c_[had, result]) == jnp.sort(jnp.c_[left, a, b])
+    in_range = (result >= 0) & (result <= game24.MAX_NUMBER)
+    return computed & divides & there & kept.all(-1) & in_range
 
 
 def numbers_left(trace: Trace) -> jax.Array:
     """What the text says is left, ascending, ``[R, 4]``, padded in front with -1."""
-    moves = jnp.maximum(trace.moves, 0)
-    at = jnp.array(OFFSETS)[moves][:, None] + jnp.arange(4)
-    return jnp.sort(
-        jnp.where(jnp.arange(4) < 4 - moves[:, None], jnp.take_along_axis(trace.numbers, at, 1), -1)
-    )
+    moves = jnp.maximum(trace.moves, 0)[:, None]
+    place = jnp.arange(4)
+    left = jnp.take_along_axis(trace.numbers, jnp.array(OFFSETS)[moves] + place, 1)
+    return jnp.sort(jnp.where(place < 4 - moves, left, -1))
 
 
 def is_solvable(numbers: jax.Array) -> jax.Array:
-    """Whether legal moves lead from ``[..., n]`` numbers to 24 alone: ``game24.solvable``, by
-    trying everything.
+    """Whether legal moves lead from ``[..., n]`` numbers to 24 alone, ``[...]``.
+
+    ``game24.solvable`` for arrays, by trying everything.
     """
     n = numbers.shape[-1]
     if n == 1:

@@ -1,5 +1,4 @@
-"""A value of the Game of 24 that is thought through before it is said: a chain of thought for the
-evaluator.
+"""A value of the Game of 24 that is thought through: a chain of thought for the evaluator.
 
 Whether 24 can be made of two numbers takes four sums; of three it takes a search that no small
 model does at a glance, as ``Value: 4 8 12`` of ``game24`` asks. This chain searches from both ends.
@@ -14,12 +13,13 @@ Every list is one operation away from what stands before it. The chain ends at t
 with ``impossible``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from jaxreason.errors import InputError
-from jaxreason.tasks.game24 import MAX_NUMBER, TARGET, Example, draw_state, format_value, moves
+from jaxreason.tasks.game24 import MAX_NUMBER, TARGET, format_value, moves
+from jaxreason.tasks.game24_training import Example, draw_state
 
 SIZES = {3: 0.85, 2: 0.15}  # numbers in a state that training values
 MAX_TOKENS = 120  # of a chain, in the tokens of the shipped models
@@ -27,8 +27,9 @@ WIDE_SHARE = 0.9  # of the states are drawn from all seen ones with numbers of 1
 
 
 def needed(number: int) -> list[int]:
-    """What makes 24 together with the number, in the order of the sums: r+n, r-n or n-r, r/n, r*n
-    or n/r.
+    """What makes 24 together with the number n.
+
+    In the order of 24-n or n-24, 24+n, 24*n, 24/n, n/24, up to MAX_NUMBER and without repeats.
     """
     found = [abs(TARGET - number), TARGET + number]
     if number:
@@ -41,44 +42,51 @@ def needed(number: int) -> list[int]:
 
 
 def made(a: int, b: int) -> list[int]:
-    """What one move makes of two numbers, ascending ones: the sum, the difference, the product, the
-    quotients.
-    """
+    """What one move makes of two ascending numbers: sum, difference, product, quotients."""
     return list(dict.fromkeys(move.result for move in moves((a, b))))
 
 
 def value_chain(state: Sequence[int]) -> str:
-    """The reply to the prompt of a value, for two or three numbers: its last line is ``sure`` or
-    ``impossible``.
+    """The reply to the prompt of a value; its last line is ``sure`` or ``impossible``.
 
     Raises:
-      InputError: another count of numbers.
+      InputError: the state has another count of numbers than two or three.
     """
     state = tuple(sorted(state))
     if len(state) not in (2, 3):
-        raise InputError(f"state {' '.join(map(str, state))!r}: expected two or three numbers")
+        raise InputError(f"state {_join(state)!r}: expected two or three numbers")
     lines = []
-    # For two numbers what is needed is 24 itself; for three it is written down for each of them,
-    # and the other two are left.
-    for n in dict.fromkeys(state) if len(state) == 3 else (None,):
-        at = state.index(n) if n is not None else len(state)
-        a, b = state[:at] + state[at + 1 :]
-        targets = [TARGET] if n is None else needed(n)
+    for beside, (a, b), targets in _last_moves(state):
         results = made(a, b)
-        count = next(
-            (i + 1 for i, result in enumerate(results) if result in targets), None
-        )  # up to the first match
-        before = "" if n is None else f"{n}: {' '.join(map(str, targets))}, "
-        lines.append(f"{before}{a} {b}: {' '.join(map(str, results[:count]))}")
-        if count:
+        matches = [i for i, result in enumerate(results) if result in targets]
+        if matches:
+            results = results[: matches[0] + 1]
+        lines.append(f"{beside}{a} {b}: {_join(results)}")
+        if matches:
             return "\n".join([*lines, "sure"])
     return "\n".join([*lines, "impossible"])
 
 
-def value_example(rng: np.random.Generator) -> Example:
-    """A valued state for training, solvable or not with equal chance; no unseen state of two or
-    three numbers occurs.
+def _last_moves(state: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...], list[int]]]:
+    """What is needed beside each number, in words; the two other numbers; what they have to make.
+
+    Nothing stands beside two numbers: they have to make 24 themselves.
     """
+    if len(state) == 2:
+        yield "", state, [TARGET]
+        return
+    for number in dict.fromkeys(state):
+        at = state.index(number)
+        targets = needed(number)
+        yield f"{number}: {_join(targets)}, ", state[:at] + state[at + 1 :], targets
+
+
+def _join(numbers: Iterable[int]) -> str:
+    return " ".join(map(str, numbers))
+
+
+def value_example(rng: np.random.Generator) -> Example:
+    """A valued state for training, solvable or not with equal chance; never an unseen state."""
     labels = ("sure", "likely") if rng.random() < 0.5 else ("impossible",)
     state = draw_state(rng, SIZES, labels, wide=rng.random() < WIDE_SHARE)
     return Example(format_value(state), value_chain(state))

@@ -1,5 +1,6 @@
-"""GSM8K: grade-school word problems in people's own words (Cobbe et al. 2021, Training Verifiers to
-Solve Math Word Problems).
+"""GSM8K: grade-school word problems in people's own words.
+
+Source: Cobbe et al. 2021, Training Verifiers to Solve Math Word Problems.
 
 A row has a ``question`` and an ``answer``: solution lines with calculator marks, then the number
 behind ``####``::
@@ -54,8 +55,9 @@ def problems(
 
 
 def parse(row: dict) -> Problem:
-    """A row as a problem; the calculator marks, which models do not write, are taken out of its
-    solution.
+    """A row as a problem.
+
+    The calculator marks, which models do not write, are taken out of its solution.
 
     Raises:
       InputError: the question or the answer is missing, or the answer has no ``####``.
@@ -67,4 +69,9 @@ def parse(row: dict) -> Problem:
             f"{row.get('', HUB_ID)} states no answer: expected a number behind '####' in 'answer'"
         )
     steps = tuple(line.strip() for line in _MARK.sub("", worked).splitlines() if line.strip())
-    return Problem(question.strip(), answer.strip().replace(",", ""), steps, len(steps))
+    return Problem(
+        question=question.strip(),
+        answer=answer.strip().replace(",", ""),
+        steps=steps,
+        depth=len(steps),
+    )

@@ -1,5 +1,6 @@
-"""The generators of reasoning-gym (Stojanovski et al. 2025), over a hundred families, each graded
-by its own rule.
+"""The generators of reasoning-gym, over a hundred families, each graded by its own rule.
+
+Source: Stojanovski et al. 2025.
 
 A generator has no end and no splits: every (split, seed) reads a million of its indices of its own.
 Families of few different problems repeat themselves all the same, within a split and across them.
@@ -58,10 +59,10 @@ def problems(family: str, split: str, n: int, seed: int = 0) -> list[Problem]:
 
 
 def find_package(family: str) -> None:
-    """That reasoning-gym, which is optional, is installed; whether it has the family is not asked.
+    """Checks that reasoning-gym, which is optional, is installed, not that it has the family.
 
     Raises:
-      InputError: it is not.
+      InputError: it is not installed.
     """
     if importlib.util.find_spec("reasoning_gym") is None:
         raise InputError(f"the task gym:{family} needs the package reasoning-gym: {EXTRA}")
@@ -92,8 +93,7 @@ def _dataset(family: str) -> Any:
     return reasoning_gym.create_dataset(family, size=1, seed=0)
 
 
-# ---- a rule that cannot be trusted
-# -----------------------------------------------------------------
+# ---- a rule that cannot be trusted ---------------------------------------------------------------
 
 
 class Trial(NamedTuple):
@@ -116,7 +116,7 @@ def find_fault(data: Any) -> str | None:
         if len(entries) >= FEWEST_PROBES and time.process_time() - began > PROBE_SECONDS:
             break
         entries.append(data[len(entries)])
-    stated = [(answer, e) for e in entries if (answer := _stated(e)) is not None]
+    stated = [(_stated(e), e) for e in entries if e["answer"] is not None]
     if stated and 2 * _num_paid(data, stated) <= len(stated):
         return "its own rule does not pay the answers that it states"
     for trial in _trials(entries, stated):
@@ -166,11 +166,12 @@ def _alike(answer: str, gold: str | None) -> bool:
     if gold is None:
         return False
     first, second = answer.strip().casefold(), gold.strip().casefold()
-    return first == second or None is not _number(first) == _number(second)
+    if first == second:
+        return True
+    return _number(first) is not None and _number(first) == _number(second)
 
 
-# ---- a process of its own
-# --------------------------------------------------------------------------
+# ---- a process of its own ------------------------------------------------------------------------
 
 
 def _made_apart(family: str, first: int, n: int) -> list[dict]:
@@ -196,8 +197,7 @@ def _made_apart(family: str, first: int, n: int) -> list[dict]:
 
 
 def child() -> None:
-    """The process of its own: reads what to make on stdin, writes entries or a message on stdout.
-    """
+    """The process of its own: reads what to make from stdin, writes entries or a message."""
     task = pickle.load(sys.stdin.buffer)
     with contextlib.redirect_stdout(sys.stderr):  # some families print
         try:
@@ -208,8 +208,7 @@ def child() -> None:
 
 
 def _make(family: str, first: int, n: int) -> list[dict]:
-    """Entries of ``n`` different questions, once the family's rule has passed :func:`find_fault`.
-    """
+    """Entries of ``n`` different questions, if the family's rule passes :func:`find_fault`."""
     import reasoning_gym
     from reasoning_gym.factory import DATASETS
 
@@ -237,5 +236,6 @@ def _make(family: str, first: int, n: int) -> list[dict]:
             f"gym:{family} gives no problems ({one_line(error)}): choose another family"
         ) from error
     raise InputError(
-        f"{n} different problems of gym:{family}: {MAX_DRAWS * n} draws gave {len(found)}; ask for fewer"
+        f"{n} different problems of gym:{family}: {MAX_DRAWS * n} draws gave {len(found)}; "
+        "ask for fewer"
     )

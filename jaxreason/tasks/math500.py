@@ -1,5 +1,6 @@
-r"""MATH-500: competition mathematics, 500 problems of MATH (Hendrycks et al. 2021) as chosen by
-Lightman et al. 2023.
+r"""MATH-500: competition mathematics, 500 problems of MATH.
+
+Sources: MATH is by Hendrycks et al. 2021, the choice of 500 by Lightman et al. 2023.
 
 A row has a ``problem``, an ``answer`` in LaTeX such as ``\frac{3}{4}``, and a ``level`` from 1 to
 5. There is a test split only; the worked examples of the few-shot prompts are ours.
@@ -12,20 +13,20 @@ HUB_ID = "HuggingFaceH4/MATH-500"
 
 EXAMPLES = [
     Problem(
-        "Let $f(x) = 2x - 3$. What is $f(f(4))$?",
-        "7",
-        ("$f(4) = 2 \\cdot 4 - 3 = 5$", "$f(f(4)) = f(5) = 2 \\cdot 5 - 3 = 7$"),
-        2,
+        question="Let $f(x) = 2x - 3$. What is $f(f(4))$?",
+        answer="7",
+        steps=("$f(4) = 2 \\cdot 4 - 3 = 5$", "$f(f(4)) = f(5) = 2 \\cdot 5 - 3 = 7$"),
+        depth=2,
     ),
     Problem(
-        "A bag holds 3 red and 5 blue marbles. One marble is drawn at random. What is the probability that it is red? "
-        "Write the answer as a common fraction.",
-        "\\frac{3}{8}",
-        (
+        question="A bag holds 3 red and 5 blue marbles. One marble is drawn at random. "
+        "What is the probability that it is red? Write the answer as a common fraction.",
+        answer="\\frac{3}{8}",
+        steps=(
             "There are $3 + 5 = 8$ marbles.",
             "3 of them are red, so the probability is $\\frac{3}{8}$.",
         ),
-        1,
+        depth=1,
     ),
 ]
 

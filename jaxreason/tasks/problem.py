@@ -1,4 +1,4 @@
-"""What every task gives: problems of one shape; and how the published sets among them are read."""
+"""What every task gives, problems of one shape, and how published sets are read."""
 
 import importlib.util
 import json
@@ -21,10 +21,7 @@ class Problem(NamedTuple):
     question: str
     answer: int | str | None  # as a reader is shown it; None where only a judge knows
     steps: tuple[str, ...] = ()  # a worked solution, one step each; () where the task gives none
-    depth: int | None = (
-        # how deep it is: operations or steps in a row, or a level; None where the task does not say
-        None
-    )
+    depth: int | None = None  # operations or steps in a row, or a level; None where not said
     judge: Callable[[str], bool] | None = None  # of an answer, for tasks with many right ones
 
     @property
@@ -34,11 +31,14 @@ class Problem(NamedTuple):
 
 
 def find_source(name: str, path: str | None) -> None:
-    """That there is a JSONL file or, where ``path`` is None, the package that reads data sets of
-    the hub.
+    """Checks that the source of a published set is there.
+
+    Args:
+      name: of the set, for the message.
+      path: a JSONL file; None stands for the hub, whose reader has to be installed.
 
     Raises:
-      InputError: the one or the other is missing.
+      InputError: the file or the package ``datasets`` is missing.
     """
     if path is None and importlib.util.find_spec("datasets") is None:  # optional
         raise InputError(
@@ -65,7 +65,8 @@ def rows(path: str | None, hub_id: str, config: str, split: str) -> list[dict]:
         return list(datasets.load_dataset(hub_id, config, split=split))
     except Exception as error:  # the hub client raises many kinds; the user needs one line
         raise InputError(
-            f"{hub_id!r} cannot be fetched from the Hugging Face hub ({one_line(error)}): name a JSONL file instead"
+            f"{hub_id!r} cannot be fetched from the Hugging Face hub ({one_line(error)}): "
+            "name a JSONL file instead"
         ) from error
 
 

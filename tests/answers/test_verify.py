@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from jaxreason.answers.extract import extract_answer, final_text
-from jaxreason.answers.verify import answer_ids, grade, is_correct, read_answers
+from jaxreason.answers.verify import answer_ids, chosen, grade, is_correct, read_answers
+from jaxreason.answers.vote import majority
 from jaxreason.errors import InputError
 
 has_math_verify = importlib.util.find_spec("math_verify") is not None
@@ -34,13 +35,13 @@ CASES = [
     ("#### 54</s><pad><pad>", "54"),
     ("54<|endoftext|><|reserved_special_token_12|>", "54"),
     (
-        "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\nNatalia sold 48+24 = <<48+24=72>>72 clips altogether"
-        " in April and May.\n#### 72",
+        "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\n"
+        "Natalia sold 48+24 = <<48+24=72>>72 clips altogether in April and May.\n#### 72",
         "72",
     ),
     (
-        "Weng earns 12/60 = $<<12/60=0.2>>0.2 per minute.\nWorking 50 minutes, she earned 0.2 x 50 ="
-        " $<<0.2*50=10>>10.\n#### 10",
+        "Weng earns 12/60 = $<<12/60=0.2>>0.2 per minute.\n"
+        "Working 50 minutes, she earned 0.2 x 50 = $<<0.2*50=10>>10.\n#### 10",
         "10",
     ),
     ("She makes 9 * 2 = $<<9*2=18>>18 every day", "18"),
@@ -467,6 +468,29 @@ def test_answer_ids_of_nothing_and_of_ragged_groups():
     assert answer_ids([[], []]).shape == (2, 0)
     with pytest.raises(InputError, match=r"groups hold \[1, 2\] answers"):
         answer_ids([["1"], ["1", "2"]])
+
+
+def test_the_chosen_chains_are_the_first_with_the_winning_answer():
+    answers = [["1", "1/2", "0.5", None], [None, None, None, None], ["3", "4", "3", "3"]]
+    texts = [[f"{g}.{n}" for n in range(4)] for g in range(3)]
+    ids = answer_ids(answers)
+    assert chosen(answers, ids, majority(ids)) == ["1/2", None, "3"]
+    assert chosen(texts, ids, majority(ids)) == ["0.1", None, "2.0"]
+    assert chosen([], answer_ids([]), np.zeros(0, int)) == []
+
+
+@pytest.mark.parametrize(
+    "chains, ids, winners, message",
+    [
+        ([["a", "b"]], [[0, 1]], [2], r"winner 2 of problem 0: expected one of its ids, \[0, 1\]"),
+        ([["a"]], [[0, 1]], [0], r"chains are 1 groups of \[1\], ids \[1, 2\]"),
+        ([["a", "b"]], [[0, 1]], [0, 0], r"winners \[2\]: expected G groups of N"),
+        ([["a", "b"]], [0, 1], [0], r"ids \[2\] and winners"),
+    ],
+)
+def test_what_was_not_voted_on_cannot_be_chosen(chains, ids, winners, message):
+    with pytest.raises(InputError, match=message):
+        chosen(chains, np.array(ids), np.array(winners))
 
 
 WRAPS = [

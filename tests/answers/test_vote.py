@@ -35,8 +35,7 @@ def counted_vote(ids, weights):
     return max(counts, key=counts.get) if counts else -1
 
 
-# --- vote
-# ---------------------------------------------------------------------------------------------------
+# --- vote -----------------------------------------------------------------------------------------
 
 
 def test_vote_by_hand():
@@ -119,8 +118,7 @@ def test_weights_of_another_shape_are_refused():
         vote(np.zeros((2, 3), int), np.ones(3))
 
 
-# --- log-probability weights
-# --------------------------------------------------------------------------------
+# --- log-probability weights ----------------------------------------------------------------------
 
 
 def test_logprob_weights_are_proportional_to_equation_1():
@@ -143,8 +141,7 @@ def test_empty_and_impossible_chains_have_no_weight():
     np.testing.assert_array_equal(weights, [[0, 1, 0], [0, 0, 0]])
 
 
-# --- filtered vote and best-of-N
-# ----------------------------------------------------------------------------
+# --- filtered vote and best-of-N ------------------------------------------------------------------
 
 
 def test_filtered_majority_by_hand():
@@ -184,13 +181,11 @@ def test_filter_refuses_bad_arguments():
         filtered_majority(np.zeros((1, 3), int), np.zeros(3), 1)
 
 
-# --- early stopping
-# -----------------------------------------------------------------------------------------
+# --- early stopping -------------------------------------------------------------------------------
 
 
 def drawn_one_by_one(ids, threshold, min_samples):
-    """Adaptive consistency as its paper describes it: a loop over draws with a Beta distribution.
-    """
+    """Adaptive consistency as in its paper: a loop over draws with a Beta distribution."""
     counts = Counter()
     for drawn, answer in enumerate(ids, start=1):
         if answer >= 0:
@@ -236,8 +231,7 @@ def test_early_stop_refuses_bad_arguments(bad):
         early_stop(np.zeros((1, 3), int), **bad)
 
 
-# --- pass@k and the binomial majority
-# -----------------------------------------------------------------------
+# --- pass@k and the binomial majority -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("k", range(1, 7))
@@ -298,8 +292,7 @@ def test_the_plurality_is_at_least_the_binomial_majority(n):
 
 
 def test_the_plurality_wins_where_the_binomial_majority_is_hopeless():
-    """Right with p = 0.4 and twelve wrong answers at 0.05 each: a vote of 255 chains never fails.
-    """
+    """Right with p = 0.4, twelve wrong answers at 0.05 each: a vote of 255 chains never fails."""
     logits = jnp.log(jnp.array([0.4] + [0.05] * 12))
     ids = jax.random.categorical(jax.random.key(0), logits, shape=(200, 255))
     assert (majority(ids) == 0).all()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxreason.answers import attempts
+from jaxreason.answers.extract import last_attempt
 from jaxreason.decoding import budget_forcing
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.logprobs import token_logprobs
@@ -274,13 +274,13 @@ def test_bad_budgets_are_one_line(model, within):
 
 
 def test_the_last_attempt_by_hand():
-    assert attempts.last_attempt("a\nb\n#### 3") == "a\nb\n#### 3"
-    assert attempts.last_attempt("a\nWait\nb\n#### 3") == "b\n#### 3"
-    assert attempts.last_attempt("a\nWait\nb\nWait\nWait\n#### 3") == "b\n#### 3"  # it stood by b
-    assert attempts.last_attempt("a\nHmm\nb\nWait\n#### 3", ["Wait\n", "Hmm\n"]) == "b\n#### 3"
-    assert attempts.last_attempt("a\nWait\n") == "a\n" and attempts.last_attempt("") == ""
+    assert last_attempt("a\nb\n#### 3") == "a\nb\n#### 3"
+    assert last_attempt("a\nWait\nb\n#### 3") == "b\n#### 3"
+    assert last_attempt("a\nWait\nb\nWait\nWait\n#### 3") == "b\n#### 3"  # it stood by b
+    assert last_attempt("a\nHmm\nb\nWait\n#### 3", ["Wait\n", "Hmm\n"]) == "b\n#### 3"
+    assert last_attempt("a\nWait\n") == "a\n" and last_attempt("") == ""
     assert (
-        attempts.last_attempt("a=1\n\nb=2\n#### 2", ["\n"]) == "b=2\n#### 2"
+        last_attempt("a=1\n\nb=2\n#### 2", ["\n"]) == "b=2\n#### 2"
     )  # a wait that is nothing but a newline
 
 

@@ -29,7 +29,7 @@ from jaxreason.search import (
 from jaxreason.search.lm_evaluators import Weights
 from jaxreason.search.lm_mcts import map_where
 from jaxreason.search.lm_tasks import Text, append
-from jaxreason.tasks import arithmetic, game24
+from jaxreason.tasks import arithmetic, game24, game24_puzzles
 from jaxreason.tasks import game24_tokens as g24
 
 
@@ -63,7 +63,7 @@ def test_reading_tokens_agrees_with_reading_text(tiny, abc):
     """
     rng = np.random.default_rng(0)
     texts, right, left, moves = [], [], [], []
-    for puzzle in game24.puzzles("test")[:100] * 4:
+    for puzzle in game24_puzzles.puzzles("test")[:100] * 4:
         lines = [game24.format_move(m) for m in game24.random_moves(puzzle, rng)[: rng.integers(4)]]
         if lines and rng.random() < 0.7:
             k = int(rng.integers(len(lines)))
@@ -167,7 +167,7 @@ def test_only_those_in_need_are_computed(need, at_once):
 
 
 def test_value_words_are_those_of_the_thoughts_module(tiny, abc):
-    puzzles = game24.puzzles("test")[:6]
+    puzzles = game24_puzzles.puzzles("test")[:6]
     states = [
         tree_of_thoughts.State(
             p,

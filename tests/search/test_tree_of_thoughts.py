@@ -49,7 +49,7 @@ from jaxreason.search.tree_of_thoughts import (
     outline,
 )
 from jaxreason.search.word_problems import LINES, calculator, lines_oracle, lines_prompt
-from jaxreason.tasks import arithmetic, game24
+from jaxreason.tasks import arithmetic, game24, game24_puzzles
 
 # ---- a toy: three digits are written one by one; a problem is a table of scores of all prefixes
 # ------------------
@@ -337,7 +337,7 @@ def only_losing(states):
     ], tokens
 
 
-PUZZLES = game24.puzzles("validation")[:40]
+PUZZLES = game24_puzzles.puzzles("validation")[:40]
 
 
 def test_beam_1_with_the_oracle_solves_what_is_solvable_among_the_proposals():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxreason.errors import InputError
-from jaxreason.tasks import arithmetic
+from jaxreason.tasks import arithmetic, arithmetic_words
 from jaxreason.tasks.arithmetic import (
     Problem,
     Term,
@@ -154,13 +154,13 @@ def test_pronouns_follow_their_person():
         first = next(
             (
                 name
-                for name in arithmetic.NAMES
+                for name in arithmetic_words.NAMES
                 if re.match(rf"(There are \d+ \w+ in the box of |One day )?{name}\b", wording)
             ),
             None,
         )
         if first:
-            other = {"He": "she", "She": "he"}[arithmetic.PRONOUNS[first]]
+            other = {"He": "she", "She": "he"}[arithmetic_words.PRONOUNS[first]]
             assert not re.search(rf"\b{other}\b", wording, re.IGNORECASE)
 
 
@@ -195,8 +195,7 @@ def test_a_split_does_not_depend_on_the_wording():
 
 
 def test_held_out_problems_never_occur_in_the_training_mixture(recipe):
-    """Every problem behind 3,000 documents of the recipe, and every expression its texts spell out.
-    """
+    """Every problem behind 3,000 documents of the recipe, and every expression in their texts."""
     used = []
 
     def spy(*args, **kwargs):

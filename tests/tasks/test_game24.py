@@ -1,5 +1,4 @@
-"""Game of 24: the solver against brute force, the step checker, the splits and the training text.
-"""
+"""Game of 24: the solver against brute force, the step checker, the splits, the training text."""
 
 import re
 from collections import Counter
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxreason.errors import InputError
-from jaxreason.tasks import game24
+from jaxreason.tasks import game24, game24_puzzles, game24_training
 from jaxreason.tasks.game24 import Move
 
 MULTISETS = list(combinations_with_replacement(range(1, 14), 4))
@@ -44,7 +43,7 @@ def fractions(state):
 @pytest.fixture(scope="module")
 def examples():
     rng = np.random.default_rng(0)
-    return [game24.training_example(rng) for _ in range(EXAMPLES)]
+    return [game24_training.training_example(rng) for _ in range(EXAMPLES)]
 
 
 def states_of(example):
@@ -69,7 +68,7 @@ def test_solver_agrees_with_brute_force_on_every_puzzle():
 
 def test_fractions_solve_1362_puzzles_and_all_of_the_papers():
     assert sum(brute_force(fractions(p), False) for p in MULTISETS) == 1362
-    assert all(brute_force(fractions(p), False) for p in game24.PAPER_TEST)
+    assert all(brute_force(fractions(p), False) for p in game24_puzzles.PAPER_TEST)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +127,7 @@ def test_winning_moves_keep_24_and_the_others_lose_it():
 
 def test_solutions_are_24_as_expressions_of_the_numbers():
     rng = np.random.default_rng(1)
-    for puzzle in game24.puzzles("test"):
+    for puzzle in game24_puzzles.puzzles("test"):
         for solution in (game24.solve(puzzle), game24.solve(puzzle, rng)):
             text = game24.expression(puzzle, solution)
             assert sorted(map(int, re.findall(r"\d+", text))) == list(puzzle)
@@ -437,15 +436,18 @@ def test_parse_numbers():
 
 
 def test_paper_test_is_a_hundred_puzzles_and_in_no_other_split():
-    assert len(set(game24.PAPER_TEST)) == 100
-    assert (game24.PAPER_TEST[0], game24.PAPER_TEST[-1]) == ((4, 5, 6, 10), (4, 9, 10, 13))
-    assert game24.puzzles("paper_test") == list(game24.PAPER_TEST)
-    for puzzle in game24.PAPER_TEST:
-        assert {game24.split_of(order) for order in permutations(puzzle)} == {"paper_test"}
+    assert len(set(game24_puzzles.PAPER_TEST)) == 100
+    assert (game24_puzzles.PAPER_TEST[0], game24_puzzles.PAPER_TEST[-1]) == (
+        (4, 5, 6, 10),
+        (4, 9, 10, 13),
+    )
+    assert game24_puzzles.puzzles("paper_test") == list(game24_puzzles.PAPER_TEST)
+    for puzzle in game24_puzzles.PAPER_TEST:
+        assert {game24_puzzles.split_of(order) for order in permutations(puzzle)} == {"paper_test"}
 
 
 def test_splits_divide_the_solvable_puzzles():
-    splits = {split: game24.puzzles(split) for split in game24.SPLITS}
+    splits = {split: game24_puzzles.puzzles(split) for split in game24_puzzles.SPLITS}
     together = [p for puzzles in splits.values() for p in puzzles]
     assert sorted(together) == [p for p in MULTISETS if brute_force(fractions(p), True)]
     # tiny-24 and tiny-24-wait were trained on these: a split that moves makes their test set a
@@ -454,33 +456,37 @@ def test_splits_divide_the_solvable_puzzles():
         train=803, validation=137, test=306, paper_test=100
     )
     assert splits["test"][:2] == [(1, 5, 7, 9), (3, 4, 4, 5)]
-    assert all(game24.split_of(p) == split for split, puzzles in splits.items() for p in puzzles)
+    assert all(
+        game24_puzzles.split_of(p) == split for split, puzzles in splits.items() for p in puzzles
+    )
     assert splits["train"] != sorted(splits["train"])
 
 
 def test_splits_reject_what_is_no_puzzle():
     for numbers in ((1, 2, 3), (0, 1, 2, 3), (1, 2, 3, 14)):
         with pytest.raises(InputError, match=" ".join(map(str, numbers))):
-            game24.split_of(numbers)
+            game24_puzzles.split_of(numbers)
     with pytest.raises(InputError, match="dev"):
-        game24.puzzles("dev")
+        game24_puzzles.puzzles("dev")
     with pytest.raises(InputError, match="1 2 3 4"):
-        game24.substate_split((1, 2, 3, 4))
+        game24_puzzles.substate_split((1, 2, 3, 4))
 
 
 def test_substates_are_unseen_about_one_time_in_seven():
     states = list(combinations_with_replacement(range(1, 27), 3))
-    unseen = [s for s in states if game24.substate_split(s) == "unseen"]
+    unseen = [s for s in states if game24_puzzles.substate_split(s) == "unseen"]
     assert 0.13 < len(unseen) / len(states) < 0.17
     assert all(
-        game24.substate_split(order) == "unseen" for s in unseen[:50] for order in permutations(s)
+        game24_puzzles.substate_split(order) == "unseen"
+        for s in unseen[:50]
+        for order in permutations(s)
     )
 
 
 def test_load_ranked(tmp_path):
     path = tmp_path / "ranked.csv"
     path.write_text("Rank,Puzzles,AMT (s)\n2,1 1 11 11,4.41\n1,1 1 4 6,4.4\n")
-    assert game24.load_ranked(path) == [(1, 1, 4, 6), (1, 1, 11, 11)]
+    assert game24_puzzles.load_ranked(path) == [(1, 1, 4, 6), (1, 1, 11, 11)]
 
 
 @pytest.mark.parametrize(
@@ -500,7 +506,7 @@ def test_load_ranked_says_what_is_wrong(tmp_path, content, message):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=message):
-        game24.load_ranked(path)
+        game24_puzzles.load_ranked(path)
 
 
 # ---- training text
@@ -509,8 +515,8 @@ def test_load_ranked_says_what_is_wrong(tmp_path, content, message):
 def test_training_puzzles_are_of_the_train_split(examples):
     puzzles = {s for e in examples for s in states_of(e) if len(s) == 4}
     assert len(puzzles) > 900
-    assert {game24.split_of(p) for p in puzzles} == {"train"}
-    assert not puzzles & set(game24.PAPER_TEST)
+    assert {game24_puzzles.split_of(p) for p in puzzles} == {"train"}
+    assert not puzzles & set(game24_puzzles.PAPER_TEST)
 
 
 def test_training_shows_no_unseen_state(examples):
@@ -519,7 +525,7 @@ def test_training_shows_no_unseen_state(examples):
         s for e in examples if e.prompt.startswith("Value") for s in states_of(e) if len(s) == 2
     }
     assert len(three) > 1000 and len(valued) > 100
-    assert {game24.substate_split(s) for s in three | valued} == {"seen"}
+    assert {game24_puzzles.substate_split(s) for s in three | valued} == {"seen"}
 
 
 def test_training_text_is_exact(examples):
@@ -558,20 +564,22 @@ def test_training_mixture(examples):
 
 def test_the_same_seed_gives_the_same_examples(examples):
     rng = np.random.default_rng(0)
-    assert [game24.training_example(rng) for _ in range(100)] == examples[:100]
+    assert [game24_training.training_example(rng) for _ in range(100)] == examples[:100]
 
 
 def test_substates_are_what_moves_reach_and_training_shows_no_unseen_one():
     for size in (3, 2):
-        reached = game24.substates(game24.puzzles("validation"), size)
+        reached = game24_puzzles.substates(game24_puzzles.puzzles("validation"), size)
         assert reached == sorted(set(reached)) and {len(s) for s in reached} == {size}
         assert not any(
-            game24.in_training(s) for s in reached if game24.substate_split(s) == "unseen"
+            game24_puzzles.in_training(s)
+            for s in reached
+            if game24_puzzles.substate_split(s) == "unseen"
         )
-        assert any(game24.in_training(s) for s in reached)
-    by_hand = {m.left for p in game24.puzzles("validation") for m in game24.moves(p)}
-    assert set(game24.substates(game24.puzzles("validation"), 3)) == by_hand
-    assert set(game24.substates(game24.puzzles("validation"), 2)) == {
+        assert any(game24_puzzles.in_training(s) for s in reached)
+    by_hand = {m.left for p in game24_puzzles.puzzles("validation") for m in game24.moves(p)}
+    assert set(game24_puzzles.substates(game24_puzzles.puzzles("validation"), 3)) == by_hand
+    assert set(game24_puzzles.substates(game24_puzzles.puzzles("validation"), 2)) == {
         m.left for s in by_hand for m in game24.moves(s)
     }
 
@@ -580,18 +588,23 @@ def test_a_state_that_training_draws_is_in_training():
     rng = np.random.default_rng(5)
     values = [
         e
-        for e in (game24.training_example(rng) for _ in range(400))
+        for e in (game24_training.training_example(rng) for _ in range(400))
         if e.prompt.startswith("Value")
     ]
     states = [tuple(map(int, e.prompt.split(":")[1].split())) for e in values]
-    assert states and all(game24.in_training(s) for s in states)
+    assert states and all(game24_puzzles.in_training(s) for s in states)
 
 
 def test_the_wide_pool_shows_states_that_no_puzzle_leads_to_and_no_unseen_one():
     rng = np.random.default_rng(6)
-    examples = [game24.training_example(rng, value_share=1.0, wide_share=1.0) for _ in range(400)]
+    examples = [
+        game24_training.training_example(rng, value_share=1.0, wide_share=1.0) for _ in range(400)
+    ]
     states = [tuple(map(int, e.prompt.split(":")[1].split())) for e in examples]
     small = [s for s in states if len(s) < 4]
-    assert all(game24.substate_split(s) == "seen" and max(s) <= game24.WIDE_NUMBERS for s in small)
-    assert sum(not game24.in_training(s) for s in small) > len(small) / 4
+    assert all(
+        game24_puzzles.substate_split(s) == "seen" and max(s) <= game24_training.WIDE_NUMBERS
+        for s in small
+    )
+    assert sum(not game24_puzzles.in_training(s) for s in small) > len(small) / 4
     assert all(e.completion == game24.value_label(s) for e, s in zip(examples, states, strict=True))

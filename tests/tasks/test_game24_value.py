@@ -1,5 +1,4 @@
-"""Values that are thought through: the chain against the exact solver, and what training may show.
-"""
+"""Values that are thought through: the chain against the exact solver, what training may show."""
 
 import itertools
 
@@ -7,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxreason.errors import InputError
-from jaxreason.tasks import game24
+from jaxreason.tasks import game24, game24_puzzles
 from jaxreason.tasks.game24_value import made, needed, value_chain, value_example
 
 
@@ -46,7 +45,7 @@ def test_training_shows_no_unseen_state_and_both_words_alike():
     rng = np.random.default_rng(0)
     examples = [value_example(rng) for _ in range(1000)]
     states = [tuple(map(int, e.prompt.removeprefix("Value: ").split())) for e in examples]
-    assert {game24.substate_split(s) for s in states} == {"seen"}
+    assert {game24_puzzles.substate_split(s) for s in states} == {"seen"}
     assert {len(s) for s in states} == {2, 3}
     sure = np.mean([e.completion.endswith("sure") for e in examples])
     assert abs(sure - 0.5) < 4 * 0.5 / np.sqrt(1000)

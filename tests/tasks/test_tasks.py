@@ -50,7 +50,10 @@ def test_arithmetic_is_what_its_module_makes():
 
 
 def test_a_row_of_gsm8k():
-    answer = "Tom has 48/2 = <<48/2=24>>24 apples.\n\nHe sells 1,000+24 = $<<1000+24=1024>>1,024.\n#### 1,024"
+    answer = (
+        "Tom has 48/2 = <<48/2=24>>24 apples.\n\n"
+        "He sells 1,000+24 = $<<1000+24=1024>>1,024.\n#### 1,024"
+    )
     problem = gsm8k.parse({"question": " How many? ", "answer": answer})
     assert problem.question == "How many?" and problem.answer == "1024" and problem.depth == 2
     assert problem.steps == ("Tom has 48/2 = 24 apples.", "He sells 1,000+24 = $1,024.")
@@ -295,7 +298,8 @@ class Sets:  # draws from a set of strings, whose order differs from process to 
     def __getitem__(self, i):
         print("loading")
         words = list({f"word {k}" for k in range(50)})
-        return {"question": f"{self.seed + i}: {words[:5]}", "answer": words[5], "metadata": {1: (2,)}}
+        question = f"{self.seed + i}: {words[:5]}"
+        return {"question": question, "answer": words[5], "metadata": {1: (2,)}}
     def score_answer(self, answer, entry): return float(answer == entry["answer"])
 class Generous(Sets):
     def score_answer(self, answer, entry): return 1.0
