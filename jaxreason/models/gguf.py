@@ -71,7 +71,10 @@ IDLE = {
 ROPE_FREQS = "rope_freqs.weight"  # how llama3 scaling is stored: what every frequency is divided by
 
 # How text is cut before byte-pair encoding, by tokenizer.ggml.pre.
-LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
 SPLITS = {
     "llama-bpe": LLAMA3,
@@ -87,9 +90,12 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # tokenizer.
 def load_gguf(
     path: str | Path, dtype: Any = jnp.float32, mesh: Mesh | None = None
 ) -> LanguageModel:
-    """Loads a model from a GGUF file, its weights dequantised to ``dtype``, onto ``mesh`` if given.
+    """Loads a model from a GGUF file.
 
-    Of a model split into several files, ``path`` is the first; the others stand beside it.
+    Args:
+      path: the file; of a model split into several, the first, with the others beside it.
+      dtype: of the parameters, to which the weights are dequantised.
+      mesh: devices to spread them over; None is the default device.
 
     Raises:
       InputError: not there, damaged, or of a model this decoder does not implement.
@@ -119,12 +125,17 @@ def load_gguf(
             f"{str(path)!r} is damaged or not a GGUF file ({one_line(error)[:500]})"
         ) from error
     return LanguageModel(
-        params, cfg, tokenizer, path.name, digest(files), tuple(dict.fromkeys(eos_ids))
+        params=params,
+        cfg=cfg,
+        tokenizer=tokenizer,
+        name=path.name,
+        sha256=digest(files),
+        eos_ids=tuple(dict.fromkeys(eos_ids)),
     )
 
 
 def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> DecoderConfig:
-    """The config from metadata and shapes.
+    """The config from metadata and shapes; takes the tensor of frequencies out of ``stored``.
 
     Raises:
       InputError: incomplete, or of a model this decoder does not implement.
@@ -132,7 +143,8 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
     architecture = metadata.get("general.architecture")
     if architecture not in ARCHITECTURES:
         raise InputError(
-            f"architecture {architecture!r} is not supported: expected one of {', '.join(ARCHITECTURES)}"
+            f"architecture {architecture!r} is not supported: "
+            f"expected one of {', '.join(ARCHITECTURES)}"
         )
 
     def get(name: str, default: Any = None) -> Any:
@@ -154,7 +166,8 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
         if not np.isclose(found := float(get(name, neutral[0])), neutral, rtol=1e-5).any():
             raise InputError(
                 f"{architecture}.{name} is {found:g}, which is not supported: expected "
-                f"{' or '.join(f'{x:g}' for x in neutral)} (dense models with full attention and no scales are)"
+                f"{' or '.join(f'{x:g}' for x in neutral)} "
+                "(dense models with full attention and no scales are)"
             )
     # llama.cpp takes a factor without a type as linear; files of 2023 have rope.scale_linear in its
     # place.
@@ -165,6 +178,7 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
         raise InputError(
             f"has {ROPE_FREQS} and a rope scaling factor of {factor:g}: expected one of the two"
         )
+    epsilon = get("attention.layer_norm_rms_epsilon")
     cfg = DecoderConfig(
         vocab_size=stored["token_embd.weight"].shape[0],
         hidden_size=int(get("embedding_length")),
@@ -176,9 +190,7 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
         max_position_embeddings=int(get("context_length")),
         rope_theta=float(get("rope.freq_base", 10_000.0)),
         rope_scaling=scaling,
-        rms_norm_eps=float(
-            str(np.float32(get("attention.layer_norm_rms_epsilon")))
-        ),  # 1e-05, not 9.99999974e-06
+        rms_norm_eps=float(str(np.float32(epsilon))),  # 1e-05, not 9.99999974e-06
         attention_bias=architecture == "qwen2",
         qk_norm=architecture == "qwen3",
         tie_word_embeddings="output.weight" not in stored,
@@ -189,8 +201,16 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
 
 
 def with_llama3_scaling(cfg: DecoderConfig, divisors: np.ndarray) -> DecoderConfig:
-    """The file has only what llama3 scaling came to; its settings are found by trying those that
-    are in use.
+    """The config with the llama3 scaling that the file's divisors of the frequencies come from.
+
+    The file does not have its settings: those that are in use are tried.
+
+    Args:
+      cfg: without scaling.
+      divisors: ``[D / 2]``, what each frequency is divided by.
+
+    Raises:
+      InputError: the divisors come from other settings.
     """
     scaling = RopeScaling("llama3", float(divisors.max()))
     plain, scaled = (
@@ -198,7 +218,8 @@ def with_llama3_scaling(cfg: DecoderConfig, divisors: np.ndarray) -> DecoderConf
     )
     if divisors.shape != plain.shape or not np.allclose(plain / scaled, divisors, rtol=1e-3):
         raise InputError(
-            f"{ROPE_FREQS} is not that of Llama 3: no other scaling of frequencies one by one is supported"
+            f"{ROPE_FREQS} is not that of Llama 3: no other scaling of single frequencies is "
+            "supported"
         )
     return dataclasses.replace(cfg, rope_scaling=scaling)
 
@@ -206,7 +227,7 @@ def with_llama3_scaling(cfg: DecoderConfig, divisors: np.ndarray) -> DecoderConf
 def open_tensors(
     files: list[Path], stored: dict[str, Stored], cfg: DecoderConfig, architecture: str, gguf
 ) -> Tensors:
-    """The weights as Hugging Face has them."""
+    """The weights as Hugging Face has them: ``[out, in]``, and the two halves of a head turned."""
 
     def read(name: str) -> np.ndarray:
         array = read_tensor(stored[name], gguf)
@@ -275,9 +296,8 @@ def load_tokenizer(metadata: dict[str, Any], cfg: DecoderConfig) -> PreTrainedTo
                     f"tokenizer.ggml.{theirs}_token_id is {i}: expected less than {len(tokens)}"
                 )
             named[f"{ours}_token"] = tokens[int(i)]
-    named.setdefault(
-        "pad_token", named.get("eos_token", tokens[0])
-    )  # padding is masked: any token will do
+    # Padding is masked: any token will do.
+    named.setdefault("pad_token", named.get("eos_token", tokens[0]))
     begins = get("model") == "llama" or SPLITS.get(get("pre")) is LLAMA3  # llama.cpp's defaults
     if get("add_bos_token", begins) and "bos_token" in named:
         bos = named["bos_token"]
@@ -298,7 +318,11 @@ def load_tokenizer(metadata: dict[str, Any], cfg: DecoderConfig) -> PreTrainedTo
 
 
 def load_eos_ids(metadata: dict[str, Any], cfg: DecoderConfig) -> tuple[int, ...]:
-    """The tokens that end a text: end of text and end of turn, where the file names them."""
+    """The tokens that end a text: end of text and end of turn, where the file names them.
+
+    Raises:
+      InputError: one is not an id of the vocabulary.
+    """
     found = {key: metadata.get(f"tokenizer.ggml.{key}") for key in ("eos_token_id", "eot_token_id")}
     found = {key: int(i) for key, i in found.items() if i is not None}
     for key, i in found.items():
@@ -342,8 +366,9 @@ def _byte_level(tokens: list[str], merges: list[str] | None, pre: str) -> Tokeni
 def _sentencepiece(
     tokens: list[str], kinds: np.ndarray, scores: np.ndarray | None, space_first: bool
 ) -> Tokenizer:
-    """Sentencepiece BPE with byte fallback as Llama 2 has it; a pair merges the earlier, the higher
-    its text scores.
+    """Sentencepiece BPE with byte fallback as Llama 2 has it.
+
+    The pair whose text has the highest score merges first.
     """
     if scores is None or len(scores) != len(tokens) or max(map(len, tokens)) > 256:
         raise InputError(
