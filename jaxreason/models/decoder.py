@@ -155,7 +155,7 @@ class Attention(nnx.Module):
 
 
 def _residual_init(cfg: DecoderConfig):
-    # Smaller where a block writes to the residual stream, whose variance then does not grow (GPT-2).
+    # Smaller where a block writes to the residual stream: its variance then does not grow (GPT-2).
     return nnx.initializers.variance_scaling(1.0 / (2 * cfg.num_hidden_layers), "fan_in", "normal")
 
 
