@@ -30,6 +30,7 @@ from jaxreason.decoding.stop import Stop
 from jaxreason.evaluation.flops import rollout_flops
 from jaxreason.mesh import divide_cpu, make_mesh, shard_batch, shard_params
 from jaxreason.models import decoder
+from jaxreason.models.cache import unstack
 from jaxreason.models.hf import LanguageModel, load_model, save_model, shipped
 from jaxreason.models.tokens import Prompt, build_tokenizer
 
@@ -79,7 +80,7 @@ def ours(
     model = model._replace(params=shard_params(model.params, mesh))
     prompt = shard_batch(Prompt(tokens, np.ones_like(tokens, dtype=bool)), mesh)
     options = {"cfg": model.cfg, "sampler": SAMPLER, "max_new_tokens": steps, "num_samples": chains}
-    layers = decoder.unstack(model.params)["layers"]
+    layers = unstack(model.params)["layers"]
     return lambda: jax.block_until_ready(
         generate(model.params, jax.random.key(0), prompt, never, layers=layers, **options)
     )
@@ -192,7 +193,7 @@ def profile(model: LanguageModel, case: Case, repeats: int = 30) -> str:
     """Milliseconds of the parts of one decoding step, each compiled alone, as rows of a table: what
     there is to gain where.
     """
-    cfg, params, rows = model.cfg, decoder.unstack(model.params), case.prompts * case.chains
+    cfg, params, rows = model.cfg, unstack(model.params), case.prompts * case.chains
     slots = NEW_TOKENS + (
         PROMPT_TOKENS if case.chains == 1 else 0
     )  # a prompt that chains share is read once

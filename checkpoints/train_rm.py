@@ -39,7 +39,7 @@ from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import GREEDY, Sampler
 from jaxreason.errors import InputError
 from jaxreason.evaluation.intervals import Interval, accuracy, auc, mean_interval
-from jaxreason.models import decoder
+from jaxreason.models.block_expansion import deepen
 from jaxreason.models.hf import LanguageModel, load_model
 from jaxreason.rewards import reward_model
 from jaxreason.rewards.step_labels import LabelledChain, monte_carlo_labels, split_steps
@@ -91,7 +91,7 @@ def train_base(policy: LanguageModel, seed: int, steps: int, work: Path) -> Lang
     """The policy with more blocks, trained on as a language model on reasoning for training
     problems of 2 to 6 operations.
     """
-    params, cfg = decoder.deepen(
+    params, cfg = deepen(
         policy.params, jax.random.key(1 + seed), cfg=policy.cfg, num_new_layers=NEW_LAYERS
     )
 

@@ -8,12 +8,16 @@ from pathlib import Path
 
 from jaxreason.errors import InputError
 
-# bytes that --out should have left; the figures and results of a lesson take under a tenth
+# Bytes that --out should have left; the figures and results of a lesson take under a tenth.
 ROOM = 2**26
 
 
 def check_folder(out: Path, name: str) -> None:
-    """That OUT/NAME can be made and written to, and has room; makes nothing.
+    """That the folder OUT/NAME can be made and written to, and has room. Makes nothing.
+
+    Args:
+      out: the value of --out.
+      name: of the folder in it.
 
     Raises:
       InputError: something else is in the way, it may not be written to, or the disk is full.
@@ -34,7 +38,11 @@ def check_folder(out: Path, name: str) -> None:
 
 @contextlib.contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Turns what the file system refuses into one line."""
+    """Turns what the file system refuses into one line.
+
+    Raises:
+      InputError: in place of an OSError; the message names the folder.
+    """
     try:
         yield
     except OSError as error:
@@ -45,8 +53,10 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Where to write a file that takes the place of ``path`` once it is whole; a failure leaves the
-    old one and no traces.
+    """A file beside ``path`` to write to; it takes the place of ``path`` once it is whole.
+
+    After an error the old file is still there, and nothing of the new one. A kill may leave the new
+    one, under its hidden name.
     """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:

@@ -1,5 +1,4 @@
-"""Many devices: a mesh, where parameters and rows lie on it, and several hosts that run one
-program.
+"""Many devices: a mesh, where parameters and rows lie on it, and work that takes rows in batches.
 
 A mesh has up to three axes. Rows of a batch are cut along "data" and "fsdp", parameters along
 "fsdp" and "model"; XLA finds the shardings of all that is computed from them, and the communication
@@ -13,14 +12,14 @@ import functools
 import math
 import os
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxreason.errors import InputError, one_line
+from jaxreason.errors import InputError
 
 AXES = ("data", "fsdp", "model")
 ROWS = ("data", "fsdp")  # the axes that cut the rows of a batch
@@ -41,108 +40,11 @@ CUT = {
 }
 
 
-# ---- several hosts
-# -------------------------------------------------------------------------------------------
-
-
-def initialize(
-    coordinator: str | None = None,
-    num_processes: int | None = None,
-    process_id: int | None = None,
-    *,
-    heartbeat_seconds: int = 60,
-) -> None:
-    """Joins this process to the others; before anything else asks JAX for a device. All processes
-    run the same program.
-
-    What is not given comes from ``JAX_COORDINATOR_ADDRESS``, ``JAX_NUM_PROCESSES`` and
-    ``JAX_PROCESS_ID``, and what is not there either from what JAX detects: a Cloud TPU slice,
-    Slurm, Open MPI, Kubernetes.
-
-    Args:
-      coordinator: ``host:port`` of process 0.
-      num_processes, process_id: how many there are, and which this is.
-      heartbeat_seconds: a process that was silent for so long is taken for dead; JAX then ends the
-        others, which would else wait for it in the middle of a step, and names it.
-
-    Raises:
-      InputError: the numbers make no sense, or the processes do not find each other.
-    """
-    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
-    num_processes = _number("JAX_NUM_PROCESSES") if num_processes is None else num_processes
-    process_id = _number("JAX_PROCESS_ID") if process_id is None else process_id
-    if None not in (num_processes, process_id) and not 0 <= process_id < num_processes:
-        raise InputError(
-            f"process {process_id} of {num_processes}: expected one from 0 to {num_processes - 1}"
-        )
-    if coordinator and not re.fullmatch(r"[^\s]+:\d+", coordinator):
-        raise InputError(
-            f"coordinator {coordinator!r}: expected HOST:PORT of process 0, such as '10.0.0.2:8476'"
-        )
-    try:
-        jax.distributed.initialize(
-            coordinator,
-            num_processes,
-            process_id,
-            heartbeat_timeout_seconds=heartbeat_seconds,
-        )
-    except (ValueError, RuntimeError) as error:
-        raise InputError(
-            f"process {process_id} of {num_processes} cannot join the others at {coordinator!r} ({one_line(error)}): set "
-            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID on every host"
-        ) from error
-
-
-def _number(name: str) -> int | None:
-    value = os.environ.get(name)
-    if value is not None and not value.isdecimal():
-        raise InputError(f"{name} is {value!r}: expected a number")
-    return None if value is None else int(value)
-
-
-def is_first() -> bool:
-    """Whether this is the process that writes files which all would write alike."""
-    return jax.process_index() == 0
-
-
-def wait_for_all(what: str) -> None:
-    """Returns when every process has come here; at once if there is one only."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(what)
-
-
-def preempted(step: int) -> bool:
-    """Whether one of several processes was told to end (SIGTERM); all of them see it at the same
-    step.
-    """
-    return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step)
-
-
-class HostLost(RuntimeError):
-    """Another process ended, or the way to it: the program cannot go on with the devices that are
-    left.
-    """
-
-
-def check_lost(error: Exception, where: str) -> None:
-    """Raises HostLost from an error of JAX's runtime if there is another process that it can be
-    about.
-
-    Args:
-      where: what was done, and how to go on.
-    """
-    if jax.process_count() > 1:
-        raise HostLost(
-            f"process {jax.process_index()} of {jax.process_count()} lost another one {where} ({one_line(error)[:200]})"
-        ) from error
-
-
-# ---- the mesh
-# ------------------------------------------------------------------------------------------------
-
-
 def make_mesh(spec: str) -> Mesh:
     """The mesh that a text such as ``data=4,model=2`` names, on as many devices.
+
+    Args:
+      spec: each of "data", "fsdp" and "model" at most once, with its number of devices.
 
     Raises:
       InputError: it cannot be read, or there are fewer devices.
@@ -151,7 +53,8 @@ def make_mesh(spec: str) -> Mesh:
     names, sizes = [name for name, _, _ in parts], [size for _, _, size in parts]
     if not set(names) <= set(AXES) or len(set(names)) < len(names):
         raise InputError(
-            f"mesh {spec!r}: expected each of {', '.join(AXES)} at most once, such as 'data=4,model=2'"
+            f"mesh {spec!r}: expected each of {', '.join(AXES)} at most once, "
+            "such as 'data=4,model=2'"
         )
     if not all(re.fullmatch("[1-9][0-9]{0,5}", size) for size in sizes):
         raise InputError(
@@ -162,8 +65,8 @@ def make_mesh(spec: str) -> Mesh:
     if needed > len(devices) or (hosts > 1 and needed < len(devices)):
         of_hosts = f" of {hosts} processes, all of which must take part" if hosts > 1 else ""
         raise InputError(
-            f"mesh {spec!r} has {needed} devices, and there are {len(devices)} ({devices[0].platform}){of_hosts}: choose "
-            f"sizes whose product is {len(devices)}"
+            f"mesh {spec!r} has {needed} devices, and there are {len(devices)} "
+            f"({devices[0].platform}){of_hosts}: choose sizes whose product is {len(devices)}"
         )
     return jax.make_mesh(
         shape, tuple(names), (AxisType.Auto,) * len(names), devices=devices[:needed]
@@ -185,15 +88,11 @@ def divide_cpu(num_devices: int) -> str | None:
     )
     if num_devices == 1 or (os.cpu_count() or 1) < num_devices or chosen:
         return None
-    with contextlib.suppress(
-        RuntimeError
-    ):  # of JAX, that its devices are made; some other number of them, perhaps
+    # JAX raises where its devices are made already: some other number of them, perhaps.
+    with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", num_devices)
-    return (
-        f"data={num_devices}"
-        if jax.default_backend() == "cpu" and jax.device_count() == num_devices
-        else None
-    )
+    divided = jax.default_backend() == "cpu" and jax.device_count() == num_devices
+    return f"data={num_devices}" if divided else None
 
 
 def mesh_of(tree: Any) -> Mesh | None:
@@ -203,19 +102,16 @@ def mesh_of(tree: Any) -> Mesh | None:
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer):
             placed = leaf.sharding
-            return (
-                placed.mesh if isinstance(placed, NamedSharding) and placed.mesh.size > 1 else None
-            )
+            spread = isinstance(placed, NamedSharding) and placed.mesh.size > 1
+            return placed.mesh if spread else None
     return None
 
 
 def num_row_parts(mesh: Mesh | None) -> int:
     """Into how many parts the rows of a batch are cut; 1 without a mesh."""
-    return (
-        1
-        if mesh is None
-        else math.prod(mesh.shape[axis] for axis in ROWS if axis in mesh.axis_names)
-    )
+    if mesh is None:
+        return 1
+    return math.prod(mesh.shape[axis] for axis in ROWS if axis in mesh.axis_names)
 
 
 def sharding(path: tuple[str, ...], shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
@@ -278,8 +174,7 @@ def shard_params(tree: Any, mesh: Mesh | None) -> Any:
 
 
 def constrain(tree: Any, mesh: Mesh | None) -> Any:
-    """:func:`shard_params` inside of jit: what an update returns lies where what it was given lay.
-    """
+    """:func:`shard_params` inside of jit: an update's result lies where its arguments lay."""
     return tree if mesh is None else jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
 
 
@@ -292,9 +187,8 @@ def in_mesh(mesh: Mesh | None) -> contextlib.AbstractContextManager:
     """What is traced inside may ask where it runs; nothing without a mesh."""
     if mesh is None:
         return contextlib.nullcontext()
-    return (jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh)(
-        _automatic(mesh)
-    )  # jax 0.7.0
+    enter = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh  # jax 0.7.0
+    return enter(_automatic(mesh))
 
 
 def constrain_rows(x: jax.Array) -> jax.Array:
@@ -304,17 +198,15 @@ def constrain_rows(x: jax.Array) -> jax.Array:
     device.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if (
-        mesh.empty or mesh.manual_axes or not set(ROWS) & set(mesh.axis_names)
-    ):  # inside shard_map rows are a device's own
+    cuts_rows = not mesh.empty and bool(set(ROWS) & set(mesh.axis_names))
+    if not cuts_rows or mesh.manual_axes:  # inside shard_map rows are a device's own
         return x
     return jax.lax.with_sharding_constraint(x, _rows(mesh))
 
 
 def _rows(mesh: Mesh | AbstractMesh, axis: int = 0) -> PartitionSpec:
-    return PartitionSpec(
-        *[None] * axis, tuple(name for name in ROWS if name in mesh.axis_names) or None
-    )
+    cut_by = tuple(name for name in ROWS if name in mesh.axis_names)
+    return PartitionSpec(*[None] * axis, cut_by or None)
 
 
 def shard_batch(batch: Any, mesh: Mesh | None, *, local: bool = False) -> Any:
@@ -337,13 +229,13 @@ def shard_batch(batch: Any, mesh: Mesh | None, *, local: bool = False) -> Any:
             return put(x, NamedSharding(_automatic(mesh), PartitionSpec()))
         if len(x) * hosts % parts:
             raise InputError(
-                f"a batch of {len(x) * hosts} rows does not divide among the {parts} parts of mesh {describe(mesh)}: "
-                f"expected a multiple of {parts}"
+                f"a batch of {len(x) * hosts} rows does not divide among the {parts} parts of mesh "
+                f"{describe(mesh)}: expected a multiple of {parts}"
             )
         place = row_sharding(mesh)
-        return (
-            jax.make_array_from_process_local_data(place, np.asarray(x)) if local else put(x, place)
-        )
+        if local:
+            return jax.make_array_from_process_local_data(place, np.asarray(x))
+        return put(x, place)
 
     return jax.tree.map(put_rows, batch)
 
@@ -384,8 +276,46 @@ def _replicate(mesh: Mesh):
 
 def describe(mesh: Mesh | None) -> str:
     """``data=4,model=2``; ``one device`` without a mesh."""
-    return (
-        "one device"
-        if mesh is None
-        else ",".join(f"{name}={size}" for name, size in mesh.shape.items())
-    )
+    if mesh is None:
+        return "one device"
+    return ",".join(f"{name}={size}" for name, size in mesh.shape.items())
+
+
+# ---- rows, a batch at a time
+
+
+def round_to_mesh(size: int, mesh: Mesh | None) -> int:
+    """The least number of rows from ``size`` on that divides evenly among a mesh."""
+    parts = num_row_parts(mesh)
+    return -(-size // parts) * parts
+
+
+def map_rows(
+    fn: Callable[[np.ndarray], Any], rows: np.ndarray, size: int
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """Runs a function on ``size`` rows at a time, and yields what it gave for each batch.
+
+    Every batch has the same size, so that one program is compiled: the last one repeats its first
+    row, and what the function gave for the repeats is cut off. As in::
+
+        for chosen, scores in map_rows(score, np.arange(len(texts)), size=64):
+            found[chosen] = scores
+
+    Args:
+      fn: numbers of rows, int ``[size]`` -> a tree of arrays ``[size, ...]``, on any devices.
+      rows: int ``[R]``, the numbers of the rows in the order in which they are taken.
+      size: rows in a batch; from :func:`round_to_mesh` where ``fn`` calls :func:`shard_batch`.
+
+    Yields:
+      ``[r]``, the numbers of a batch's rows, and what ``fn`` gave for them: arrays of numpy
+      ``[r, ...]``. r is ``size``, in the last batch perhaps less.
+    """
+    for start in range(0, len(rows), size):
+        chosen = rows[start : start + size]
+        repeats = np.repeat(chosen[:1], size - len(chosen))
+        result = gather(fn(np.concatenate([chosen, repeats])))
+        yield chosen, _first_rows(result, len(chosen))
+
+
+def _first_rows(tree: Any, count: int) -> Any:
+    return jax.tree.map(lambda x: x[:count], tree)

@@ -1,6 +1,7 @@
-"""What an interrupted run leaves behind so that the next one goes on: arrays in files that are
-whole or not there, in folders whose names are made of all that determines them. A run with other
-options finds another folder, and begins at its beginning.
+"""What an interrupted run leaves behind so that the next one goes on.
+
+It leaves arrays in files that are whole or not there, in folders named by a digest of all that
+determines them. A run with other options finds another folder, and begins at its beginning.
 """
 
 import hashlib
@@ -12,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxreason.files import atomic_file
+
 Tree = TypeVar("Tree")
 
 
 def digest(*values: Any) -> str:
-    """Ten hexadecimal digits, others where any of the values is another: arrays by their bytes, all
-    else by its ``repr``.
-    """
+    """Ten hexadecimal digits that tell values apart: arrays by their bytes, others by ``repr``."""
     made = hashlib.sha256()
     for leaf in jax.tree.leaves(values, is_leaf=lambda x: x is None):
         if isinstance(leaf, np.ndarray | jax.Array):
@@ -34,8 +35,9 @@ def digest(*values: Any) -> str:
 
 
 def constants(module: Mapping[str, Any]) -> str:
-    """What a script is set to, given its ``globals()``: the names in capitals with their values,
-    for :func:`digest`.
+    """The settings of a script, given its ``globals()``: its names in capitals and their values.
+
+    For :func:`digest`.
     """
     return repr(sorted((name, repr(value)) for name, value in module.items() if name.isupper()))
 
@@ -47,19 +49,22 @@ def sources() -> str:
 
 
 def save(path: Path, tree: Any) -> None:
-    """Writes a tree of numbers and arrays of numpy's own types; a kill leaves the old file or the
-    new one, and no half.
+    """Writes a tree of numbers and arrays of numpy's own types, and the folder around it.
+
+    A kill leaves the old file or the new one, never half a file (:func:`atomic_file`).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, *map(np.asarray, jax.tree.leaves(tree)))
-    part.replace(path)
 
 
 def load(path: Path, like: Tree) -> Tree:
-    """What :func:`save` wrote, in the structure of ``like``; arrays of JAX where that has them,
-    else of numpy.
+    """What :func:`save` wrote, in the structure of ``like``.
+
+    Args:
+      path: the file.
+      like: a tree of the same structure; where it has an array of JAX, so has the result, else one
+        of numpy.
     """
     leaves, structure = jax.tree.flatten(like)
     with np.load(path) as found:
@@ -72,10 +77,14 @@ def load(path: Path, like: Tree) -> Tree:
 
 
 def once(path: Path | None, like: Tree, make: Callable[[], Tree]) -> Tree:
-    """``make()``, or what it returned in the run that was interrupted; it is kept at ``path``, if
-    one is given.
+    """``make()``, or what it returned in the run that was interrupted.
 
-    Of several processes none reads, since not all might find the file.
+    Of several processes none reads or keeps anything, since not all might find the file.
+
+    Args:
+      path: where it is kept; None keeps nothing.
+      like: as for :func:`load`.
+      make: what takes long.
     """
     if path is None or jax.process_count() > 1:
         return make()

@@ -19,7 +19,8 @@ import optax
 import pytest
 
 from jaxreason import GREEDY, complete, load_model, save_model
-from jaxreason.mesh import HostLost, shard_batch
+from jaxreason.hosts import HostLost
+from jaxreason.mesh import shard_batch
 from jaxreason.training.loop import fit, init_state, make_update
 from jaxreason.training.sft import Document, pack, sft_loss
 
@@ -35,7 +36,8 @@ TX = optax.adamw(1e-3)
 
 PROGRAM = """
 import os, signal, sys
-from jaxreason.mesh import initialize, make_mesh
+from jaxreason.hosts import initialize
+from jaxreason.mesh import make_mesh
 initialize(heartbeat_seconds=10)
 import test_distributed as t
 t.host(sys.argv[1], make_mesh("data=4,model=2"))

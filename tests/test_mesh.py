@@ -12,11 +12,23 @@ import numpy as np
 import pytest
 
 from jaxreason.errors import InputError
-from jaxreason.mesh import gather, initialize, make_mesh, mesh_of, shard_batch, shard_params
+from jaxreason.hosts import initialize
+from jaxreason.mesh import (
+    gather,
+    make_mesh,
+    map_rows,
+    mesh_of,
+    round_to_mesh,
+    shard_batch,
+    shard_params,
+)
 
 TESTS = Path(__file__).parent
 # Compiled without optimisation: it takes half the time, and the programs are small.
-FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+FLAGS = (
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
+    "--xla_llvm_disable_expensive_passes=true"
+)
 
 
 def test_on_eight_devices():
@@ -59,6 +71,30 @@ def test_one_device_is_a_mesh_that_changes_nothing():
     assert shard_batch(batch, mesh_of(params)) is batch
     assert shard_params(batch, None) is batch
     np.testing.assert_array_equal(gather(jax.numpy.arange(3)), [0, 1, 2])
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 3, 4, 5, 8, 9])
+def test_rows_are_mapped_in_batches_of_one_size(num_rows):
+    """The last batch repeats its first row; of the repeats nothing is seen."""
+    rows, seen = np.arange(num_rows)[::-1] * 10, []
+
+    def fn(chosen):
+        seen.append(chosen.tolist())
+        return {"row": jax.numpy.asarray(chosen), "columns": np.stack([chosen, -chosen], 1)}
+
+    found = list(map_rows(fn, rows, 4))
+    assert [len(batch) for batch in seen] == [4] * -(-num_rows // 4)
+    for (chosen, result), batch in zip(found, seen, strict=True):
+        repeats = 4 - len(chosen)
+        assert batch == [*chosen, *[chosen[0]] * repeats]
+        assert all(type(x) is np.ndarray for x in result.values())
+        np.testing.assert_array_equal(result["row"], chosen)
+        np.testing.assert_array_equal(result["columns"], np.stack([chosen, -chosen], 1))
+    assert [row for chosen, _ in found for row in chosen] == rows.tolist()
+
+
+def test_without_a_mesh_a_batch_may_have_any_size():
+    assert [round_to_mesh(size, None) for size in (1, 2, 7)] == [1, 2, 7]
 
 
 @pytest.mark.parametrize(

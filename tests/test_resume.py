@@ -335,7 +335,7 @@ def test_a_shard_of_labels_that_is_finished_is_not_made_again(tmp_path, monkeypa
     monkeypatch.setattr(module, "SHARD_PROBLEMS", 2)
     calls = []
 
-    def write(policy, texts, key, *, num_samples, **_):
+    def write(policy, key, texts, *, num_samples, **_):
         calls.append(tuple(texts))
         if len(calls) == 3:  # the second shard's rollouts come after its chains
             raise KeyboardInterrupt

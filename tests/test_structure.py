@@ -12,6 +12,7 @@ FOLDERS = [
     "errors",
     "files",
     "resume",
+    "hosts",
     "mesh",
     "tasks",
     "models",

@@ -27,7 +27,8 @@ from jaxreason.errors import InputError, clean_exit
 from jaxreason.evaluation.intervals import Interval
 from jaxreason.evaluation.results import VERDICTS, Results
 from jaxreason.files import atomic_file, check_folder, writing_to
-from jaxreason.mesh import divide_cpu, initialize, is_first, make_mesh, mesh_of
+from jaxreason.hosts import initialize, is_first
+from jaxreason.mesh import divide_cpu, make_mesh, mesh_of
 from jaxreason.models.hf import LanguageModel, default_dtype, load_model
 from jaxreason.models.names import shipped
 

@@ -39,8 +39,9 @@ class Strings(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """What is left of a chain's budget, and where it is; arrays of one shape, ``[G, N]`` outside of
-    the loop and ``[R]`` inside.
+    """What is left of each chain's budget, and where it is.
+
+    Arrays of one shape: ``[G, N]`` outside of the decode loop, ``[R]`` inside.
     """
 
     waits: np.ndarray  # int32, how many more ends of thinking are suppressed
@@ -65,36 +66,43 @@ def start(
     Raises:
       InputError: a negative number, one that is no integer, or an array of another shape.
     """
-    columns = []
-    for name, value in (("waits", waits), ("at_most", UNLIMITED if at_most is None else at_most)):
-        value = np.asarray(value)
-        if value.dtype.kind not in "iu" or (value < 0).any():
-            raise InputError(f"{name} is {value.tolist()}: expected integers, 0 or more")
-        try:
-            columns.append(np.broadcast_to(value, shape).astype(np.int32))
-        except ValueError:
-            raise InputError(
-                f"{name} has shape {list(value.shape)}: expected one number, or what broadcasts to {list(shape)}, chains of prompts"
-            ) from None
     zeros = np.zeros(shape, np.int32)
-    return Budget(*columns, zeros, zeros, zeros, zeros + UNLIMITED)
+    return Budget(
+        waits=_broadcast("waits", waits, shape),
+        thinking=_broadcast("at_most", UNLIMITED if at_most is None else at_most, shape),
+        used=zeros,
+        state=zeros,
+        string=zeros,
+        offset=zeros + UNLIMITED,
+    )
+
+
+def _broadcast(name: str, value: int | np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The value of a setting for every chain, int32 of that shape."""
+    value = np.asarray(value)
+    if value.dtype.kind not in "iu" or (value < 0).any():
+        raise InputError(f"{name} is {value.tolist()}: expected integers, 0 or more")
+    try:
+        return np.broadcast_to(value, shape).astype(np.int32)
+    except ValueError:
+        raise InputError(
+            f"{name} has shape {list(value.shape)}: expected one number, or what broadcasts to "
+            f"{list(shape)}, chains of prompts"
+        ) from None
 
 
 def force(strings: Strings, budget: Budget, token: jax.Array) -> tuple[Budget, jax.Array]:
-    """The rule: ``token [R]`` as drawn -> the token to be written ``[R]``, and what is left of the
-    budgets.
-    """
+    """The rule: ``token [R]`` as drawn -> the budgets that are left, and ``token [R]`` to write."""
     next_state, tokens = jnp.asarray(strings.end.next_state), jnp.asarray(strings.tokens)
-    final, lengths = next_state.shape[1] - 1, (tokens >= 0).sum(-1)
+    final, lengths = strings.end.final, (tokens >= 0).sum(-1)
     under_way = budget.state != final
     writing = budget.offset < lengths[budget.string]
 
     answer = under_way & (budget.thinking == 0)
     ends = under_way & ~writing & (next_state[token, budget.state] == final)
     wait = ends & ~answer & (budget.waits > 0)
-    string = jnp.where(
-        answer, 0, jnp.where(wait, 1 + budget.used % (len(tokens) - 1), budget.string)
-    )
+    continuation = 1 + budget.used % (len(tokens) - 1)
+    string = jnp.where(answer, 0, jnp.where(wait, continuation, budget.string))
     offset = jnp.where(answer | wait, 0, budget.offset)
     writing = offset < lengths[string]
     token = jnp.where(writing, tokens[string, jnp.minimum(offset, tokens.shape[1] - 1)], token)
@@ -133,22 +141,21 @@ def compile_rule(
     Raises:
       InputError: a string is empty, or a continuation would itself end thinking.
     """
-    if not continuations or not all((answer, *ends, *continuations)):
-        empty = (
-            "answer"
-            if not answer
-            else "end of thinking"
-            if not all(ends)
-            else "continuation string"
-        )
-        raise InputError(f"{empty} is empty: expected at least one character")
+    given = {
+        "answer": [answer],
+        "end of thinking": ends,
+        "continuation string": continuations or [""],
+    }
+    for name, texts in given.items():
+        if not all(texts):
+            raise InputError(f"{name} is empty: expected at least one character")
     end = compile_stop(tokenizer, ends, eos_ids)
     encoded = tokenizer([answer, *continuations], add_special_tokens=False).input_ids
     for text, ids in zip(continuations, encoded[1:], strict=True):
         state = 0
         for token in ids:
             state = end.next_state[token, state]
-        if state == end.next_state.shape[1] - 1:
+        if state == end.final:
             raise InputError(
                 f"continuation string {text!r} holds an end of thinking: expected one that goes on"
             )
@@ -176,8 +183,7 @@ def complete_within(
     description: str | None = None,
     folder: Path | None = None,
 ) -> Completions:
-    """:func:`jaxreason.decoding.completions.complete` under a budget; ``rule_state.used [G, N]`` of
-    the result are the waits written.
+    """:func:`jaxreason.decoding.completions.complete` under a budget of thinking.
 
     Without waits or a limit it is ``complete``, bit for bit. What is written for the model counts
     among its tokens, and has the log-probability that the model gives it.
@@ -189,6 +195,9 @@ def complete_within(
         chain ``[G, N]``.
       at_most: tokens of thinking before the answer is forced, likewise; None is no limit.
       ends, continuations, answer: as in :func:`compile_rule`.
+
+    Returns:
+      Completions, whose ``rule_state.used [G, N]`` is how many waits each chain was given.
 
     Raises:
       InputError: as :func:`start`, :func:`compile_rule` and ``complete``.

@@ -1,4 +1,4 @@
-"""Texts for texts: prompts are sorted by length, cut into batches, decoded and read back."""
+"""Texts for texts: prompts are sorted by length, decoded in batches, and their chains read back."""
 
 import contextlib
 import functools
@@ -14,27 +14,28 @@ from tqdm.auto import tqdm
 
 from jaxreason import resume
 from jaxreason.decoding.memory import check_decoding
-from jaxreason.decoding.prompts import TAGS
+from jaxreason.decoding.prompts import TAGS, warn_of_plain_prompts
 from jaxreason.decoding.rollout import RETIRE_FROM, Rollout, Rule, generate, generate_retiring
 from jaxreason.decoding.sampling import Sampler
 from jaxreason.decoding.stop import compile_stop
 from jaxreason.errors import InputError
-from jaxreason.mesh import gather, mesh_of, num_row_parts, shard_batch
-from jaxreason.models.decoder import unstack
+from jaxreason.mesh import gather, map_rows, mesh_of, round_to_mesh, shard_batch
+from jaxreason.models.cache import unstack
 from jaxreason.models.hf import LanguageModel
 from jaxreason.models.tokens import encode_prompts, pad_left
 
 
 class Completions(NamedTuple):
-    """What a model wrote: N texts for each of G prompts, without the end-of-text token or stop
-    string's tail.
+    """What a model wrote: N texts for each of G prompts.
+
+    A text has no end-of-text token, and nothing behind a stop string.
     """
 
     texts: list[list[str]]  # G x N
-    logprobs: np.ndarray  # [G, N] float32: log p(chain | prompt), untempered
+    logprobs: np.ndarray  # [G, N] float32: log p(chain | prompt) in nats, untempered
     num_tokens: np.ndarray  # [G, N] int32, the ending token included
     finished: np.ndarray  # [G, N] bool
-    rule_state: Any = None  # [G, N] arrays, as in Rollout
+    rule_state: Any = None  # [G, N] arrays: the state in which the rule ended, if there was one
 
 
 def complete(
@@ -53,19 +54,30 @@ def complete(
     rule_state: Any = None,
     folder: Path | None = None,
 ) -> Completions:
-    """Texts for texts: :func:`generate` over batches of prompts of similar length, at most ``rows``
-    chains at a time, but all of a prompt.
+    """Texts for texts: :func:`generate` over batches of prompts of similar length.
 
-    On a mesh the prompts of a batch are cut among its devices, and every process gets all texts.
+    Chain n of prompt g draws from ``split(fold_in(key, g), N)[n]``, whatever the batches. On a mesh
+    the prompts of a batch are cut among its devices, and every process gets all texts.
 
-    Chain n of prompt g draws from ``split(fold_in(key, g), N)[n]``, whatever the batches. Given
-    keys ``[G]`` instead of one, from ``split(key[g], N)[n]``. Prompts are padded to a multiple of
-    ``multiple`` tokens: the larger, the fewer shapes are compiled. A rule and its state, arrays of
-    numpy ``[G, N]``, are those of :func:`generate`.
+    A chat model should be asked in its own format: prompts that :mod:`jaxreason.decoding.prompts`
+    wrote for other models, without its tokenizer, get a warning.
 
-    In a ``folder`` every finished batch is kept, and a call with the same arguments takes it from
-    there: interrupted, it goes on. The weights are not compared, so the folder has to be theirs
-    (:meth:`jaxreason.course.lesson.Lesson.kept`).
+    Args:
+      model: writes the texts.
+      key: one key; or keys ``[G]``, and chain n of prompt g draws from ``split(key[g], N)[n]``.
+      prompts: G texts.
+      sampler: how a token is drawn.
+      max_new_tokens: tokens of a chain at most.
+      num_samples: N, chains of every prompt.
+      stop_strings: each ends a chain, as do the model's own end-of-text tokens.
+      rows: chains decoded at a time at most, but all of a prompt.
+      multiple: prompts are padded to a multiple of so many tokens: the larger, the fewer shapes are
+        compiled.
+      description: shows a progress bar with this text.
+      rule, rule_state: as in :func:`generate`; the state is of numpy arrays ``[G, N]``.
+      folder: every finished batch is kept here, and a call with the same arguments takes it from
+        there: interrupted, it goes on. The weights are not compared, so the folder has to be theirs
+        (:meth:`jaxreason.course.lesson.Lesson.kept`).
 
     Raises:
       InputError: a prompt is empty or leaves no room for ``max_new_tokens`` in the context, there
@@ -75,13 +87,11 @@ def complete(
         raise InputError(f"number of chains is {num_samples}: expected at least 1")
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {max_new_tokens}: expected at least 1")
-    encoded = encode_prompts(
-        model.tokenizer, prompts, model.cfg.max_position_embeddings, max_new_tokens
-    )
-    stop = compile_stop(model.tokenizer, stop_strings, model.eos_ids)
-    mesh = mesh_of(model.params)
-    parts = num_row_parts(mesh)  # each decodes as many prompts as the others
-    batch_size = -(-min(max(1, rows // num_samples), max(1, len(encoded))) // parts) * parts
+    warn_of_plain_prompts(model.tokenizer, prompts)
+    tokenizer, mesh = model.tokenizer, mesh_of(model.params)
+    encoded = encode_prompts(tokenizer, prompts, model.cfg.max_position_embeddings, max_new_tokens)
+    stop = compile_stop(tokenizer, stop_strings, model.eos_ids)
+    batch_size = round_to_mesh(min(max(1, rows // num_samples), max(1, len(encoded))), mesh)
     if key.shape not in ((), (len(encoded),)):
         raise InputError(
             f"keys of shape {key.shape}: expected one, or one for each of {len(encoded)} prompts"
@@ -96,20 +106,33 @@ def complete(
         dtype=jax.tree.leaves(model.params)[0].dtype,
         mesh=mesh,
     )
-    impl = jax.random.key_impl(key)
     # On the host, and the chains' keys batch by batch: else every number of prompts would compile
     # programs of its own.
+    impl = jax.random.key_impl(key)
     prompt_keys = np.asarray(
         jax.random.key_data(key if key.ndim else _prompt_keys(key, len(encoded)))
     )
-    shape = (len(encoded), num_samples)
-    texts: list = [None] * len(encoded)
-    logprobs, num_tokens = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
-    finished = np.zeros(shape, bool)
-    ended_state = jax.tree.map(np.zeros_like, rule_state)
-
     layers = unstack(model.params)["layers"]
-    run = generate_retiring if max_new_tokens >= RETIRE_FROM else generate
+    decode_batch = generate_retiring if max_new_tokens >= RETIRE_FROM else generate
+
+    def write(chosen: np.ndarray) -> Rollout:
+        """The chains of the chosen prompts."""
+        prompt = pad_left([encoded[i] for i in chosen], tokenizer.pad_token_id, multiple)
+        keys = jax.random.wrap_key_data(prompt_keys[chosen], impl=impl)
+        return decode_batch(
+            model.params,
+            _chain_keys(keys, num_samples),
+            shard_batch(prompt, mesh),
+            stop,
+            cfg=model.cfg,
+            sampler=sampler,
+            max_new_tokens=max_new_tokens,
+            num_samples=num_samples,
+            layers=layers,
+            rule=rule,
+            rule_state=jax.tree.map(lambda x: x[chosen], rule_state),
+        )
+
     if folder is not None:
         call = resume.digest(
             model.cfg,
@@ -124,55 +147,39 @@ def complete(
             jax.tree.leaves(rule),
             rule_state,
         )
-    order = np.argsort([len(ids) for ids in encoded], kind="stable")
-    with (
-        _interruptible(folder),
-        tqdm(
-            total=len(encoded), desc=description, unit="problem", disable=description is None
-        ) as bar,
-    ):
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            # The last batch repeats a prompt to keep the shape, and so the compiled program.
-            padded = np.concatenate([chosen, np.repeat(chosen[:1], batch_size - len(chosen))])
-            prompt = pad_left([encoded[i] for i in padded], model.tokenizer.pad_token_id, multiple)
 
-            def write(padded=padded, prompt=prompt) -> Rollout:
-                keys = _chain_keys(
-                    jax.random.wrap_key_data(prompt_keys[padded], impl=impl), num_samples
-                )
-                return gather(
-                    run(
-                        model.params,
-                        keys,
-                        shard_batch(prompt, mesh),
-                        stop,
-                        cfg=model.cfg,
-                        sampler=sampler,
-                        max_new_tokens=max_new_tokens,
-                        num_samples=num_samples,
-                        layers=layers,
-                        rule=rule,
-                        rule_state=jax.tree.map(lambda x: x[padded], rule_state),
-                    )
-                )
+    def write_once(chosen: np.ndarray) -> Rollout:
+        """What :func:`write` gave in a run that was interrupted, if the folder has it."""
+        path = None if folder is None else folder / f"{call}-{chosen[0]}.npz"
+        like = Rollout(tokens=0, logprobs=0, mask=0, finished=0, rule_state=rule_state)
+        return resume.once(path, like, lambda: gather(write(chosen)))
 
-            rollout = resume.once(
-                folder and folder / f"{call}-{start}.npz", Rollout(0, 0, 0, 0, rule_state), write
-            )
-            for row, i in enumerate(chosen):
-                texts[i] = decode(
-                    model.tokenizer, rollout.tokens[row], rollout.mask[row], stop_strings
-                )
-                logprobs[i] = rollout.logprobs[row].sum(-1)
-                num_tokens[i] = rollout.mask[row].sum(-1)
-                finished[i] = rollout.finished[row]
-                for whole, part in zip(
-                    jax.tree.leaves(ended_state), jax.tree.leaves(rollout.rule_state), strict=True
-                ):
-                    whole[i] = part[row]
+    shape = (len(encoded), num_samples)
+    found = Completions(
+        texts=[[] for _ in encoded],
+        logprobs=np.zeros(shape, np.float32),
+        num_tokens=np.zeros(shape, np.int32),
+        finished=np.zeros(shape, bool),
+        rule_state=jax.tree.map(np.zeros_like, rule_state),
+    )
+    by_length = np.argsort([len(ids) for ids in encoded], kind="stable")
+    bar = tqdm(total=len(encoded), desc=description, unit="problem", disable=description is None)
+    with _interruptible(folder), bar:
+        for chosen, rollout in map_rows(write_once, by_length, batch_size):
+            for i, tokens, mask in zip(chosen, rollout.tokens, rollout.mask, strict=True):
+                found.texts[i] = decode(tokenizer, tokens, mask, stop_strings)
+            found.logprobs[chosen] = rollout.logprobs.sum(-1)
+            found.num_tokens[chosen] = rollout.mask.sum(-1)
+            found.finished[chosen] = rollout.finished
+            _set_rows(found.rule_state, chosen, rollout.rule_state)
             bar.update(len(chosen))
-    return Completions(texts, logprobs, num_tokens, finished, ended_state)
+    return found
+
+
+def _set_rows(whole: Any, rows: np.ndarray, part: Any) -> None:
+    """Sets the rows of every array of a tree."""
+    for to, x in zip(jax.tree.leaves(whole), jax.tree.leaves(part), strict=True):
+        to[rows] = x
 
 
 @contextlib.contextmanager
@@ -198,11 +205,16 @@ def _chain_keys(prompt_keys: jax.Array, num_samples: int) -> jax.Array:
 def decode(
     tokenizer, tokens: np.ndarray, mask: np.ndarray, stop_strings: Sequence[str] = ()
 ) -> list[str]:
-    """Texts of chains ``tokens[N, T]``, cut behind the first stop string.
+    """Texts of chains ``tokens [N, T]``, cut behind the first stop string.
 
     Special tokens, such as the end of a turn, are left out, but not the tags around thoughts and
     answers: some models have them as special tokens, and the answer could not be told from the
     thought.
+
+    Args:
+      tokenizer: of the model.
+      tokens, mask: ``[N, T]`` int and bool, as in :class:`jaxreason.decoding.rollout.Rollout`.
+      stop_strings: what follows one is cut off.
     """
     chex.assert_equal_shape([tokens, mask])
     special = {

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from jaxreason.errors import InputError
-from jaxreason.mesh import gather, mesh_of, num_row_parts, shard_batch
+from jaxreason.mesh import map_rows, mesh_of, round_to_mesh, shard_batch
 from jaxreason.models.decoder import (
     DecoderConfig,
     Params,
@@ -31,11 +31,16 @@ def token_logprobs(
     cfg: DecoderConfig,
     chunk: int = 1024,
 ) -> jax.Array:
-    """log p(token t | tokens before it in its segment), in nats; ``[B, T]`` each -> float32 ``[B,
-    T]``.
+    """log p(token t | tokens before it in its segment), float32 ``[B, T]``, in nats.
 
     Column 0 is 0. Logits are formed for ``chunk`` tokens at a time and formed again in the backward
     pass, so the ``[B, T, V]`` array never exists (at B=8, T=512, V=152k it would take 2.5 GB).
+
+    Args:
+      params, cfg: the model.
+      tokens, positions, segment_ids: ``[B, T]`` int32, as for
+        :func:`jaxreason.models.decoder.forward`.
+      chunk: tokens whose logits are formed together.
     """
     states, _ = hidden_states(params, tokens, positions, cfg=cfg, segment_ids=segment_ids)
     return jnp.pad(score_tokens(params, states[:, :-1], tokens[:, 1:], chunk), ((0, 0), (1, 0)))
@@ -44,8 +49,7 @@ def token_logprobs(
 def completion_states(
     params: Params, prompt: Prompt, tokens: jax.Array, *, cfg: DecoderConfig
 ) -> jax.Array:
-    """The states before each token of N completions of B prompts, ``[B, N, T]`` -> ``[B, N, T,
-    E]``.
+    """The states before each token of N completions ``[B, N, T]`` of B prompts: ``[B, N, T, E]``.
 
     A prompt is read once, as in generation, and its completions attend to the same keys and values.
     """
@@ -59,8 +63,15 @@ def completion_states(
 def completion_logprobs(
     params: Params, prompt: Prompt, tokens: jax.Array, *, cfg: DecoderConfig, chunk: int = 1024
 ) -> jax.Array:
-    """log p(token | prompt, tokens before it), float32 ``[B, N, T]``, in nats; differentiable, what
-    follows the end included.
+    """log p(token | prompt, tokens before it), float32 ``[B, N, T]``, in nats; differentiable.
+
+    Tokens behind the end of a completion are scored like all others: mask them.
+
+    Args:
+      params, cfg: the model.
+      prompt: B prompts, padded on the left.
+      tokens: ``[B, N, T]`` int32.
+      chunk: tokens whose logits are formed together.
     """
     return score_tokens(params, completion_states(params, prompt, tokens, cfg=cfg), tokens, chunk)
 
@@ -68,8 +79,15 @@ def completion_logprobs(
 def text_logprobs(
     model: LanguageModel, prompts: list[str], completions: list[str], description: str | None = None
 ) -> np.ndarray:
-    """log p(completion, end of text | prompt) of each pair, float32 ``[G]``, in nats; a description
-    shows a progress bar.
+    """log p(completion, end of text | prompt) of each of G pairs, float32 ``[G]``, in nats.
+
+    Args:
+      model: whose probabilities they are.
+      prompts, completions: G of each.
+      description: shows a progress bar with this text.
+
+    Raises:
+      InputError: a prompt is empty or longer than the context.
     """
     tokenizer = model.tokenizer
     encoded = encode_prompts(tokenizer, prompts, model.cfg.max_position_embeddings)
@@ -85,29 +103,32 @@ def text_logprobs(
         real[row, : len(head) + len(tail)] = 1
         scored[row, len(head) : len(head) + len(tail)] = True
     positions = np.broadcast_to(np.arange(width, dtype=np.int32), tokens.shape)
-    scores = np.concatenate(
-        [
-            token_logprobs(
-                model.params,
-                tokens[i : i + 64],
-                positions[i : i + 64],
-                real[i : i + 64],
-                cfg=model.cfg,
-            )
-            for i in tqdm(range(0, len(tokens), 64), desc=description, disable=description is None)
-        ]
-    )
-    return (scores * scored).sum(-1)
+    found = np.zeros(len(heads), np.float32)
+    starts = tqdm(range(0, len(heads), 64), desc=description, disable=description is None)
+    for start in starts:
+        chosen = slice(start, start + 64)
+        scores = token_logprobs(
+            model.params, tokens[chosen], positions[chosen], real[chosen], cfg=model.cfg
+        )
+        found[chosen] = (np.asarray(scores) * scored[chosen]).sum(-1)
+    return found
 
 
 def choice_logprobs(
     model: LanguageModel, prompts: list[str], words: list[str], batch_size: int = 512
 ) -> np.ndarray:
-    """log p(first token of word | prompt), float32 ``[G, K]``, in nats: which of K words the model
-    would write next.
+    """Which of K words the model would write next: log p(first token of word | prompt), in nats.
 
-    One forward pass for each prompt, whatever K; in batches of ``batch_size``, or of 64 if these
-    are enough, so that few shapes are compiled.
+    One forward pass for each prompt, whatever K.
+
+    Args:
+      model: whose probabilities they are.
+      prompts: G texts.
+      words: K texts that begin with different tokens.
+      batch_size: prompts at a time; 64 if these are enough, so that few shapes are compiled.
+
+    Returns:
+      float32 ``[G, K]``.
 
     Raises:
       InputError: two words begin with the same token, so that it does not tell them apart.
@@ -115,27 +136,22 @@ def choice_logprobs(
     first = [ids[0] for ids in model.tokenizer(words, add_special_tokens=False).input_ids]
     if len(set(first)) < len(first):
         raise InputError(
-            f"words {words}: two begin with the same token of {model.name}; choose words that differ there"
+            f"words {words}: two begin with the same token of {model.name}; "
+            "choose words that differ there"
         )
-    encoded, mesh = (
-        encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings),
-        mesh_of(model.params),
-    )
+    encoded = encode_prompts(model.tokenizer, prompts, model.cfg.max_position_embeddings)
+    mesh = mesh_of(model.params)
     size = min(64, batch_size) if len(encoded) <= 64 else batch_size
-    size = -(-size // num_row_parts(mesh)) * num_row_parts(
-        mesh
-    )  # each device reads as many as the others
-    found = []
-    for i in range(0, len(encoded), size):
-        real = encoded[i : i + size]
-        rows = real + real[:1] * (size - len(real))
-        prompt = shard_batch(pad_left(rows, model.tokenizer.pad_token_id), mesh)
-        found.append(
-            gather(_next_logprobs(model.params, prompt, jnp.array(first), cfg=model.cfg))[
-                : len(real)
-            ]
-        )
-    return np.concatenate(found)
+
+    def read(chosen: np.ndarray) -> jax.Array:
+        prompt = pad_left([encoded[i] for i in chosen], model.tokenizer.pad_token_id)
+        prompt = shard_batch(prompt, mesh)
+        return _next_logprobs(model.params, prompt, jnp.array(first), cfg=model.cfg)
+
+    found = np.zeros((len(encoded), len(words)), np.float32)
+    for chosen, logprobs in map_rows(read, np.arange(len(encoded)), round_to_mesh(size, mesh)):
+        found[chosen] = logprobs
+    return found
 
 
 @functools.partial(jax.jit, static_argnames="cfg")

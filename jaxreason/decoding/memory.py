@@ -30,17 +30,19 @@ def check_decoding(
     dtype: Any,
     mesh: Mesh | None = None,
 ) -> None:
-    """That there is memory for chains: those under way on the devices, and the texts of all on the
-    host.
+    """That there is memory for chains: on the devices for those under way, on the host for texts.
 
-    An estimate, of what certainly does not fit; no check where the free memory is not known.
+    An estimate that refuses what certainly does not fit. Where the free memory is not known,
+    nothing is checked.
 
     Args:
+      cfg: of the model.
       rows: chains at a time, of several prompts.
       chains: of one prompt, which are under way together, however few the rows.
       total: of all prompts.
       prompt_tokens, new_tokens: of a chain, at most.
       dtype: of the cache.
+      mesh: the devices, which share the rows.
 
     Raises:
       InputError: it is not enough; the message says how many chains or rows fit.
@@ -62,25 +64,27 @@ def check_decoding(
     free = free_on_host()
     of_chain = TEXT_BYTES + new_tokens
     if free is not None and total * of_chain > free:
+        fit = int(free / of_chain * chains / total)  # of one prompt
         raise InputError(
-            f"the texts of {total} chains, {chains} of each prompt, take about {_gib(total * of_chain)} of memory, and "
-            f"{_gib(free)} are free: at most {int(free / of_chain * chains / total)} chains of a prompt fit; ask for fewer"
+            f"the texts of {total} chains, {chains} of each prompt, take about "
+            f"{_gib(total * of_chain)} of memory, and {_gib(free)} are free: at most {fit} chains "
+            "of a prompt fit; ask for fewer"
         )
 
 
 def _too_much(asked: str, new_tokens: int, needed: float, free: float, fit: str) -> str:
     return (
-        f"{asked} at a time of up to {new_tokens} new tokens take about {_gib(needed)} of cache and logits, and "
-        f"{_gib(free)} are free: at most {fit} fit; ask for fewer"
+        f"{asked} at a time of up to {new_tokens} new tokens take about {_gib(needed)} of cache "
+        f"and logits, and {_gib(free)} are free: at most {fit} fit; ask for fewer"
     )
 
 
 def _decoding_bytes(
     cfg: DecoderConfig, prompt_tokens: int, new_tokens: int, dtype: Any, mesh: Mesh | None
 ) -> tuple[float, float]:
-    """Of a prompt: its keys and values.
+    """Bytes of a prompt, which are its keys and values, and of a chain under way.
 
-    Of a chain under way: its own, its logits twice, and what is kept of each token.
+    A chain has keys and values of its own, its logits twice, and what is kept of each token.
     """
     by_model = 1 if mesh is None else dict(mesh.shape).get("model", 1)
     by_head = by_model if cfg.num_key_value_heads % by_model == 0 else 1
@@ -92,29 +96,27 @@ def _decoding_bytes(
 
 
 def cache_bytes(cfg: DecoderConfig, slots: float, itemsize: int) -> float:
-    """Keys and values of so many tokens, in all layers."""
+    """Bytes of the keys and values of so many tokens, in all layers."""
     return 2 * cfg.num_hidden_layers * cfg.num_key_value_heads * cfg.head_dim * slots * itemsize
 
 
 def free_on_device() -> float | None:
-    """Bytes that the default device has left, or None where it does not say; a CPU has the memory
-    of its host.
+    """Bytes that the default device has left, or None where it does not say.
+
+    A CPU has its part of the memory of the host.
     """
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         free = free_on_host()
         return None if free is None else free / jax.local_device_count()
     stats = device.memory_stats() or {}
-    return (
-        stats["bytes_limit"] - stats["bytes_in_use"]
-        if {"bytes_limit", "bytes_in_use"} <= set(stats)
-        else None
-    )
+    if not {"bytes_limit", "bytes_in_use"} <= set(stats):
+        return None
+    return stats["bytes_limit"] - stats["bytes_in_use"]
 
 
 def free_on_host() -> int | None:
-    """Bytes that this machine, or the container that this is, has left, on Linux; None elsewhere.
-    """
+    """Bytes that this machine, or the container it is, has left, on Linux; None elsewhere."""
     try:
         free = 1024 * int(re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[1])
     except (OSError, TypeError):

@@ -2,7 +2,8 @@
 
 Every function maps a question to the text the model continues. Without a tokenizer that is plain
 text, on exactly which the tiny models were trained. Given the tokenizer of a chat model, the
-model's own chat template writes it.
+model's own chat template writes it. A chat model answers plain text much worse, and does not say
+why; so :func:`jaxreason.decoding.completions.complete` warns when it gets it.
 """
 
 import functools
@@ -17,6 +18,9 @@ STEP_BY_STEP = "Let's think step by step."
 WAIT = "Wait"
 THINK, END_OF_THOUGHT = "<think>", "</think>"
 TAGS = (THINK, END_OF_THOUGHT, "<answer>", "</answer>")  # what verify.extract_answer reads
+
+# How direct, few_shot and zero_shot_cot end a prompt in plain text.
+PLAIN_ENDS = ("\nAnswer:", "\nA:", f"\n{STEP_BY_STEP}\n")
 
 # To chat models, which are told what tiny models and examples know.
 AT_ONCE = "Give only the final answer, without any working."
@@ -34,6 +38,11 @@ def direct(
     answer is``. Left to itself it would often explain first, and this prompt is to measure what it
     knows without.
 
+    Args:
+      question: in words.
+      tokenizer: of the model; without a chat template, or None, the prompt is plain text.
+      system: the system's turn, for a chat model only.
+
     Raises:
       InputError: ``system`` is given, and the tokenizer has no chat template.
     """
@@ -48,11 +57,15 @@ def zero_shot_cot(
     tokenizer: PreTrainedTokenizerBase | None = None,
     system: str | None = None,
 ) -> str:
-    """Ask for reasoning with the trigger of Kojima et al. 2022, section 3; the completion is lines,
-    then ``#### 54``.
+    """Ask for reasoning with "Let's think step by step." (Kojima et al. 2022, section 3).
 
-    A chat model gets the same trigger after the question; one that thinks between ``<think>`` tags
-    does so.
+    The completion is lines, then ``#### 54``. A chat model gets the same trigger after the
+    question; one that thinks between ``<think>`` tags does so.
+
+    Args:
+      question: in words.
+      tokenizer: of the model; without a chat template, or None, the prompt is plain text.
+      system: the system's turn, for a chat model only.
 
     Raises:
       InputError: ``system`` is given, and the tokenizer has no chat template.
@@ -67,8 +80,9 @@ def zero_shot_cot(
 
 
 def fill(wording: str, question: str) -> str:
-    """A wording with the question in place of ``{question}``; other braces, as of ``\\boxed{}``,
-    stay.
+    """A wording with the question in place of ``{question}``.
+
+    Other braces, as of ``\\boxed{}``, stay.
 
     Raises:
       InputError: the wording has no ``{question}``.
@@ -86,12 +100,17 @@ def few_shot(
     examples: Sequence[tuple[str, str]],
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> str:
-    """Worked examples ``(question, answer text)``, then the question (Brown et al. 2020; with
-    reasoning, Wei et al. 2022).
+    """Worked examples, then the question (Brown et al. 2020; with reasoning, Wei et al. 2022).
 
     The prompt names no style: whether the model answers at once or reasons is read off the
     examples. For a chat model they are turns of the conversation, and it does not think beside
     them.
+
+    Args:
+      question: in words.
+      examples: ``(question, answer text)`` of each, the text from :func:`direct_answer` or
+        :func:`cot_answer`.
+      tokenizer: of the model; without a chat template, or None, the prompt is plain text.
     """
     if not has_template(tokenizer):
         return "".join(f"Q: {q}\nA:{a}\n\n" for q, a in examples) + f"Q: {question}\nA:"
@@ -141,10 +160,8 @@ def chat(
         ) from error
     # Some end a question as answers begin (Llama 2's "[/INST]") or with a thought, and have nothing
     # to add.
-    begun = answered.removeprefix(prompt).lstrip().startswith("yes") or prompt.rstrip().endswith(
-        THINK
-    )
-    if ignored and not begun:
+    answer_follows = answered.removeprefix(prompt).lstrip().startswith("yes")
+    if ignored and not answer_follows and not prompt.rstrip().endswith(THINK):
         _warn_of_template(tokenizer.name_or_path)
     return prompt
 
@@ -153,10 +170,32 @@ def chat(
 def _warn_of_template(name: str) -> None:
     """Once for a model: every prompt has the same fault."""
     warnings.warn(
-        f"the chat template of {name!r} ignores add_generation_prompt: prompts end with the question and do not begin "
-        "the model's turn, so it may go on as the user",
+        f"the chat template of {name!r} ignores add_generation_prompt: prompts end with the "
+        "question and do not begin the model's turn, so it may go on as the user",
         UserWarning,
         stacklevel=3,
+    )
+
+
+def warn_of_plain_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> None:
+    """Warns, once for a chat model, if its prompts are of this module and lack its chat template.
+
+    Other texts are not judged: how to ask is the caller's choice.
+    """
+    if not has_template(tokenizer):
+        return
+    if any(prompt.startswith("Q: ") and prompt.endswith(PLAIN_ENDS) for prompt in prompts):
+        _warn_of_plain_prompt(tokenizer.name_or_path)
+
+
+@functools.cache
+def _warn_of_plain_prompt(name: str) -> None:
+    """Once for a model: every prompt has the same fault."""
+    warnings.warn(
+        f"{name!r} is a chat model, and its prompts are plain text, which it was not tuned on: "
+        "write them with its tokenizer, as in zero_shot_cot(question, model.tokenizer)",
+        UserWarning,
+        stacklevel=4,
     )
 
 
@@ -166,15 +205,14 @@ def has_template(tokenizer: PreTrainedTokenizerBase | None) -> bool:
 
 
 def thinks(tokenizer: PreTrainedTokenizerBase | None) -> bool:
-    """Whether the chat template is of a model that thinks between ``<think>`` tags before it
-    answers.
-    """
+    """Whether the model thinks between ``<think>`` tags before it answers, by its template."""
     return has_template(tokenizer) and THINK in str(tokenizer.chat_template)
 
 
 def opening(prompt: str) -> str:
-    """How a prompt begins the model's turn, to be read with the completion: a ``<think>``, ``The
-    answer is``, or nothing.
+    """How a prompt begins the model's turn: with ``<think>``, ``The answer is``, or nothing.
+
+    Put it before the completion to read the answer.
     """
     if prompt.rstrip().endswith(THINK):
         return f"{THINK}\n"
@@ -183,9 +221,8 @@ def opening(prompt: str) -> str:
 
 def _thoughtless(prompt: str) -> str:
     """Closes the thought that some templates open whatever they are told (DeepSeek-R1)."""
-    return (
-        f"{prompt.rstrip()}\n\n{END_OF_THOUGHT}\n\n" if prompt.rstrip().endswith(THINK) else prompt
-    )
+    asked = prompt.rstrip()
+    return f"{asked}\n\n{END_OF_THOUGHT}\n\n" if asked.endswith(THINK) else prompt
 
 
 def direct_answer(answer: int | str, tokenizer: PreTrainedTokenizerBase | None = None) -> str:
@@ -196,8 +233,9 @@ def direct_answer(answer: int | str, tokenizer: PreTrainedTokenizerBase | None =
 def cot_answer(
     lines: Sequence[str], answer: int | str, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> str:
-    """How an example reasons: one step a line, then the answer, in plain text behind ``####`` (the
-    format of GSM8K).
+    """How an example reasons: one step a line, then the answer.
+
+    In plain text the answer stands behind ``####``, the format of GSM8K.
     """
     if has_template(tokenizer):
         return "\n".join([*lines, direct_answer(answer, tokenizer)])
@@ -210,15 +248,15 @@ def chain(lines: Sequence[str], answer: int | str) -> str:
 
 
 def experts(question: str) -> str:
-    """Ask a chat model to search within one reply: the prompt of Hulbert 2023
-    (tree-of-thought-prompting, MIT licence).
+    """Ask a chat model to search within one reply; put it through :func:`chat`.
 
-    Put it through :func:`chat`. Three imagined experts go on step by step and leave when they see
-    an error, so generating, judging and pruning all happen in the text; nothing outside checks that
-    they do.
+    Three imagined experts go on step by step and leave when they see an error, so generating,
+    judging and pruning all happen in the text; nothing outside checks that they do. The prompt of
+    Hulbert 2023 (tree-of-thought-prompting, MIT licence).
     """
     return (
-        "Imagine three different experts are answering this question. All experts will write down 1 step of their "
-        "thinking, then share it with the group. Then all experts will go on to the next step, etc. If any expert "
-        f"realises they're wrong at any point then they leave. The question is: {question}"
+        "Imagine three different experts are answering this question. All experts will write down "
+        "1 step of their thinking, then share it with the group. Then all experts will go on to "
+        "the next step, etc. If any expert realises they're wrong at any point then they leave. "
+        f"The question is: {question}"
     )

@@ -11,35 +11,27 @@ import numpy as np
 from jaxreason.decoding.sampling import Sampler, sample
 from jaxreason.decoding.stop import Stop
 from jaxreason.mesh import gather, mesh_of, num_row_parts
-from jaxreason.models.decoder import (
-    KV,
-    Cache,
-    DecoderConfig,
-    Params,
-    fork,
-    hidden_states,
-    output_head,
-    unstack,
-)
+from jaxreason.models.cache import KV, Cache, fork, unstack
+from jaxreason.models.decoder import DecoderConfig, Params, hidden_states, output_head
 from jaxreason.models.tokens import Prompt
 
 
 class Rollout(NamedTuple):
-    """N continuations of each of B prompts, at most T tokens each; the token that ends a chain
-    belongs to it.
+    """N continuations of each of B prompts, of at most T tokens.
+
+    The token that ends a chain belongs to it.
     """
 
     tokens: jax.Array  # [B, N, T] int32, 0 after the end
-    # [B, N, T] float32, of the model itself: neither tempered nor filtered; 0 after the end
+    # [B, N, T] float32 in nats, of the model itself, neither tempered nor filtered; 0 after the end
     logprobs: jax.Array
-    mask: jax.Array  # [B, N, T] bool
+    mask: jax.Array  # [B, N, T] bool, False after the end
     finished: jax.Array  # [B, N] bool, False where T tokens were not enough
     rule_state: Any = None  # [B, N] arrays: the state in which the rule ended, if there was one
 
 
-# (state, token drawn) -> (state, token written), pure, over rows [R]. As a
-# ``jax.tree_util.Partial`` its tables are arguments of the compiled program: other tables of the
-# same shape are no other program.
+# (state, token drawn) -> (state, token written), pure, over rows [R]. A ``jax.tree_util.Partial``
+# makes its tables arguments of the compiled program: others of the same shape compile nothing anew.
 Rule = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 
 
@@ -67,9 +59,11 @@ def generate(
       params, cfg: the model.
       key: one key, or keys ``[B, N]``, one for each chain.
       prompt: B prompts, padded on the left.
-      stop: from :func:`compile_stop`.
-      sampler, max_new_tokens, num_samples: static.
-      layers: the layers of ``params`` one by one, from :func:`jaxreason.models.decoder.unstack`.
+      stop: from :func:`jaxreason.decoding.stop.compile_stop`.
+      sampler: how a token is drawn; static, as the two numbers that follow.
+      max_new_tokens: T, tokens of a chain at most.
+      num_samples: N, chains of every prompt.
+      layers: the layers of ``params`` one by one, from :func:`jaxreason.models.cache.unstack`.
         Outside of jit that costs nothing on a CPU; without them they are copied out of the stack
         here.
       rule: may write something else than what was drawn, such as a budget
@@ -80,15 +74,12 @@ def generate(
     keys = (jax.random.split(key, (b, num_samples)) if key.ndim == 0 else key).reshape(rows)
     rule_state = jax.tree.map(lambda x: jnp.asarray(x).reshape(rows), rule_state)
     prefilled = _prefill(params, keys, prompt, rule_state, cfg=cfg, max_new_tokens=max_new_tokens)
-    # Once, outside the loop: the layers' weights, each in one piece.
-    params = (
-        jax.lax.optimization_barrier(unstack(params))
-        if layers is None
-        else {**params, "layers": layers}
-    )
+    if layers is None:  # once, outside the loop: the layers' weights, each in one piece
+        params = jax.lax.optimization_barrier(unstack(params))
+    else:
+        params = {**params, "layers": layers}
     ended = _decode(params, prefilled, stop, 0, rule, cfg=cfg, sampler=sampler)
-    finished = ended.state == stop.next_state.shape[1] - 1
-    by_row = Rollout(*ended[-3:], finished, ended.rule_state)
+    by_row = _written(ended, stop)
     return jax.tree.map(lambda x: x.reshape(b, num_samples, *x.shape[1:]), by_row)
 
 
@@ -102,9 +93,20 @@ class _Chains(NamedTuple):
     rule_state: Any  # [R] arrays, or None
     logits: jax.Array  # [R, V] float32, of the next token
     cache: Cache
-    tokens: jax.Array  # [R, T] and so on, as in Rollout
-    logprobs: jax.Array
-    mask: jax.Array
+    tokens: jax.Array  # [R, T] int32; this and what follows as in Rollout
+    logprobs: jax.Array  # [R, T] float32
+    mask: jax.Array  # [R, T] bool
+
+
+def _written(chains: _Chains, stop: Stop) -> Rollout:
+    """What R chains wrote so far, arrays ``[R, ...]``."""
+    return Rollout(
+        tokens=chains.tokens,
+        logprobs=chains.logprobs,
+        mask=chains.mask,
+        finished=chains.state == stop.final,
+        rule_state=chains.rule_state,
+    )
 
 
 def _prefill(
@@ -123,14 +125,19 @@ def _prefill(
         params, prompt.tokens, positions, cfg=cfg, segment_ids=prompt.mask.astype(jnp.int32)
     )
     num_samples = rows // len(prompt.tokens)
-    lengths, logits = (
-        jnp.repeat(x, num_samples, axis=0)
-        for x in (prompt.mask.sum(-1).astype(jnp.int32), output_head(params)(states[:, -1]))
-    )
-    buffers = jnp.zeros(shape, jnp.int32), jnp.zeros(shape), jnp.zeros(shape, bool)
-    cache = fork(cache, num_samples, max_new_tokens)
+    lengths = prompt.mask.sum(-1).astype(jnp.int32)
+    logits = output_head(params)(states[:, -1])
     return _Chains(
-        jnp.int32(0), keys, lengths, jnp.zeros(rows, jnp.int32), rule_state, logits, cache, *buffers
+        t=jnp.int32(0),
+        keys=keys,
+        lengths=jnp.repeat(lengths, num_samples, axis=0),
+        state=jnp.zeros(rows, jnp.int32),
+        rule_state=rule_state,
+        logits=jnp.repeat(logits, num_samples, axis=0),
+        cache=fork(cache, num_samples, max_new_tokens),
+        tokens=jnp.zeros(shape, jnp.int32),
+        logprobs=jnp.zeros(shape),
+        mask=jnp.zeros(shape, bool),
     )
 
 
@@ -144,29 +151,29 @@ def _decode(
     cfg: DecoderConfig,
     sampler: Sampler,
 ) -> _Chains:
-    """Draws until at most ``retire`` of the chains are left, or T tokens; ``params`` from
-    :func:`unstack`.
+    """Draws until at most ``retire`` of the chains are left, or each has T tokens.
+
+    ``params`` are from :func:`unstack`.
     """
-    next_state = jnp.asarray(stop.next_state)
-    final, steps = next_state.shape[1] - 1, chains.tokens.shape[1]
+    next_state, steps = jnp.asarray(stop.next_state), chains.tokens.shape[1]
 
     def unfinished(c: _Chains):
-        return (c.t < steps) & ((c.state != final).sum() > retire)
+        return (c.t < steps) & ((c.state != stop.final).sum() > retire)
+
+    def draw(key: jax.Array, logits: jax.Array, t: jax.Array) -> jax.Array:
+        return sample(jax.random.fold_in(key, t), logits, sampler)
 
     def step(c: _Chains) -> _Chains:
-        t, alive = c.t, c.state != final
-        token = jax.vmap(lambda key, row: sample(jax.random.fold_in(key, t), row, sampler))(
-            c.keys, c.logits
-        )
+        t, alive = c.t, c.state != stop.final
+        token = jax.vmap(draw, (0, 0, None))(c.keys, c.logits, t)
         rule_state = c.rule_state
         if rule is not None:
             rule_state, token = rule(rule_state, token)
             rule_state = jax.tree.map(
                 lambda new, old: jnp.where(alive, new, old), rule_state, c.rule_state
             )
-        chosen = jnp.take_along_axis(c.logits, token[:, None], axis=-1)[:, 0] - jax.nn.logsumexp(
-            c.logits, axis=-1
-        )
+        logit = jnp.take_along_axis(c.logits, token[:, None], axis=-1)[:, 0]
+        logprob = logit - jax.nn.logsumexp(c.logits, axis=-1)
         token = jnp.where(alive, token, 0)
         states, cache = hidden_states(
             params, token[:, None], (c.lengths + t)[:, None], c.cache, cfg=cfg
@@ -178,7 +185,7 @@ def _decode(
             logits=output_head(params)(states[:, 0]),
             cache=cache,
             tokens=c.tokens.at[:, t].set(token),
-            logprobs=c.logprobs.at[:, t].set(jnp.where(alive, chosen, 0.0)),
+            logprobs=c.logprobs.at[:, t].set(jnp.where(alive, logprob, 0.0)),
             mask=c.mask.at[:, t].set(alive),
         )
 
@@ -192,27 +199,29 @@ _decode_jit = jax.jit(_decode, static_argnames=("cfg", "sampler"), donate_argnum
 @jax.jit
 def _select(chains: _Chains, rows: jax.Array) -> _Chains:
     """The chains ``rows [r]`` alone, each with the keys and values of its prompt for itself."""
-    b, num_rows = len(chains.cache.prefix_mask), len(chains.keys)
-    # few shapes, so that few programs are compiled
-    width = -(-chains.cache.prefix_mask.shape[1] // 128) * 128
-    of_prompt = rows // (num_rows // b)
+    cache, num_rows = chains.cache, len(chains.keys)
+    num_prompts, prompt_width = cache.prefix_mask.shape
+    width = -(-prompt_width // 128) * 128  # few shapes, so that few programs are compiled
+    of_prompt = rows // (num_rows // num_prompts)
 
     def pad(x: jax.Array, axis: int) -> jax.Array:
         return jnp.pad(x, [(0, width - x.shape[axis] if i == axis else 0) for i in range(x.ndim)])
 
     def take(x: jax.Array, count: int, chosen: jax.Array) -> jax.Array:
-        return x.reshape(count, -1, *x.shape[1:])[chosen].reshape(
-            -1, *x.shape[1:]
-        )  # [count * K, ...]
+        """Of ``[count * K, ...]`` the K rows of each of those chosen."""
+        return x.reshape(count, -1, *x.shape[1:])[chosen].reshape(-1, *x.shape[1:])
+
+    def take_prefix(kv: KV) -> KV:
+        return KV(
+            k=pad(take(kv.k, num_prompts, of_prompt), axis=2),
+            v=pad(take(kv.v, num_prompts, of_prompt), axis=1),
+        )
 
     cache = Cache(
-        tuple(
-            KV(pad(take(kv.k, b, of_prompt), 2), pad(take(kv.v, b, of_prompt), 1))
-            for kv in chains.cache.prefix
-        ),
-        pad(chains.cache.prefix_mask[of_prompt], 1),
-        jax.tree.map(lambda x: take(x, num_rows, rows), chains.cache.own),
-        chains.cache.length,
+        prefix=tuple(map(take_prefix, cache.prefix)),
+        prefix_mask=pad(cache.prefix_mask[of_prompt], axis=1),
+        own=jax.tree.map(lambda x: take(x, num_rows, rows), cache.own),
+        length=cache.length,
     )
     by_row = {name: x for name, x in chains._asdict().items() if name not in ("t", "cache")}
     return _Chains(t=chains.t, cache=cache, **jax.tree.map(lambda x: x[rows], by_row))
@@ -235,31 +244,26 @@ def generate_retiring(
     rule: Rule | None = None,
     rule_state: Any = None,
 ) -> Rollout:
-    """:func:`generate`, from the host: whenever only a quarter of the chains is left, it goes on
-    with that quarter alone.
+    """:func:`generate`, but whenever a quarter of the chains is left, that quarter goes on alone.
 
     Few chains are much longer than the others, and a step costs what its rows cost, finished or
-    not. A chain draws from its own key and so writes the same tokens. Arguments as there, ``keys
-    [B, N]``; arrays of numpy.
+    not. A chain draws from its own key and so writes the same tokens. Runs on the host, around
+    compiled loops. Arguments as there, with ``keys [B, N]`` and ``layers``; the result is of numpy.
     """
-    shape = keys.shape
-    final, parts = stop.next_state.shape[1] - 1, num_row_parts(mesh_of(params))
+    shape, parts = keys.shape, num_row_parts(mesh_of(params))
     rule_state = jax.tree.map(lambda x: x.reshape(-1), rule_state)
     chains = _prefill_jit(
         params, keys.reshape(-1), prompt, rule_state, cfg=cfg, max_new_tokens=max_new_tokens
     )
-    params = {name: leaf for name, leaf in params.items() if name != "layers"} | {"layers": layers}
+    params = {**params, "layers": layers}
     rows = np.arange(keys.size)  # those still in ``chains``
     written = None
     while True:
         retire = len(rows) // 4 // parts * parts if len(rows) >= 16 else 0
         chains = _decode_jit(params, chains, stop, retire, rule, cfg=cfg, sampler=sampler)
-        t, now = gather((chains.t, Rollout(*chains[-3:], chains.state == final, chains.rule_state)))
-        written = (
-            jax.tree.map(lambda x: np.zeros((keys.size, *x.shape[1:]), x.dtype), now)
-            if written is None
-            else written
-        )
+        t, now = gather((chains.t, _written(chains, stop)))
+        if written is None:
+            written = jax.tree.map(lambda x: np.zeros((keys.size, *x.shape[1:]), x.dtype), now)
         for whole, part in zip(jax.tree.leaves(written), jax.tree.leaves(now), strict=True):
             whole[rows] = part
         if t == max_new_tokens or now.finished.all():

@@ -13,13 +13,15 @@ from jaxreason.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Sampler:
-    """How the next token is drawn. Filters apply after the temperature, in the order top-k, top-p,
-    min-p.
+    """How the next token is drawn: the temperature applies first, then top-k, top-p and min-p.
 
-    Attributes: temperature: divides the logits; 0 is greedy. top_k: keep the k most probable
-      tokens; 0 keeps all. top_p: keep the smallest set of most probable tokens whose mass reaches p
-      (Holtzman et al. 2020); 1 keeps all. min_p: keep tokens at least min_p times as probable as
-      the best one (Nguyen et al. 2024); 0 keeps all.
+    Attributes:
+      temperature: divides the logits; 0 is greedy.
+      top_k: keep the k most probable tokens; 0 keeps all.
+      top_p: keep the smallest set of most probable tokens whose mass reaches p (Holtzman et al.
+        2020); 1 keeps all.
+      min_p: keep tokens at least min_p times as probable as the best one (Nguyen et al. 2024); 0
+        keeps all.
 
     Raises:
       InputError: a value is outside its range.
@@ -55,8 +57,7 @@ def sample(key: jax.Array, logits: jax.Array, sampler: Sampler) -> jax.Array:
 
 
 def filter_logits(logits: jax.Array, sampler: Sampler) -> jax.Array:
-    """Tempered logits ``[..., V]``, float32, with every token outside the sampler's filters at
-    -inf.
+    """Tempered float32 logits ``[..., V]``, -inf for every token outside the sampler's filters.
 
     Each filter is a threshold on the probability, so tokens that tie with the last one kept are
     kept too.
@@ -67,11 +68,10 @@ def filter_logits(logits: jax.Array, sampler: Sampler) -> jax.Array:
 
 
 def _mass(logits: jax.Array, sampler: Sampler) -> jax.Array:
-    """Probability over that of the best token, 0 where filtered out: ``[..., V]`` as ``[..., S,
-    S]``, zeros behind.
+    """Probability over that of the best token, 0 where filtered out.
 
-    In a square, a sum is one over columns and then one over S: XLA on CPU vectorises that, and not
-    a sum along a row.
+    The V numbers fill a square ``[..., S, S]``, with zeros behind. There a sum is one over columns
+    and then one over S: XLA on CPU vectorises that, and not a sum along a row.
     """
     logits = logits.astype(jnp.float32) / sampler.temperature
     size = math.isqrt(logits.shape[-1] - 1) + 1
@@ -79,11 +79,7 @@ def _mass(logits: jax.Array, sampler: Sampler) -> jax.Array:
     padding = [(0, 0)] * (mass.ndim - 1) + [(0, size * size - mass.shape[-1])]
     mass = jnp.pad(mass, padding).reshape(*mass.shape[:-1], size, size)
     if sampler.top_k:
-        mass = _largest(
-            mass,
-            lambda kept: _sum((kept > 0).astype(mass.dtype)),
-            min(sampler.top_k, logits.shape[-1]),
-        )
+        mass = _largest(mass, _count, min(sampler.top_k, logits.shape[-1]))
     if sampler.top_p < 1:
         mass = _largest(mass, _sum, sampler.top_p * _sum(mass))
     return jnp.where(mass >= sampler.min_p, mass, 0.0)
@@ -91,6 +87,10 @@ def _mass(logits: jax.Array, sampler: Sampler) -> jax.Array:
 
 def _sum(mass: jax.Array) -> jax.Array:
     return mass.sum(-2).sum(-1)
+
+
+def _count(mass: jax.Array) -> jax.Array:
+    return _sum((mass > 0).astype(mass.dtype))
 
 
 def _largest(mass: jax.Array, measure: Callable, enough: jax.Array | float) -> jax.Array:
@@ -116,8 +116,7 @@ def _largest(mass: jax.Array, measure: Callable, enough: jax.Array | float) -> j
 
 
 def _inverse_cdf(key: jax.Array, mass: jax.Array) -> jax.Array:
-    """Draws from ``mass [S, S]`` with a single uniform number, looking it up first by row, then
-    inside the row.
+    """Draws from ``mass [S, S]`` with a single uniform number, first the row, then the place in it.
 
     The Gumbel trick needs V random numbers and 2V logarithms; here it is one exponential a token,
     about 15 times less time on CPU.
@@ -132,8 +131,9 @@ def _inverse_cdf(key: jax.Array, mass: jax.Array) -> jax.Array:
 
 
 def _first_beyond(u: jax.Array, ends: jax.Array, mass: jax.Array) -> jax.Array:
-    """The first place whose running sum exceeds u, only ever one with mass: a parallel sum's
-    rounding is not monotone.
+    """The first place whose running sum exceeds u, and only ever one with mass.
+
+    The running sum of a parallel scan is rounded, and so not quite monotone.
     """
     places = jnp.arange(len(mass))
     first = jnp.where((ends > u) & (mass > 0), places, len(mass)).min()

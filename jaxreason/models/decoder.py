@@ -9,16 +9,15 @@ K, D head_dim, E hidden_size, V vocabulary.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from jaxreason.errors import InputError
 from jaxreason.mesh import constrain_rows
+from jaxreason.models.cache import KV, Cache, unstack, visible
 from jaxreason.models.rope import RopeScaling, rope, rope_frequencies, rotation
 
 Params = dict  # nested, leaves are jax.Array
@@ -26,7 +25,10 @@ Params = dict  # nested, leaves are jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-    """Hyper-parameters under the names Hugging Face uses; hashable, so it can be a static argument.
+    """Hyper-parameters under the names Hugging Face uses. Hashable: it can be a static argument.
+
+    Raises:
+      InputError: a size is below 1, or two do not fit together.
     """
 
     vocab_size: int
@@ -43,8 +45,8 @@ class DecoderConfig:
     attention_bias: bool = False  # bias on q, k, v (Qwen2)
     qk_norm: bool = False  # RMSNorm on every query and key head (Qwen3)
     tie_word_embeddings: bool = True
-    # no property of a model: keep of each layer its input alone, and compute the rest again in the
-    # backward pass
+    # No property of the model, but of its training: of each layer only the input is kept, and the
+    # backward pass computes the rest again.
     remat: bool = False
 
     def __post_init__(self) -> None:
@@ -56,110 +58,29 @@ class DecoderConfig:
                 )
         if self.num_attention_heads % self.num_key_value_heads:
             raise InputError(
-                f"num_attention_heads is {self.num_attention_heads}: expected a multiple of num_key_value_heads, "
-                f"which is {self.num_key_value_heads}"
+                f"num_attention_heads is {self.num_attention_heads}: expected a multiple of "
+                f"num_key_value_heads, which is {self.num_key_value_heads}"
             )
         if self.head_dim % 2:
             raise InputError(
                 f"head_dim is {self.head_dim}: expected an even number, for RoPE turns pairs"
             )
-        if self.rope_scaling is not None and self.rope_scaling.rope_type not in (
-            "linear",
-            "llama3",
-        ):
+        rope_type = "default" if self.rope_scaling is None else self.rope_scaling.rope_type
+        if rope_type not in ("default", "linear", "llama3"):
             raise InputError(
-                f"rope type {self.rope_scaling.rope_type!r} is not supported: expected 'default', 'linear' or 'llama3'"
+                f"rope type {rope_type!r} is not supported: "
+                "expected 'default', 'linear' or 'llama3'"
             )
 
     @property
     def num_params(self) -> int:
+        """Numbers in all parameters; a tied embedding counts once."""
         shapes = jax.eval_shape(lambda: init(jax.random.key(0), self))
         return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
-class KV(NamedTuple):
-    """Keys and values of one layer, laid out so that attention is two plain matrix products of
-    whole arrays.
-
-    Batch and heads are one axis, and keys are transposed: XLA on CPU would else transpose a copy of
-    them at every token.
-    """
-
-    k: jax.Array  # [B * K, D, S]
-    v: jax.Array  # [B * K, S, D]
-
-
-class Cache(NamedTuple):
-    """Keys and values in two parts: a prompt, read only and shared by N = B / b rows, and what each
-    row added itself.
-
-    All rows grow in step, so one scalar ``length`` says how many of the S slots are filled. Layers
-    are a tuple and not one stacked array: XLA updates each in place, where it would copy a slice of
-    a stack at every token.
-    """
-
-    prefix: tuple[KV, ...]  # L of [b * K, ...], P slots
-    prefix_mask: jax.Array  # [b, P] bool, False on padding
-    own: tuple[KV, ...]  # L of [B * K, ...], S slots
-    length: jax.Array  # [] int32
-
-
-def fork(cache: Cache, num_rows: int, max_new_tokens: int) -> Cache:
-    """Room for ``max_new_tokens`` in ``num_rows`` continuations of every prompt in a cache made by
-    prefill.
-    """
-
-    def room(prefix: KV) -> KV:
-        heads, head_dim, _ = prefix.k.shape
-        shapes = KV((head_dim, max_new_tokens), (max_new_tokens, head_dim))
-        return KV(*(jnp.zeros((heads * num_rows, *shape), prefix.k.dtype) for shape in shapes))
-
-    return cache._replace(own=tuple(map(room, cache.prefix)), length=jnp.int32(0))
-
-
-def unstack(params: Params) -> Params:
-    """The layers as a tuple of dicts; done once before a decode loop, which would else slice the
-    stack at every token.
-
-    Of arrays on a CPU, outside of jit, they are views: they take no time and no memory of their
-    own.
-    """
-    stack = params["layers"]
-    first = jax.tree.leaves(stack)[0]
-    if _on_one_cpu(first):
-        layers = tuple(jax.tree.map(lambda x, i=i: _view(x, i), stack) for i in range(len(first)))
-    else:
-        layers = _slices(stack)
-    return {**params, "layers": layers}
-
-
-@jax.jit
-def _slices(stack: Params) -> tuple[Params, ...]:
-    """All rows in one program: one by one, a hundred slices over several devices take longer than a
-    short decode loop.
-    """
-    num_layers = len(jax.tree.leaves(stack)[0])
-    return tuple(jax.tree.map(lambda x, i=i: x[i], stack) for i in range(num_layers))
-
-
-def _on_one_cpu(x: jax.Array) -> bool:
-    if isinstance(x, jax.core.Tracer) or not isinstance(x, jax.Array):
-        return False
-    device, *others = x.devices()
-    return not others and device.platform == "cpu"
-
-
-def _view(x: jax.Array, i: int) -> jax.Array:
-    """``x[i]``; JAX takes over memory that lies as it wants it, aligned to 64 bytes, and copies
-    other.
-    """
-    return jax.device_put(np.asarray(x)[i], *x.devices())
-
-
 class Attention(nnx.Module):
-    """Grouped-query attention over [shared prefix | own cache] or, without a cache, over the row
-    itself.
-    """
+    """Grouped-query attention (Ainslie et al. 2023) to a shared prefix and the row's own tokens."""
 
     def __init__(self, cfg: DecoderConfig, rngs: nnx.Rngs):
         self.cfg = cfg
@@ -174,6 +95,20 @@ class Attention(nnx.Module):
             self.k_norm = nnx.RMSNorm(cfg.head_dim, epsilon=cfg.rms_norm_eps, rngs=rngs)
 
     def __call__(self, x, turn, mask, prefix: KV | None, own: KV | None, start):
+        """Attends from ``x [B, T, E]`` to the prefix, if given, and to the row's own tokens.
+
+        Args:
+          x: the block's normalised input.
+          turn: from :func:`jaxreason.models.rope.rotation`.
+          mask: ``[B, 1, T, P + S]`` bool, which keys a token sees.
+          prefix: of b prompts, P slots.
+          own: S slots, into which the new keys and values are written at ``start``; None: the row's
+            own tokens are those of ``x``, and S = T.
+          start: int32 ``[]``, with ``own`` only.
+
+        Returns:
+          What is added to the residual stream ``[B, T, E]``, and the row's keys and values.
+        """
         cfg, (rows, length, _) = self.cfg, x.shape
         q = self.q(x).reshape(rows, length, cfg.num_attention_heads, cfg.head_dim)
         k = self.k(x).reshape(rows, length, cfg.num_key_value_heads, cfg.head_dim)
@@ -183,18 +118,16 @@ class Attention(nnx.Module):
         q, k = rope(q, *turn) * cfg.head_dim**-0.5, rope(k, *turn)
         heads = rows * cfg.num_key_value_heads
         # The G query heads of a key head are rows of one matrix product against its keys.
-        q = q.reshape(rows, length, cfg.num_key_value_heads, -1, cfg.head_dim).transpose(
-            0, 2, 3, 1, 4
-        )
-        q = q.reshape(heads, -1, cfg.head_dim)  # [B * K, G * T, D]
+        q = q.reshape(rows, length, cfg.num_key_value_heads, -1, cfg.head_dim)
+        q = q.transpose(0, 2, 3, 1, 4).reshape(heads, -1, cfg.head_dim)  # [B * K, G * T, D]
         new = KV(
-            k.transpose(0, 2, 3, 1).reshape(heads, cfg.head_dim, length),
-            v.transpose(0, 2, 1, 3).reshape(heads, length, cfg.head_dim),
+            k=k.transpose(0, 2, 3, 1).reshape(heads, cfg.head_dim, length),
+            v=v.transpose(0, 2, 1, 3).reshape(heads, length, cfg.head_dim),
         )
         if own is not None:
             new = KV(
-                jax.lax.dynamic_update_slice(own.k, new.k.astype(own.k.dtype), (0, 0, start)),
-                jax.lax.dynamic_update_slice(own.v, new.v.astype(own.v.dtype), (0, start, 0)),
+                k=jax.lax.dynamic_update_slice(own.k, new.k.astype(own.k.dtype), (0, 0, start)),
+                v=jax.lax.dynamic_update_slice(own.v, new.v.astype(own.v.dtype), (0, start, 0)),
             )
         if prefix is None:
             out = self.softmax(q @ new.k, mask).astype(x.dtype) @ new.v
@@ -207,18 +140,13 @@ class Attention(nnx.Module):
         return self.o(out), new
 
     def softmax(self, scores: jax.Array, mask: jax.Array) -> jax.Array:
-        """Weights of ``scores [B * K, G * T, S]`` over the keys that ``mask [B, 1, T, S]`` allows;
-        float32.
-        """
-        by_head = scores.astype(jnp.float32).reshape(
-            mask.shape[0], -1, *mask.shape[2:]
-        )  # [B, H, T, S]
+        """Float32 weights of ``scores [B * K, G * T, S]``, 0 unless ``mask [B, 1, T, S]``."""
+        by_head = scores.astype(jnp.float32)
+        by_head = by_head.reshape(mask.shape[0], -1, *mask.shape[2:])  # [B, H, T, S]
         return jax.nn.softmax(jnp.where(mask, by_head, -1e30), axis=-1).reshape(scores.shape)
 
     def shared_matmul(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        """``x @ y`` of ``[B * K, M, _]`` and ``[b * K, ...]``: N rows share one y, and are rows of
-        one product with it.
-        """
+        """``x [B * K, M, _] @ y [b * K, ...]``; the N rows that share a y are one product."""
         kv, (_, m, _) = self.cfg.num_key_value_heads, x.shape
         prompts = y.shape[0] // kv
         x = x.reshape(prompts, -1, kv, m, x.shape[-1]).swapaxes(1, 2)  # [b, K, N, M, _]
@@ -227,8 +155,7 @@ class Attention(nnx.Module):
 
 
 def _residual_init(cfg: DecoderConfig):
-    # Projections that write to the residual stream start smaller, so its variance does not grow
-    # with depth (GPT-2).
+    # Smaller where a block writes to the residual stream: its variance then does not grow (GPT-2).
     return nnx.initializers.variance_scaling(1.0 / (2 * cfg.num_hidden_layers), "fan_in", "normal")
 
 
@@ -280,8 +207,9 @@ def _graphdefs(cfg: DecoderConfig):
 
 @functools.partial(jax.jit, static_argnames="cfg")
 def init(key: jax.Array, cfg: DecoderConfig) -> Params:
-    """Fresh float32 parameters: ``{"embed", "norm", ["head"], "layers"}``, every leaf of "layers"
-    is ``[L, ...]``.
+    """Fresh float32 parameters ``{"embed", "norm", "layers"}``, and "head" unless it is tied.
+
+    Every leaf of "layers" is ``[L, ...]``.
     """
 
     def pure(module):
@@ -291,24 +219,6 @@ def init(key: jax.Array, cfg: DecoderConfig) -> Params:
     layer_keys = jax.random.split(layers_key, cfg.num_hidden_layers)
     layers = jax.vmap(lambda k: pure(Block(cfg, nnx.Rngs(k))))(layer_keys)
     return {**pure(Outer(cfg, nnx.Rngs(outer_key))), "layers": layers}
-
-
-def deepen(
-    params: Params, key: jax.Array, *, cfg: DecoderConfig, num_new_layers: int
-) -> tuple[Params, DecoderConfig]:
-    """The same function with more blocks on top, to be trained on (block expansion; LLaMA Pro, Wu
-    et al. 2024, section 3.2).
-
-    The projections through which the new blocks write to the residual stream are zero.
-    """
-    deeper = dataclasses.replace(cfg, num_hidden_layers=cfg.num_hidden_layers + num_new_layers)
-    new = jax.tree.map(lambda x: x[cfg.num_hidden_layers :], init(key, deeper)["layers"])
-    for module, name in (("attention", "o"), ("mlp", "down")):
-        new[module][name] = jax.tree.map(jnp.zeros_like, new[module][name])
-    layers = jax.tree.map(
-        lambda old, more: jnp.concatenate([old, more.astype(old.dtype)]), params["layers"], new
-    )
-    return {**jax.tree.map(jnp.array, params), "layers": layers}, deeper
 
 
 def hidden_states(
@@ -322,42 +232,60 @@ def hidden_states(
 ) -> tuple[jax.Array, Cache]:
     """The final normalised states ``[B, T, E]`` and the cache; arguments as in :func:`forward`."""
     chex.assert_equal_shape([tokens, positions])
-    rows, length = tokens.shape
-    block_def, outer_def = _graphdefs(cfg)
-    outer = nnx.merge(outer_def, {name: leaf for name, leaf in params.items() if name != "layers"})
-    x, turn = _embed(outer, tokens), _rotation(positions, cfg)
-
     if cache is None:
-        if segment_ids is None:
-            segment_ids = jnp.ones_like(tokens)
-        mask = _causal(segment_ids)
+        segment_ids = jnp.ones_like(tokens) if segment_ids is None else segment_ids
+        return _read(params, tokens, positions, segment_ids, cfg)
+    return _append(params, tokens, positions, cache, cfg)
 
-        def step(x, layer_params):
-            x, kv = nnx.merge(block_def, layer_params)(x, turn, mask)
-            return constrain_rows(x), kv
 
-        x, stacked = jax.lax.scan(jax.checkpoint(step) if cfg.remat else step, x, params["layers"])
-        prefix = tuple(KV(stacked.k[i], stacked.v[i]) for i in range(cfg.num_hidden_layers))
-        return outer.norm(x), Cache(prefix, segment_ids > 0, (), jnp.int32(0))
+def _read(
+    params: Params,
+    tokens: jax.Array,
+    positions: jax.Array,
+    segment_ids: jax.Array,
+    cfg: DecoderConfig,
+) -> tuple[jax.Array, Cache]:
+    """Whole rows, one block after the other in one scan; the cache is a prefix of all T tokens."""
+    block_def, outer = _modules(params, cfg)
+    turn, mask = _rotation(positions, cfg), _causal(segment_ids)
 
-    prefix_mask = jnp.repeat(cache.prefix_mask, rows // cache.prefix_mask.shape[0], axis=0)[
-        :, None, None
-    ]
-    slots = jnp.arange(cache.own[0].v.shape[1])
-    own_mask = slots <= cache.length + jnp.arange(length)[:, None]  # [T, S]
-    shapes = [(rows, 1, length, m.shape[-1]) for m in (prefix_mask, own_mask)]
-    mask = jnp.concatenate(list(map(jnp.broadcast_to, (prefix_mask, own_mask), shapes)), axis=-1)
+    def step(x, layer_params):
+        x, kv = nnx.merge(block_def, layer_params)(x, turn, mask)
+        return constrain_rows(x), kv
+
+    step = jax.checkpoint(step) if cfg.remat else step
+    x, stacked = jax.lax.scan(step, _embed(outer, tokens), params["layers"])
+    prefix = tuple(KV(stacked.k[i], stacked.v[i]) for i in range(cfg.num_hidden_layers))
+    cache = Cache(prefix=prefix, prefix_mask=segment_ids > 0, own=(), length=jnp.int32(0))
+    return outer.norm(x), cache
+
+
+def _append(
+    params: Params, tokens: jax.Array, positions: jax.Array, cache: Cache, cfg: DecoderConfig
+) -> tuple[jax.Array, Cache]:
+    """T more tokens of rows whose earlier ones are in the cache, one block after the other."""
+    block_def, outer = _modules(params, cfg)
+    turn, mask = _rotation(positions, cfg), visible(cache, *tokens.shape)
+
+    def step(x, layer_params, prefix, kv):
+        x, kv = nnx.merge(block_def, layer_params)(x, turn, mask, prefix, kv, cache.length)
+        return constrain_rows(x), kv
+
+    step = jax.checkpoint(step) if cfg.remat else step
     layers = params["layers"] if isinstance(params["layers"], tuple) else unstack(params)["layers"]
-    own = []
+    x, own = _embed(outer, tokens), []
     for layer_params, prefix, kv in zip(layers, cache.prefix, cache.own, strict=True):
-
-        def step(x, layer_params, prefix, kv):
-            x, kv = nnx.merge(block_def, layer_params)(x, turn, mask, prefix, kv, cache.length)
-            return constrain_rows(x), kv
-
-        x, kv = (jax.checkpoint(step) if cfg.remat else step)(x, layer_params, prefix, kv)
+        x, kv = step(x, layer_params, prefix, kv)
         own.append(kv)
-    return outer.norm(x), cache._replace(own=tuple(own), length=cache.length + length)
+    length = cache.length + tokens.shape[1]
+    return outer.norm(x), cache._replace(own=tuple(own), length=length)
+
+
+def _modules(params: Params, cfg: DecoderConfig) -> tuple[nnx.GraphDef, Outer]:
+    """The structure of a block, and what surrounds the blocks, with its parameters."""
+    block_def, outer_def = _graphdefs(cfg)
+    around = {name: leaf for name, leaf in params.items() if name != "layers"}
+    return block_def, nnx.merge(outer_def, around)
 
 
 def branch_states(
@@ -368,10 +296,10 @@ def branch_states(
     *,
     cfg: DecoderConfig,
 ) -> tuple[jax.Array, jax.Array]:
-    """The final states of prompts and of N continuations of each, both in one pass over the layers:
-    for training.
+    """The final states of prompts and of N continuations of each, in one pass over the layers.
 
-    The gradient of a layer's weights is then the sum of two products, and not of two whole stacks.
+    For training: the gradient of a layer's weights is the sum of two products, and not of two whole
+    stacks.
 
     Args:
       params: from :func:`init` or a checkpoint.
@@ -383,8 +311,7 @@ def branch_states(
     Returns:
       States ``[b, P, E]`` and ``[b * N, T, E]``.
     """
-    block_def, outer_def = _graphdefs(cfg)
-    outer = nnx.merge(outer_def, {name: leaf for name, leaf in params.items() if name != "layers"})
+    block_def, outer = _modules(params, cfg)
     (rows, length), n = branches.shape, len(branches) // len(prompt)
     begin = jnp.repeat(prompt_mask.sum(-1), n)[:, None]
     positions = jnp.maximum(jnp.cumsum(prompt_mask, axis=-1) - 1, 0), begin + jnp.arange(length)
@@ -429,8 +356,12 @@ def output_head(
 ) -> Callable[[jax.Array], jax.Array]:
     """The last layer: a function from states ``[..., E]`` to float32 logits ``[..., V]``.
 
-    Of some ``tokens`` only, if given. A tied head reads the embedding as it lies: with jax 0.12.0
-    on CPU, one row times its transpose takes four times as long.
+    A tied head reads the embedding as it lies: with jax 0.12.0 on CPU, one row times its transpose
+    takes four times as long.
+
+    Args:
+      params: of the decoder.
+      tokens: which tokens' logits are wanted, by default those of all V.
     """
     if "head" in params:
         kernel = params["head"]["kernel"][:, tokens]

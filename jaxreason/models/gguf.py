@@ -1,8 +1,7 @@
-"""Models in one GGUF file: weights dequantised, config, tokenizer and chat template rebuilt from
-its metadata.
+"""Models in one GGUF file: weights dequantised, config and tokenizer rebuilt from its metadata.
 
-The format itself is in :mod:`jaxreason.models.gguf_file`. What the metadata mean is defined by
-llama.cpp.
+The format itself is in :mod:`jaxreason.models.gguf_file`, the tokenizer in
+:mod:`jaxreason.models.gguf_tokenizer`. What the metadata mean is defined by llama.cpp.
 """
 
 import dataclasses
@@ -14,23 +13,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from tokenizers import (
-    AddedToken,
-    Regex,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-)
-from transformers import PreTrainedTokenizerFast
 
 from jaxreason.errors import InputError, one_line
 from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.gguf_file import Stored, read_model, read_tensor
+from jaxreason.models.gguf_tokenizer import load_tokenizer
 from jaxreason.models.rope import RopeScaling, rope_frequencies
-from jaxreason.models.tokens import ENDS_OF_TURN, end_of_turn_ids
+from jaxreason.models.tokens import end_of_turn_ids
 from jaxreason.models.weights import LanguageModel, Tensors, assemble, digest
 
 # GGUF name -> path in our params, as KEYS in hf.py.
@@ -70,26 +59,16 @@ IDLE = {
 }
 ROPE_FREQS = "rope_freqs.weight"  # how llama3 scaling is stored: what every frequency is divided by
 
-# How text is cut before byte-pair encoding, by tokenizer.ggml.pre.
-LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-SPLITS = {
-    "llama-bpe": LLAMA3,
-    "llama3": LLAMA3,
-    "llama-v3": LLAMA3,
-    "qwen2": QWEN2,
-    "deepseek-r1-qwen": QWEN2,
-}
-DIGITS = ("smollm", "starcoder", "refact", "command-r")  # single digits, then as GPT-2
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # tokenizer.ggml.token_type
-
 
 def load_gguf(
     path: str | Path, dtype: Any = jnp.float32, mesh: Mesh | None = None
 ) -> LanguageModel:
-    """Loads a model from a GGUF file, its weights dequantised to ``dtype``, onto ``mesh`` if given.
+    """Loads a model from a GGUF file.
 
-    Of a model split into several files, ``path`` is the first; the others stand beside it.
+    Args:
+      path: the file; of a model split into several, the first, with the others beside it.
+      dtype: of the parameters, to which the weights are dequantised.
+      mesh: devices to spread them over; None is the default device.
 
     Raises:
       InputError: not there, damaged, or of a model this decoder does not implement.
@@ -119,12 +98,17 @@ def load_gguf(
             f"{str(path)!r} is damaged or not a GGUF file ({one_line(error)[:500]})"
         ) from error
     return LanguageModel(
-        params, cfg, tokenizer, path.name, digest(files), tuple(dict.fromkeys(eos_ids))
+        params=params,
+        cfg=cfg,
+        tokenizer=tokenizer,
+        name=path.name,
+        sha256=digest(files),
+        eos_ids=tuple(dict.fromkeys(eos_ids)),
     )
 
 
 def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> DecoderConfig:
-    """The config from metadata and shapes.
+    """The config from metadata and shapes; takes the tensor of frequencies out of ``stored``.
 
     Raises:
       InputError: incomplete, or of a model this decoder does not implement.
@@ -132,7 +116,8 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
     architecture = metadata.get("general.architecture")
     if architecture not in ARCHITECTURES:
         raise InputError(
-            f"architecture {architecture!r} is not supported: expected one of {', '.join(ARCHITECTURES)}"
+            f"architecture {architecture!r} is not supported: "
+            f"expected one of {', '.join(ARCHITECTURES)}"
         )
 
     def get(name: str, default: Any = None) -> Any:
@@ -154,7 +139,8 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
         if not np.isclose(found := float(get(name, neutral[0])), neutral, rtol=1e-5).any():
             raise InputError(
                 f"{architecture}.{name} is {found:g}, which is not supported: expected "
-                f"{' or '.join(f'{x:g}' for x in neutral)} (dense models with full attention and no scales are)"
+                f"{' or '.join(f'{x:g}' for x in neutral)} "
+                "(dense models with full attention and no scales are)"
             )
     # llama.cpp takes a factor without a type as linear; files of 2023 have rope.scale_linear in its
     # place.
@@ -165,6 +151,7 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
         raise InputError(
             f"has {ROPE_FREQS} and a rope scaling factor of {factor:g}: expected one of the two"
         )
+    epsilon = get("attention.layer_norm_rms_epsilon")
     cfg = DecoderConfig(
         vocab_size=stored["token_embd.weight"].shape[0],
         hidden_size=int(get("embedding_length")),
@@ -176,9 +163,7 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
         max_position_embeddings=int(get("context_length")),
         rope_theta=float(get("rope.freq_base", 10_000.0)),
         rope_scaling=scaling,
-        rms_norm_eps=float(
-            str(np.float32(get("attention.layer_norm_rms_epsilon")))
-        ),  # 1e-05, not 9.99999974e-06
+        rms_norm_eps=float(str(np.float32(epsilon))),  # 1e-05, not 9.99999974e-06
         attention_bias=architecture == "qwen2",
         qk_norm=architecture == "qwen3",
         tie_word_embeddings="output.weight" not in stored,
@@ -189,8 +174,16 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
 
 
 def with_llama3_scaling(cfg: DecoderConfig, divisors: np.ndarray) -> DecoderConfig:
-    """The file has only what llama3 scaling came to; its settings are found by trying those that
-    are in use.
+    """The config with the llama3 scaling that the file's divisors of the frequencies come from.
+
+    The file does not have its settings: those that are in use are tried.
+
+    Args:
+      cfg: without scaling.
+      divisors: ``[D / 2]``, what each frequency is divided by.
+
+    Raises:
+      InputError: the divisors come from other settings.
     """
     scaling = RopeScaling("llama3", float(divisors.max()))
     plain, scaled = (
@@ -198,7 +191,8 @@ def with_llama3_scaling(cfg: DecoderConfig, divisors: np.ndarray) -> DecoderConf
     )
     if divisors.shape != plain.shape or not np.allclose(plain / scaled, divisors, rtol=1e-3):
         raise InputError(
-            f"{ROPE_FREQS} is not that of Llama 3: no other scaling of frequencies one by one is supported"
+            f"{ROPE_FREQS} is not that of Llama 3: no other scaling of single frequencies is "
+            "supported"
         )
     return dataclasses.replace(cfg, rope_scaling=scaling)
 
@@ -206,7 +200,7 @@ def with_llama3_scaling(cfg: DecoderConfig, divisors: np.ndarray) -> DecoderConf
 def open_tensors(
     files: list[Path], stored: dict[str, Stored], cfg: DecoderConfig, architecture: str, gguf
 ) -> Tensors:
-    """The weights as Hugging Face has them."""
+    """The weights as Hugging Face has them: ``[out, in]``, and the two halves of a head turned."""
 
     def read(name: str) -> np.ndarray:
         array = read_tensor(stored[name], gguf)
@@ -221,163 +215,15 @@ def open_tensors(
     return Tensors({name: tensor.shape for name, tensor in stored.items()}, read, files)
 
 
-def load_tokenizer(metadata: dict[str, Any], cfg: DecoderConfig) -> PreTrainedTokenizerFast:
-    """Tokenizer and chat template.
+def load_eos_ids(metadata: dict[str, Any], cfg: DecoderConfig) -> tuple[int, ...]:
+    """The tokens that end a text: end of text and end of turn, where the file names them.
 
     Raises:
-      InputError: incomplete, or of a kind that is not supported.
+      InputError: one is not an id of the vocabulary.
     """
-
-    def get(name: str, default: Any = None) -> Any:
-        return metadata.get(f"tokenizer.ggml.{name}", default)
-
-    tokens, kinds = get("tokens"), get("token_type")
-    if (
-        not isinstance(tokens, list)
-        or not 1 <= len(tokens) <= cfg.vocab_size
-        or len(set(tokens)) < len(tokens)
-    ):
-        raise InputError(
-            f"tokenizer.ggml.tokens is damaged: expected at most {cfg.vocab_size} distinct texts"
-        )
-    kinds = np.full(len(tokens), NORMAL) if kinds is None else kinds
-    if len(kinds) != len(tokens):
-        raise InputError(
-            f"tokenizer.ggml.token_type has {len(kinds)} entries: expected {len(tokens)}"
-        )
-    if get("model") == "gpt2":
-        backend = _byte_level(tokens, get("merges"), get("pre", "default"))
-    elif get("model") == "llama":
-        backend = _sentencepiece(tokens, kinds, get("scores"), get("add_space_prefix", True))
-    else:
-        raise InputError(f"tokenizer {get('model')!r} is not supported: expected 'gpt2' or 'llama'")
-    # Some files call an end of turn a word of the user's: it ends a chain all the same, as in
-    # llama.cpp.
-    kinds = [
-        CONTROL if token in ENDS_OF_TURN else kind
-        for token, kind in zip(tokens, kinds, strict=True)
-    ]
-    for kind, special in ((CONTROL, True), (USER_DEFINED, False)):
-        added = [
-            AddedToken(t, normalized=False, special=special)
-            for t, k in zip(tokens, kinds, strict=True)
-            if k == kind
-        ]
-        (backend.add_special_tokens if special else backend.add_tokens)(added)
-    if backend.get_vocab_size() != len(tokens):
-        raise InputError("tokenizer.ggml.tokens is damaged: added tokens are not all part of it")
-
-    named = {}
-    for ours, theirs in {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}.items():
-        if (i := get(f"{theirs}_token_id")) is not None:
-            if not 0 <= int(i) < len(tokens):
-                raise InputError(
-                    f"tokenizer.ggml.{theirs}_token_id is {i}: expected less than {len(tokens)}"
-                )
-            named[f"{ours}_token"] = tokens[int(i)]
-    named.setdefault(
-        "pad_token", named.get("eos_token", tokens[0])
-    )  # padding is masked: any token will do
-    begins = get("model") == "llama" or SPLITS.get(get("pre")) is LLAMA3  # llama.cpp's defaults
-    if get("add_bos_token", begins) and "bos_token" in named:
-        bos = named["bos_token"]
-        backend.post_processor = processors.TemplateProcessing(
-            single=[bos, "$A"],
-            pair=[bos, "$A", bos, "$B:1"],
-            special_tokens=[(bos, tokens.index(bos))],
-        )
-    template = metadata.get("tokenizer.chat_template")
-    if template is not None and not isinstance(template, str):
-        raise InputError("tokenizer.chat_template is damaged: expected a text")
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        chat_template=template,
-        clean_up_tokenization_spaces=False,
-        **named,
-    )
-
-
-def load_eos_ids(metadata: dict[str, Any], cfg: DecoderConfig) -> tuple[int, ...]:
-    """The tokens that end a text: end of text and end of turn, where the file names them."""
     found = {key: metadata.get(f"tokenizer.ggml.{key}") for key in ("eos_token_id", "eot_token_id")}
     found = {key: int(i) for key, i in found.items() if i is not None}
     for key, i in found.items():
         if not 0 <= i < cfg.vocab_size:
             raise InputError(f"tokenizer.ggml.{key} is {i}: expected less than {cfg.vocab_size}")
     return tuple(found.values())
-
-
-def _byte_level(tokens: list[str], merges: list[str] | None, pre: str) -> Tokenizer:
-    """Byte-level BPE as GPT-2, Llama 3, Qwen and SmolLM have it."""
-    if merges is None:
-        raise InputError("lacks the metadata key tokenizer.ggml.merges")
-    pairs = [tuple(merge.split(" ")) for merge in merges]
-    backend = Tokenizer(
-        models.BPE(
-            dict(zip(tokens, range(len(tokens)), strict=True)),
-            pairs,
-            ignore_merges=SPLITS.get(pre) is LLAMA3,
-        )
-    )
-    if pre in SPLITS:
-        first = pre_tokenizers.Split(Regex(SPLITS[pre]), "isolated")
-        backend.pre_tokenizer = pre_tokenizers.Sequence(
-            [first, pre_tokenizers.ByteLevel(False, use_regex=False)]
-        )
-    elif pre in DIGITS:
-        backend.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(False)]
-        )
-    elif pre in ("default", "gpt-2"):
-        backend.pre_tokenizer = pre_tokenizers.ByteLevel(False)
-    else:
-        known = ", ".join(["gpt-2", *SPLITS, *DIGITS])
-        raise InputError(f"tokenizer.ggml.pre {pre!r} is not supported: expected one of {known}")
-    if SPLITS.get(pre) is QWEN2:
-        backend.normalizer = normalizers.NFC()
-    backend.decoder = decoders.ByteLevel()
-    return backend
-
-
-def _sentencepiece(
-    tokens: list[str], kinds: np.ndarray, scores: np.ndarray | None, space_first: bool
-) -> Tokenizer:
-    """Sentencepiece BPE with byte fallback as Llama 2 has it; a pair merges the earlier, the higher
-    its text scores.
-    """
-    if scores is None or len(scores) != len(tokens) or max(map(len, tokens)) > 256:
-        raise InputError(
-            f"tokenizer.ggml.scores is damaged: expected {len(tokens)} scores of short texts"
-        )
-    vocab = dict(zip(tokens, range(len(tokens)), strict=True))
-    normal = {
-        token: float(score)
-        for token, kind, score in zip(tokens, kinds, scores, strict=True)
-        if kind == NORMAL
-    }
-    merges = [
-        (score, token[:cut], token[cut:])
-        for token, score in normal.items()
-        for cut in range(1, len(token))
-        if token[:cut] in normal and token[cut:] in normal
-    ]
-    merges.sort(key=lambda merge: (-merge[0], -len(merge[1]), vocab[merge[1]]))
-    unknown = next(
-        (token for token, kind in zip(tokens, kinds, strict=True) if kind == UNKNOWN), None
-    )
-    backend = Tokenizer(
-        models.BPE(
-            vocab,
-            [merge[1:] for merge in merges],
-            unk_token=unknown,
-            fuse_unk=True,
-            byte_fallback=True,
-        )
-    )
-    # A space before every text and behind every special token, as llama.cpp has it; not cut into
-    # words.
-    space = [normalizers.Prepend("\u2581")] * bool(space_first)
-    backend.normalizer = normalizers.Sequence([*space, normalizers.Replace(" ", "\u2581")])
-    steps = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
-    backend.decoder = decoders.Sequence(steps + [decoders.Strip(" ", 1, 0)] * bool(space_first))
-    return backend

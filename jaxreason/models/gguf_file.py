@@ -43,8 +43,7 @@ class Stored(NamedTuple):
 
 
 def read_model(path: Path, gguf) -> tuple[dict[str, Any], dict[str, Stored], list[Path]]:
-    """Metadata, the places of all tensors, and the files that hold them: one, or the parts of a
-    split model.
+    """Metadata, the places of all tensors, and the files: one, or the parts of a split model.
 
     ``llama-gguf-split`` names the parts ``NAME-00001-of-00003.gguf`` and so on; the metadata stand
     in the first.
@@ -53,9 +52,7 @@ def read_model(path: Path, gguf) -> tuple[dict[str, Any], dict[str, Stored], lis
       InputError: a file is damaged, not the first of its parts, or one of the others is missing.
     """
     metadata, stored = read_header(path, gguf)
-    count, place = (
-        int(metadata.get(f"split.{key}", default)) for key, default in (("count", 1), ("no", 0))
-    )
+    count, place = int(metadata.get("split.count", 1)), int(metadata.get("split.no", 0))
     if count <= 1:
         return metadata, stored, [path]
     if not re.search(f"-{place + 1:05d}-of-{count:05d}.gguf$", path.name):
@@ -133,11 +130,14 @@ def read_header(path: Path, gguf) -> tuple[dict[str, Any], dict[str, Stored]]:
         num_bytes = math.prod(shape) // block * block_bytes
         if start + offset + num_bytes > size:
             raise InputError(
-                f"is truncated: tensor {name[:80]!r} ends at byte {start + offset + num_bytes}, the file at {size}"
+                f"is truncated: tensor {name[:80]!r} ends at byte {start + offset + num_bytes}, "
+                f"the file at {size}"
             )
         if name in stored:
             raise InputError(f"has tensor {name[:80]!r} twice")
-        stored[name] = Stored(path, shape, kind, start + offset, num_bytes)
+        stored[name] = Stored(
+            path=path, shape=shape, kind=kind, offset=start + offset, size=num_bytes
+        )
     return metadata, stored
 
 
@@ -177,18 +177,22 @@ def value(file: BinaryIO, size: int, kind: int) -> Any:
 
 
 def read_tensor(tensor: Stored, gguf) -> np.ndarray:
-    """One tensor, dequantised to float32."""
+    """One tensor, dequantised to float32, in the shape that is stored.
+
+    Raises:
+      InputError: it is quantised in a way that the gguf package cannot undo.
+    """
     with tensor.path.open("rb") as file:
         file.seek(tensor.offset)
         data = np.frombuffer(file.read(tensor.size), np.uint8)
     rows = data.reshape(*tensor.shape[:-1], -1)
-    if tensor.kind in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16):
-        return rows.view("<f4" if tensor.kind == gguf.GGMLQuantizationType.F32 else "<f2").astype(
-            np.float32
-        )
+    plain = {gguf.GGMLQuantizationType.F32: "<f4", gguf.GGMLQuantizationType.F16: "<f2"}
+    if tensor.kind in plain:
+        return rows.view(plain[tensor.kind]).astype(np.float32)
     try:
         return gguf.quants.dequantize(rows, tensor.kind)
     except NotImplementedError as error:
         raise InputError(
-            f"tensors stored as {tensor.kind.name} are not supported: expected F32, F16, Q8_0, Q4_K..."
+            f"tensors stored as {tensor.kind.name} are not supported: "
+            "expected F32, F16, Q8_0, Q4_K..."
         ) from error

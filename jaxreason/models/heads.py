@@ -15,8 +15,16 @@ from jaxreason.models.decoder import DecoderConfig, Params, hidden_states, outpu
 def score_tokens(
     params: Params, states: jax.Array, targets: jax.Array, chunk: int = 1024
 ) -> jax.Array:
-    """log p of ``targets [...]`` from the states before them ``[..., E]``, logits formed for
-    ``chunk`` tokens at a time.
+    """log p of tokens from the states before them, in nats.
+
+    Args:
+      params: of the decoder.
+      states: ``[..., E]``.
+      targets: ``[...]`` int32.
+      chunk: tokens whose logits are formed together, here and again in the backward pass.
+
+    Returns:
+      float32 ``[...]``.
     """
     head = output_head(params)
 
@@ -30,8 +38,9 @@ def score_tokens(
 
 
 def init_head(num_inputs: int) -> Params:
-    """``{"kernel": [num_inputs], "bias": []}`` of zeros: it says 0, and leaves what is below
-    undisturbed at first.
+    """A head of zeros, ``{"kernel": [num_inputs], "bias": []}``.
+
+    It says 0, and at first leaves what is below undisturbed.
     """
     return {"kernel": jnp.zeros(num_inputs), "bias": jnp.zeros(())}
 
@@ -73,12 +82,15 @@ def judge_states(
     judged: jax.Array,
     segment_ids: jax.Array,
 ) -> jax.Array:
-    """The logits ``[B, T]`` of :func:`reward_logits`, from the backbone's states ``[B, T, E]`` at
-    the tokens.
+    """The logits ``[B, T]`` of :func:`reward_logits`, from the backbone's states.
+
+    Args:
+      params, tokens, judged, segment_ids: as there.
+      states: ``[B, T, E]``, at the tokens.
+      state_before: ``[B, E]``, before the first of them.
     """
-    logprobs = score_tokens(
-        params["backbone"], jnp.concatenate([state_before[:, None], states[:, :-1]], 1), tokens
-    )
+    before = jnp.concatenate([state_before[:, None], states[:, :-1]], 1)
+    logprobs = score_tokens(params["backbone"], before, tokens)
     lowest = _running_min(jnp.where(judged, logprobs, 0.0), segment_ids)
     inputs = jnp.concatenate(
         [states.astype(jnp.float32), lowest[..., None], jnp.exp(lowest)[..., None]], -1

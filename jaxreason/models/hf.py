@@ -1,5 +1,4 @@
-"""Weights on disk: directories in Hugging Face's format (config.json, *.safetensors,
-tokenizer.json), read and written.
+"""Models on disk, in Hugging Face's format: config.json, *.safetensors, tokenizer.json.
 
 The tiny models that ship with the package are ordinary Llama directories, so one loader serves them
 and the hub.
@@ -74,8 +73,11 @@ KEYS = {
 
 
 def find_model(name: str | Path) -> Path:
-    """The directory of a shipped model, a local directory, or a hub id (downloaded, or taken from
-    the hub's cache).
+    """The directory of a model.
+
+    Args:
+      name: a shipped model, a local directory, or a hub id, which is downloaded or taken from the
+        hub's cache.
 
     Raises:
       InputError: there is no such model.
@@ -87,11 +89,8 @@ def find_model(name: str | Path) -> Path:
         return directory
     check_name(name)
     try:
-        return Path(
-            snapshot_download(
-                name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja"]
-            )
-        )
+        files = ["*.json", "*.safetensors", "*.model", "*.jinja"]
+        return Path(snapshot_download(name, allow_patterns=files))
     except Exception as error:  # the hub client raises many kinds; the user needs one line
         raise InputError(
             f"model {name!r} cannot be fetched from the Hugging Face hub ({one_line(error)})"
@@ -99,23 +98,23 @@ def find_model(name: str | Path) -> Path:
 
 
 def default_dtype(name: str) -> str:
-    """The dtype to compute a model in on this device: bfloat16 on TPUs and on NVIDIA GPUs from
-    Ampere on, else float32.
+    """The dtype to compute a model in on this device, by :func:`fast_dtype`.
 
-    The shipped models are so small that they gain nothing from less: float32, in which they were
-    measured.
+    The shipped models are so small that they gain nothing from less than float32, in which they
+    were measured.
     """
+    if name in shipped():
+        return "float32"
     device = jax.devices()[0]
-    return (
-        "float32"
-        if name in shipped()
-        else fast_dtype(device.platform, getattr(device, "compute_capability", ""))
-    )
+    return fast_dtype(device.platform, getattr(device, "compute_capability", ""))
 
 
 def fast_dtype(platform: str, compute_capability: str = "") -> str:
-    """bfloat16 where the hardware multiplies in it ("tpu", or "gpu" of compute capability "8.0" and
-    up), else float32.
+    """bfloat16 where the hardware multiplies in it, else float32.
+
+    Args:
+      platform: "tpu", "gpu" or "cpu"; a TPU does.
+      compute_capability: of an NVIDIA GPU; those of "8.0" (Ampere) and later do.
     """
     major = compute_capability.partition(".")[0]
     ampere = platform == "gpu" and major.isdecimal() and int(major) >= 8
@@ -125,11 +124,10 @@ def fast_dtype(platform: str, compute_capability: str = "") -> str:
 def load_model(
     name: str | Path, dtype: Any = jnp.float32, mesh: Mesh | None = None
 ) -> LanguageModel:
-    """Loads a shipped model by name, a directory, a GGUF file (of a split one the first part), or a
-    hub id.
+    """Loads a model.
 
     Args:
-      name: what to load.
+      name: a shipped model, a directory, a GGUF file (of a split one the first part), or a hub id.
       dtype: float32, bfloat16 or float16: of the parameters and so of the computation, whatever is
         stored.
       mesh: devices to spread the parameters over, by the rules of :mod:`jaxreason.mesh`; None is
@@ -161,12 +159,18 @@ def load_model(
         raise InputError(f"{str(directory)!r}: {error}") from error
     params = assemble(tensors, KEYS, cfg, dtype, mesh)
     eos_ids = dict.fromkeys([*load_eos_ids(directory, cfg), *end_of_turn_ids(tokenizer)])
-    return LanguageModel(params, cfg, tokenizer, name, digest(tensors.files), tuple(eos_ids))
+    return LanguageModel(
+        params=params,
+        cfg=cfg,
+        tokenizer=tokenizer,
+        name=name,
+        sha256=digest(tensors.files),
+        eos_ids=tuple(eos_ids),
+    )
 
 
 def untie_stored_head(cfg: DecoderConfig, tensors: Tensors) -> DecoderConfig:
-    """The config, untied where the weights have an output head of their own, whatever the config
-    says of it.
+    """The config, untied if the weights have an output head of their own, whatever it says.
 
     Many files store the embedding twice; that is no head of its own.
     """
@@ -191,7 +195,8 @@ def load_config(directory: Path) -> DecoderConfig:
     architecture = architectures[0] if isinstance(architectures, list) else architectures
     if not isinstance(architecture, str) or architecture not in FAMILIES:
         raise InputError(
-            f"{str(path)!r}: architecture {architecture!r} is not supported: expected one of {', '.join(FAMILIES)}"
+            f"{str(path)!r}: architecture {architecture!r} is not supported: "
+            f"expected one of {', '.join(FAMILIES)}"
         )
     if not isinstance(layers := raw.get("num_hidden_layers", 1), int) or not 1 <= layers <= 10_000:
         raise InputError(f"{str(path)!r}: num_hidden_layers is {layers!r}: expected 1 to 10000")
@@ -216,8 +221,8 @@ def load_config(directory: Path) -> DecoderConfig:
             if found != expected:
                 shown = str(found).splitlines()[0][:80]
                 raise InputError(
-                    f"{what} is {shown}, which is not supported: expected {expected} (dense models with full attention and "
-                    "weights in F32, F16 or BF16 are)"
+                    f"{what} is {shown}, which is not supported: expected {expected} "
+                    "(dense models with full attention and weights in F32, F16 or BF16 are)"
                 )
         return DecoderConfig(
             vocab_size=hf.vocab_size,
@@ -247,14 +252,18 @@ def _rope_scaling(rope: dict, max_position_embeddings: int) -> RopeScaling | Non
         return None
     if rope_type != "llama3":  # linear, or one that DecoderConfig refuses
         return RopeScaling(rope_type, float(rope.get("factor", 1.0)))
-    original = int(rope.get("original_max_position_embeddings") or max_position_embeddings)
-    numbers = [float(rope[name]) for name in ("factor", "low_freq_factor", "high_freq_factor")]
-    return RopeScaling(rope_type, *numbers, original)
+    original = rope.get("original_max_position_embeddings") or max_position_embeddings
+    return RopeScaling(
+        rope_type=rope_type,
+        factor=float(rope["factor"]),
+        low_freq_factor=float(rope["low_freq_factor"]),
+        high_freq_factor=float(rope["high_freq_factor"]),
+        original_max_position_embeddings=int(original),
+    )
 
 
 def load_eos_ids(directory: Path, cfg: DecoderConfig) -> tuple[int, ...]:
-    """The tokens that end a text by generation_config.json or else config.json, where they may be
-    one or a list.
+    """The tokens that end a text, by generation_config.json or else config.json; perhaps none.
 
     Raises:
       InputError: they are not token ids.
@@ -280,6 +289,12 @@ def save_model(
     eos_ids: Iterable[int] = (),
 ) -> None:
     """Writes a directory that :func:`load_model` and transformers, 4.56 or later and 5, read alike.
+
+    Args:
+      directory: made if it is not there.
+      params, cfg, tokenizer: of the model.
+      dtype: in which the weights are stored.
+      eos_ids: tokens that end a text beside the tokenizer's own.
 
     Raises:
       InputError: no family of transformers has this combination of flags.
@@ -321,8 +336,7 @@ def save_model(
 
 
 def edit_json(path: Path, changes: dict[str, Any]) -> None:
-    """Sets keys of a JSON object in a file, in the order and layout of transformers; None removes.
-    """
+    """Sets keys of a JSON object in a file, in transformers' order and layout; None removes one."""
     edited = {
         k: v for k, v in (read_json(path) | changes).items() if v is not None or k not in changes
     }
@@ -368,8 +382,6 @@ def hf_config(
 def _hf_rope_scaling(scaling: RopeScaling | None) -> dict | None:
     if scaling is None:
         return None
-    return (
-        scaling._asdict()
-        if scaling.rope_type == "llama3"
-        else {"rope_type": "linear", "factor": scaling.factor}
-    )
+    if scaling.rope_type == "llama3":
+        return scaling._asdict()
+    return {"rope_type": "linear", "factor": scaling.factor}

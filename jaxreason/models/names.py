@@ -1,5 +1,4 @@
-"""What a model may be called: the name of a shipped one, a directory, a .gguf file, or a Hugging
-Face id.
+"""What a model may be called: a shipped one's name, a directory, a .gguf file, or a hub id.
 
 Nothing here reads weights or imports JAX, so a misspelt name is refused at once.
 """
@@ -28,15 +27,13 @@ def find_local(name: str) -> Path | None:
     """The directory of a model that is on this machine, or None."""
     if name in shipped():
         return shipped()[name]
-    path = Path(
-        os.path.expanduser(name)
-    )  # of os: Path's own raises for an unknown user, and for a name too long
+    # Of os: Path's own raises for an unknown user, and for a name too long.
+    path = Path(os.path.expanduser(name))
     return path if name and os.path.isdir(path) else None
 
 
 def check_name(name: str) -> None:
-    """That a model can have this name; whether the hub has it, or what is in its files, is not
-    asked.
+    """That a model can have this name; neither the hub nor the files are asked.
 
     Raises:
       InputError: it is no shipped model, no directory of a model, no .gguf file, and no hub id.
@@ -50,14 +47,18 @@ def check_name(name: str) -> None:
             raise InputError(f"{str(directory)!r} is not a model directory: it has no config.json")
     elif name.count("/") != 1 or path.is_absolute() or name.startswith((".", "~")):
         raise InputError(
-            f"model {name!r} not found: expected one of {', '.join(shipped())}, a directory, a .gguf file, or a hub id "
-            f"such as 'HuggingFaceTB/SmolLM2-135M-Instruct'{did_you_mean(name, shipped())}"
+            f"model {name!r} not found: expected one of {', '.join(shipped())}, a directory, a "
+            ".gguf file, or a hub id such as 'HuggingFaceTB/SmolLM2-135M-Instruct'"
+            f"{did_you_mean(name, shipped())}"
         )
 
 
 def find_reward_model(name: str) -> Path:
-    """The directory of a shipped reward model, or another that
-    :func:`jaxreason.rewards.reward_model.save_reward_model` wrote.
+    """The directory of a reward model.
+
+    Args:
+      name: a shipped one, or a directory that
+        :func:`jaxreason.rewards.reward_model.save_reward_model` wrote.
 
     Raises:
       InputError: there is none.
@@ -66,8 +67,8 @@ def find_reward_model(name: str) -> Path:
         if os.path.isfile(directory / "reward_model.json"):
             return directory
     raise InputError(
-        f"reward model {name!r} not found: expected a shipped one or a directory with reward_model.json; "
-        "checkpoints/train_rm.py makes tiny-prm and tiny-orm"
+        f"reward model {name!r} not found: expected a shipped one or a directory with "
+        "reward_model.json; checkpoints/train_rm.py makes tiny-prm and tiny-orm"
     )
 
 
@@ -80,8 +81,8 @@ def check_same_vocabulary(name: str, other: str) -> None:
     ours, theirs = (_vocabulary(find_local(model)) for model in (name, other))
     if None not in (ours, theirs) and ours != theirs:
         raise InputError(
-            f"model {name!r} ({len(ours)} tokens) has another vocabulary than {other!r} ({len(theirs)}): "
-            "expected the same tokenizer"
+            f"model {name!r} ({len(ours)} tokens) has another vocabulary than {other!r} "
+            f"({len(theirs)}): expected the same tokenizer"
         )
 
 

@@ -21,8 +21,12 @@ class RopeScaling(NamedTuple):
 def rope_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None = None) -> jax.Array:
     """Radians per position of every pair, float32 ``[D / 2]`` (Su et al. 2021, eq. 15).
 
-    "linear" divides all by the factor (Chen et al. 2023, position interpolation). "llama3" divides
-    slow waves only, and blends between the two (Llama 3.1; the reference code's ``apply_scaling``).
+    Args:
+      head_dim: D.
+      theta: the base of the powers.
+      scaling: None, or of type "linear", which divides all by the factor (Chen et al. 2023,
+        position interpolation), or "llama3", which divides slow waves only and blends between the
+        two (Llama 3.1; the reference code's ``apply_scaling``).
     """
     half = head_dim // 2
     frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
@@ -37,8 +41,14 @@ def rope_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None = 
 
 
 def rotation(positions: jax.Array, frequencies: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cosine and sine of every pair's angle at positions ``[B, T]``: float32 ``[B, T, 1, 2, D /
-    2]`` each, the same for all heads and layers.
+    """Cosine and sine of every pair's angle, the same for all heads and layers.
+
+    Args:
+      positions: ``[B, T]`` int32.
+      frequencies: ``[D / 2]``, from :func:`rope_frequencies`.
+
+    Returns:
+      Two float32 arrays ``[B, T, 1, 2, D / 2]``.
     """
     angles = positions[..., None, None, None].astype(jnp.float32) * frequencies
     cos, sin = jnp.cos(angles), jnp.sin(angles)
@@ -50,8 +60,11 @@ def rotation(positions: jax.Array, frequencies: jax.Array) -> tuple[jax.Array, j
 
 
 def rope(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
-    """Rotary position embedding (Su et al. 2021, eq. 34), halves rotated as in Hugging Face. x [B,
-    T, h, D]; see :func:`rotation`.
+    """Rotary position embedding (Su et al. 2021, eq. 34), halves rotated as in Hugging Face.
+
+    Args:
+      x: ``[B, T, h, D]``, queries or keys.
+      cos, sin: from :func:`rotation`.
     """
     halves = x.reshape(*x.shape[:-1], 2, -1).astype(jnp.float32)
     return (halves * cos + halves[..., ::-1, :] * sin).reshape(x.shape).astype(x.dtype)

@@ -37,20 +37,18 @@ ENDS_OF_TURN = (
 
 
 class Prompt(NamedTuple):
-    """A batch of prompts, padded on the left so that the next token of every row is the next
-    column.
-    """
+    """A batch of prompts, padded on the left: the next token of every row is the next column."""
 
     tokens: np.ndarray  # [B, P] int32
     mask: np.ndarray  # [B, P] bool, False on padding
 
 
 def build_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A lossless tokenizer for a small world: the given words (with and without a leading space),
-    single digits, bytes.
+    """A lossless tokenizer for a small world: words, single digits, and bytes.
 
-    Digits stay single tokens, so that arithmetic is learned digit by digit; any other text falls
-    back to its UTF-8 bytes and comes back unchanged.
+    Every word is a token, and so is the word with a space before it. Digits stay single tokens, so
+    that arithmetic is learned digit by digit; any other text falls back to its UTF-8 bytes and
+    comes back unchanged.
     """
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     pieces = {PAD: 0.0, EOS: 0.0} | {
@@ -80,11 +78,8 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
     """
     path = Path(directory) / "tokenizer_config.json"
     try:
-        named = (
-            json.loads(path.read_text(encoding="utf-8")).get("tokenizer_class")
-            if path.is_file()
-            else None
-        )
+        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        named = config.get("tokenizer_class")
         # Of these names AutoTokenizer of transformers 4 does not know the second, and that of 5
         # takes Qwen2's own tokenizer for either beside a Qwen2 model.
         plain = named in ("PreTrainedTokenizerFast", "TokenizersBackend")
@@ -94,7 +89,8 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
         )
     except Exception as error:  # transformers raises many kinds here; the user needs one line
         raise InputError(
-            f"tokenizer in {str(directory)!r} cannot be read: expected tokenizer.json ({one_line(error)})"
+            f"tokenizer in {str(directory)!r} cannot be read: expected tokenizer.json "
+            f"({one_line(error)})"
         ) from error
     if tokenizer.pad_token_id is None:  # padding is masked: any token will do
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
@@ -110,8 +106,9 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> Non
     token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if largest >= vocab_size:
         raise InputError(
-            f"the tokenizer gives {token[:40]!r} the id {largest}, and the embedding has {vocab_size} rows: "
-            f"expected ids below {vocab_size}; take the tokenizer the model was trained with, or add rows to the embedding"
+            f"the tokenizer gives {token[:40]!r} the id {largest}, and the embedding has "
+            f"{vocab_size} rows: expected ids below {vocab_size}; take the tokenizer the model was "
+            "trained with, or add rows to the embedding"
         )
 
 
@@ -138,9 +135,8 @@ def encode_prompts(
     for text in texts:
         if not text.strip():
             raise InputError("prompt is empty: expected a question in words")
-        if any(
-            "\ud800" <= char <= "\udfff" for char in text
-        ):  # how Python hands over bytes that are not UTF-8
+        # Surrogates: how Python hands over bytes that are not UTF-8.
+        if any("\ud800" <= char <= "\udfff" for char in text):
             raise InputError(f"prompt {text[:40]!r} is not valid text: expected UTF-8")
     first = _leading_ids(tokenizer)
     encoded = [
@@ -152,22 +148,26 @@ def encode_prompts(
         for ids in encoded
     ]
     text, length = max(zip(texts, map(len, encoded), strict=True), key=lambda pair: pair[1])
-    if (room := context - length) < max_new_tokens:
+    room = context - length
+    if room < max_new_tokens:
         beside = f" and max_new_tokens is {max_new_tokens}" if max_new_tokens else ""
-        fit = (
-            f"ask for at most {room} new tokens, or shorten"
-            if max_new_tokens and room > 0
-            else "shorten"
-        )
+        fewer = max_new_tokens and room > 0
+        fit = f"ask for at most {room} new tokens, or shorten" if fewer else "shorten"
         raise InputError(
-            f"prompt {text[:40]!r}... has {length} tokens{beside}: at most {context} fit into the context; "
-            f"{fit} the prompt"
+            f"prompt {text[:40]!r}... has {length} tokens{beside}: at most {context} fit into the "
+            f"context; {fit} the prompt"
         )
     return encoded
 
 
 def pad_left(sequences: Sequence[np.ndarray], pad_id: int, multiple: int = 32) -> Prompt:
-    """Left-padded batch; the width is rounded up to a multiple, so that few shapes are compiled."""
+    """A batch padded on the left.
+
+    Args:
+      sequences: B arrays of token ids.
+      pad_id: the token to pad with.
+      multiple: the width is rounded up to a multiple of it, so that few shapes are compiled.
+    """
     width = -(-max(map(len, sequences)) // multiple) * multiple
     tokens = np.full((len(sequences), width), pad_id, np.int32)
     mask = np.zeros((len(sequences), width), bool)
@@ -179,18 +179,13 @@ def pad_left(sequences: Sequence[np.ndarray], pad_id: int, multiple: int = 32) -
 
 def _leading_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """What the tokenizer adds at the front: nothing, or the beginning-of-text token."""
-    added = tokenizer("").input_ids  # with special tokens
-    return (
-        added[:1]
-        if tokenizer.bos_token_id is not None and added[:1] == [tokenizer.bos_token_id]
-        else []
-    )
+    first = tokenizer("").input_ids[:1]  # with special tokens
+    begins = tokenizer.bos_token_id is not None and first == [tokenizer.bos_token_id]
+    return first if begins else []
 
 
 def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
-    """The bytes every token id stands for, added and special tokens by their names; list of length
-    V.
-    """
+    """The bytes that each of V token ids stands for; of added and special tokens their names."""
     byte_of = {char: byte for byte, char in bytes_to_unicode().items()}
     added = tokenizer.added_tokens_decoder
     byte_level = "ByteLevel" in repr(tokenizer.backend_tokenizer.decoder)
@@ -200,13 +195,11 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
             pieces.append(b"")
         elif i in added:
             pieces.append(token.encode())
-        elif byte_level and all(
-            char in byte_of for char in token
-        ):  # GPT-2, Llama 3, Qwen, SmolLM, and the tiny models
+        elif byte_level and all(char in byte_of for char in token):
+            # GPT-2, Llama 3, Qwen, SmolLM, and the tiny models
             pieces.append(bytes(byte_of[char] for char in token))
-        elif not byte_level and re.fullmatch(
-            "<0x[0-9A-F]{2}>", token
-        ):  # sentencepiece with byte fallback: Llama 2
+        elif not byte_level and re.fullmatch("<0x[0-9A-F]{2}>", token):
+            # sentencepiece with byte fallback: Llama 2
             pieces.append(bytes([int(token[3:5], 16)]))
         else:
             pieces.append((token if byte_level else token.replace("\u2581", " ")).encode())

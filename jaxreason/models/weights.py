@@ -1,6 +1,4 @@
-"""Stored weights -> parameters: tensors of any names, read one at a time, renamed, transposed, cast
-and stacked.
-"""
+"""Stored weights -> parameters: tensors of any names, renamed, transposed, cast and stacked."""
 
 import hashlib
 import json
@@ -29,12 +27,12 @@ class LanguageModel(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
     name: str
     sha256: str  # of the weights' file or, of several, of their digests
-    eos_ids: tuple[
-        int, ...
-    ] = ()  # tokens that end a text beside the tokenizer's own, from generation_config.json
+    # tokens that end a text beside the tokenizer's own, from generation_config.json
+    eos_ids: tuple[int, ...] = ()
 
     @property
     def num_params(self) -> int:
+        """Numbers in all parameters; a tied embedding counts once."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.params))
 
 
@@ -75,13 +73,14 @@ def open_safetensors(directory: Path) -> Tensors:
                     view = file.get_slice(name)
                     if view.get_dtype() not in ("F64", "F32", "F16", "BF16"):
                         raise InputError(
-                            f"{str(path)!r}: {_escaped(name)} is stored as {view.get_dtype()}: quantised weights are not supported, "
-                            "expected F32, F16 or BF16"
+                            f"{str(path)!r}: {_escaped(name)} is stored as {view.get_dtype()}: "
+                            "quantised weights are not supported, expected F32, F16 or BF16"
                         )
                     shapes[name], file_of[name] = tuple(view.get_shape()), path
         except (SafetensorError, OSError) as error:
             raise InputError(
-                f"{str(path)!r} is damaged or truncated: restore or download it again ({one_line(error)})"
+                f"{str(path)!r} is damaged or truncated: restore or download it again "
+                f"({one_line(error)})"
             ) from error
 
     def read(name: str) -> np.ndarray:
@@ -99,26 +98,28 @@ def assemble(
     dtype,
     mesh: Mesh | None = None,
 ) -> Params:
-    """Casts, transposes and stacks, one tensor in memory at a time; ``keys`` as in :data:`KEYS`.
+    """Casts, transposes and stacks, with one parameter in memory at a time.
 
-    With a mesh every device gets its own part, by :func:`jaxreason.mesh.sharding`, and none ever
-    holds the whole.
+    Args:
+      tensors: what is stored.
+      keys: as :data:`jaxreason.models.hf.KEYS`.
+      cfg, dtype: of the parameters.
+      mesh: every device gets its own part, by :func:`jaxreason.mesh.sharding`, and none ever holds
+        the whole; None is the default device.
 
     Raises:
       InputError: the tensors do not match the config; names all that are missing, unexpected or
         misshapen.
     """
     source = str(tensors.files[0] if len(tensors.files) == 1 else tensors.files[0].parent)
-    if cfg.num_hidden_layers > max(
-        len(tensors.shapes), 100
-    ):  # not to list a million that are missing
+    if cfg.num_hidden_layers > max(len(tensors.shapes), 100):  # not to list a million as missing
         raise InputError(
-            f"{source!r} does not match its config: {len(tensors.shapes)} tensors, {cfg.num_hidden_layers} layers"
+            f"{source!r} does not match its config: {len(tensors.shapes)} tensors, "
+            f"{cfg.num_hidden_layers} layers"
         )
     problems, plan = [], []
-    left = {
-        name for name in tensors.shapes if not name.endswith("rotary_emb.inv_freq")
-    }  # of old Llamas, recomputed
+    # The frequencies of old Llamas are computed anew.
+    left = {name for name in tensors.shapes if not name.endswith("rotary_emb.inv_freq")}
     left -= {name for name, path in keys.items() if cfg.tie_word_embeddings and path[0] == "head"}
     shapes = jax.eval_shape(lambda: init(jax.random.key(0), cfg))
     for template, path in keys.items():
@@ -127,9 +128,8 @@ def assemble(
         except KeyError:
             continue  # a head where it is tied, biases, norms of queries and keys
         per_layer = path[0] == "layers"
-        names = (
-            [template.format(i) for i in range(cfg.num_hidden_layers)] if per_layer else [template]
-        )
+        numbers = range(cfg.num_hidden_layers) if per_layer else [None]
+        names = [template.format(i) for i in numbers]
         expected = shape[1:] if per_layer else shape
         expected = expected[::-1] if path[-1] == "kernel" else expected
         for name in names:
@@ -142,27 +142,27 @@ def assemble(
         plan.append((path, names, shape))
     problems += [f"{_escaped(name)} is unexpected" for name in sorted(left)]
     if problems:
-        shown = "; ".join(problems[:5]) + (
-            f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        )
-        raise InputError(f"{source!r} does not match its config: {shown}")
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        shown = "; ".join(problems[:5])
+        raise InputError(f"{source!r} does not match its config: {shown}{more}")
     params: Params = {}
     for path, names, shape in plan:
         stacked = _aligned_empty(shape, dtype)
         for row, name in zip(stacked if path[0] == "layers" else [stacked], names, strict=True):
             row[...] = tensors.read(name).T if path[-1] == "kernel" else tensors.read(name)
-        set_path(
-            params,
-            path,
-            jax.device_put(stacked) if mesh is None else put(stacked, sharding(path, shape, mesh)),
-        )
+        if mesh is None:
+            placed = jax.device_put(stacked)
+        else:
+            placed = put(stacked, sharding(path, shape, mesh))
+        set_path(params, path, placed)
         del stacked  # before the next one is made
     return params
 
 
 def _aligned_empty(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """An array that JAX on the CPU takes over without a copy: it asks for 64-byte alignment, numpy
-    gives 16.
+    """An array that JAX on the CPU takes over without a copy.
+
+    It asks for 64-byte alignment, and numpy gives 16.
     """
     count = math.prod(shape) * jnp.dtype(dtype).itemsize
     buffer = np.empty(count + 64, np.uint8)
@@ -180,9 +180,9 @@ def digest(files: list[Path]) -> str:
     for path in files:
         with path.open("rb") as file:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return (
-        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    )
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def read_json(path: Path) -> dict:

@@ -1,11 +1,12 @@
-"""Reward models: a verifier of every step (PRM) or of the whole solution (ORM): its loss, its
-training, its scores, its files.
+"""Reward models: a verifier of every step (PRM) or of the whole solution (ORM); scores and files.
+
+:mod:`jaxreason.training.verifier` trains them.
 """
 
 import functools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from jaxreason.errors import InputError, one_line
-from jaxreason.mesh import gather, mesh_of, num_row_parts, shard_batch, shard_params
+from jaxreason.mesh import map_rows, mesh_of, round_to_mesh, shard_batch, shard_params
 from jaxreason.models.decoder import DecoderConfig, Params, branch_states
 from jaxreason.models.heads import init_verifier_head, judge_states
 from jaxreason.models.hf import LanguageModel, load_model, save_model
@@ -46,12 +47,24 @@ def from_policy(policy: LanguageModel, kind: RewardKind) -> RewardModel:
     """An untrained reward model on a copy of the policy's weights."""
     backbone = jax.tree.map(jnp.array, policy.params)
     head = shard_params(init_verifier_head(policy.cfg.hidden_size), mesh_of(policy.params))
-    params = {"backbone": backbone, "head": head}
-    return RewardModel(params, policy.cfg, policy.tokenizer, f"{policy.name}-{kind}", kind)
+    return RewardModel(
+        params={"backbone": backbone, "head": head},
+        cfg=policy.cfg,
+        tokenizer=policy.tokenizer,
+        name=f"{policy.name}-{kind}",
+        kind=kind,
+    )
 
 
 # ---- scores
-# --------------------------------------------------------------------------------------------------
+
+
+class _Chain(NamedTuple):
+    """What a reward model reads of a text."""
+
+    prompt: int  # number of its prompt
+    steps: str  # each ended by a newline
+    ids: list[int]  # their tokens
 
 
 def step_scores(
@@ -62,99 +75,152 @@ def step_scores(
     rows: int = 256,
     description: str | None = None,
 ) -> np.ndarray:
-    """The probability that each step is right, float32 ``[G, N, S]``, NaN behind the last step of a
-    chain.
+    """The probability that each step is right.
 
-    Prompts are read once for up to 16 chains, and chains that a prompt has twice once.
+    A prompt is read once for up to 16 chains, and chains that it has twice are read once.
 
     Args:
-      prompts: G; texts: N of each, any number of lines, whether or not the last one ends with a
-        newline.
+      reward: the reward model.
+      prompts: G texts.
+      texts: N of each prompt, of any number of lines; the last line may end with a newline or not.
       rows: chains at a time.
+      description: shows a progress bar with this text.
+
+    Returns:
+      float32 ``[G, N, S]``, NaN behind the last step of a chain.
+
+    Raises:
+      InputError: a prompt is empty, or with a chain longer than the context.
     """
-    pieces, tokenizer = token_bytes(reward.tokenizer), reward.tokenizer
+    tokenizer, mesh = reward.tokenizer, mesh_of(reward.params)
     heads = encode_prompts(tokenizer, prompts, reward.cfg.max_position_embeddings)
-    different = [list(dict.fromkeys("".join(split_steps(text)) for text in row)) for row in texts]
-    flat = [(g, text) for g, row in enumerate(different) for text in row if text]
-    ids = (
-        dict(
-            zip(
-                flat,
-                tokenizer([t for _, t in flat], add_special_tokens=False).input_ids,
-                strict=True,
-            )
-        )
-        if flat
-        else {}
-    )
-    width = min(16, max(4, 1 << (max(map(len, different), default=1) - 1).bit_length()))
-    items = []  # prompt, up to `width` texts of similar length
-    for g, row in enumerate(different):
-        row = sorted((t for t in row if t), key=lambda t: len(ids[g, t]))
-        items += [(g, row[i : i + width]) for i in range(0, len(row), width)]
-    items.sort(key=lambda item: (len(ids[item[0], item[1][-1]]), len(heads[item[0]])))
-    scores: dict[tuple[int, str], np.ndarray] = {}
+    steps = [["".join(split_steps(text)) for text in row] for row in texts]
+    most = max((len(set(row)) for row in steps), default=1)
+    width = min(16, max(4, _power_of_two(most)))
+    bundles = _bundle(_different_chains(tokenizer, steps), width)
+    bundles.sort(key=lambda bundle: (len(bundle[-1].ids), len(heads[bundle[-1].prompt])))
+    _check_context(reward, heads, bundles)
     # Sizes are rounded up, so that few shapes are compiled: one takes longer than to score a
     # thousand chains of tiny's.
     size = max(1, rows // width)
-    if len(items) <= size // 8:
-        size //= 8
-    mesh = mesh_of(reward.params)
-    size = -(-size // num_row_parts(mesh)) * num_row_parts(mesh)
-    for start in tqdm(
-        range(0, len(items), size), desc=description, unit="batch", disable=description is None
-    ):
-        chosen = items[start : start + size]
-        padded = chosen + chosen[:1] * (size - len(chosen))
-        prompt = pad_left([heads[g] for g, _ in padded], tokenizer.pad_token_id, multiple=64)
-        longest = max(len(ids[g, row[-1]]) for g, row in chosen)
-        together = max(len(heads[g]) + len(ids[g, row[-1]]) for g, row in chosen)
-        if together > reward.cfg.max_position_embeddings:
-            raise InputError(
-                f"a prompt and its chain have {together} tokens, and the context of {reward.name} "
-                f"{reward.cfg.max_position_embeddings}: score shorter chains"
-            )
-        tokens = np.full(
-            (len(padded) * width, -(-longest // 64) * 64), tokenizer.pad_token_id, np.int32
+    if len(bundles) <= size // 8:
+        size = max(1, size // 8)
+    size = round_to_mesh(size, mesh)
+
+    def score(chosen: np.ndarray) -> jax.Array:  # [size, width, T]
+        batch = [bundles[i] for i in chosen]
+        prompt_ids = [heads[bundle[0].prompt] for bundle in batch]
+        prompt = pad_left(prompt_ids, tokenizer.pad_token_id, multiple=64)
+        tokens = _pad_bundles(batch, width, tokenizer.pad_token_id)
+        return _score(reward.params, *shard_batch((prompt, tokens), mesh), cfg=reward.cfg)
+
+    pieces = token_bytes(tokenizer)
+    scores: dict[tuple[int, str], np.ndarray] = {}
+    batches = tqdm(
+        map_rows(score, np.arange(len(bundles)), size),
+        total=-(-len(bundles) // size),
+        desc=description,
+        unit="batch",
+        disable=description is None,
+    )
+    for chosen, probabilities in batches:
+        for i, of_bundle in zip(chosen, probabilities, strict=True):
+            # The bundle fills the first of the rows.
+            for chain, of_chain in zip(bundles[i], of_bundle, strict=False):
+                ends = step_ends(chain.ids, pieces)
+                scores[chain.prompt, chain.steps] = of_chain[ends]
+    return _by_text(steps, scores)
+
+
+def _power_of_two(number: int) -> int:
+    """The least power of two that is not below the number; 2 for 0."""
+    return 1 << (number - 1).bit_length()
+
+
+def _different_chains(
+    tokenizer: PreTrainedTokenizerBase, steps: Sequence[Sequence[str]]
+) -> list[list[_Chain]]:
+    """The chains of each prompt, one of each kind; those without a step are left out."""
+    different = [[text for text in dict.fromkeys(row) if text] for row in steps]
+    flat = [text for row in different for text in row]
+    ids = iter(tokenizer(flat, add_special_tokens=False).input_ids if flat else [])
+    return [[_Chain(g, text, next(ids)) for text in row] for g, row in enumerate(different)]
+
+
+def _bundle(chains: Sequence[Sequence[_Chain]], width: int) -> list[list[_Chain]]:
+    """Up to ``width`` chains of one prompt in each bundle, of similar length, the longest last."""
+    bundles = []
+    for row in chains:
+        by_length = sorted(row, key=lambda chain: len(chain.ids))
+        bundles += [by_length[i : i + width] for i in range(0, len(row), width)]
+    return bundles
+
+
+def _check_context(
+    reward: RewardModel, heads: Sequence[np.ndarray], bundles: Sequence[Sequence[_Chain]]
+) -> None:
+    """That every chain fits into the context together with its prompt.
+
+    Raises:
+      InputError: one does not.
+    """
+    longest = [len(heads[bundle[-1].prompt]) + len(bundle[-1].ids) for bundle in bundles]
+    if max(longest, default=0) > reward.cfg.max_position_embeddings:
+        raise InputError(
+            f"a prompt and its chain have {max(longest)} tokens, and the context of {reward.name} "
+            f"{reward.cfg.max_position_embeddings}: score shorter chains"
         )
-        for i, (g, row) in enumerate(padded):
-            for n, text in enumerate(row):
-                tokens[i * width + n, : len(ids[g, text])] = ids[g, text]
-        prompt, tokens = shard_batch((prompt, tokens), mesh)
-        probabilities = gather(_score(reward.params, prompt, tokens, cfg=reward.cfg))
-        for i, (g, row) in enumerate(chosen):
-            for n, text in enumerate(row):
-                scores[g, text] = probabilities[i * width + n, step_ends(ids[g, text], pieces)]
-    longest = max((len(s) for s in scores.values()), default=1)
-    found = np.full((len(texts), max(map(len, texts), default=0), longest), np.nan, np.float32)
-    for g, row in enumerate(texts):
+
+
+def _pad_bundles(bundles: Sequence[Sequence[_Chain]], width: int, pad_id: int) -> np.ndarray:
+    """The tokens of b bundles, int32 ``[b * width, T]``, padded on the right."""
+    longest = max(len(bundle[-1].ids) for bundle in bundles)
+    tokens = np.full((len(bundles), width, -(-longest // 64) * 64), pad_id, np.int32)
+    for i, bundle in enumerate(bundles):
+        for n, chain in enumerate(bundle):
+            tokens[i, n, : len(chain.ids)] = chain.ids
+    return tokens.reshape(len(bundles) * width, -1)
+
+
+def _by_text(
+    steps: Sequence[Sequence[str]], scores: Mapping[tuple[int, str], np.ndarray]
+) -> np.ndarray:
+    """The scores of each text's steps, float32 ``[G, N, S]``, NaN behind the last."""
+    most_texts = max(map(len, steps), default=0)
+    most_steps = max(map(len, scores.values()), default=1)
+    found = np.full((len(steps), most_texts, most_steps), np.nan, np.float32)
+    for g, row in enumerate(steps):
         for n, text in enumerate(row):
-            if (steps := "".join(split_steps(text))) and (g, steps) in scores:
-                found[g, n, : len(scores[g, steps])] = scores[g, steps]
+            if text:
+                found[g, n, : len(scores[g, text])] = scores[g, text]
     return found
 
 
 @functools.partial(jax.jit, static_argnames="cfg")
 def _score(params: Params, prompt: Prompt, tokens: jax.Array, *, cfg: DecoderConfig) -> jax.Array:
-    """Probability at every token of ``tokens [b * N, T]``, N continuations of each of the b
-    prompts.
-    """
+    """Probability at every token of N continuations ``[b * N, T]`` of b prompts: ``[b, N, T]``."""
     of_prompt, states = branch_states(
         params["backbone"], prompt.tokens, prompt.mask, tokens, cfg=cfg
     )
-    before = jnp.repeat(of_prompt[:, -1], len(tokens) // len(prompt.tokens), axis=0)
-    logits = judge_states(
-        params, states, before, tokens, jnp.ones_like(tokens, bool), jnp.ones_like(tokens)
-    )
-    return jax.nn.sigmoid(logits)
+    num_prompts = len(prompt.tokens)
+    before = jnp.repeat(of_prompt[:, -1], len(tokens) // num_prompts, axis=0)
+    everything = jnp.ones_like(tokens)
+    logits = judge_states(params, states, before, tokens, everything > 0, everything)
+    return jax.nn.sigmoid(logits).reshape(num_prompts, -1, tokens.shape[-1])
 
 
 def aggregate(scores: np.ndarray, how: str) -> np.ndarray:
-    """One score for each chain ``[...]`` from those of its steps ``[..., S]``, NaN behind the last;
-    0 for no steps.
+    """One score for each chain, from those of its steps.
 
     Lightman et al. 2023 take the product, the chance that all steps are right; Wang et al. 2024 the
     minimum.
+
+    Args:
+      scores: float ``[..., S]``, NaN behind the last step.
+      how: one of :data:`AGGREGATIONS`.
+
+    Returns:
+      float32 ``[...]``; 0 for a chain without steps.
 
     Raises:
       InputError: an unknown aggregation.
@@ -175,20 +241,16 @@ def aggregate(scores: np.ndarray, how: str) -> np.ndarray:
 
 
 def first_error(scores: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """Index ``[...]`` of the first step below the threshold in ``[..., S]``, -1 if there is none.
-    """
+    """Index ``[...]`` of the first step below the threshold in ``[..., S]``; -1 if none is."""
     below = scores < threshold  # NaN is not
     return np.where(below.any(-1), below.argmax(-1), -1)
 
 
 # ---- files
-# ---------------------------------------------------------------------------------------------------
 
 
 def save_reward_model(directory: str | Path, reward: RewardModel) -> None:
-    """Writes ``reward_model.json``, ``head.safetensors`` and the backbone, an ordinary model
-    directory in ``backbone/``.
-    """
+    """Writes ``reward_model.json``, ``head.safetensors`` and a model directory ``backbone/``."""
     directory = Path(directory)
     save_model(directory / "backbone", reward.params["backbone"], reward.cfg, reward.tokenizer)
     save_file(
@@ -203,12 +265,12 @@ def save_reward_model(directory: str | Path, reward: RewardModel) -> None:
 def load_reward_model(
     name: str | Path, policy: LanguageModel | None = None, mesh: Mesh | None = None
 ) -> RewardModel:
-    """Loads a shipped reward model (``tiny-prm``, ``tiny-orm``) or a directory of
-    :func:`save_reward_model`.
+    """Loads a reward model.
 
     Args:
-      name: what to load.
-      policy: whose chains it is to score; given, :func:`check_matches` is asked.
+      name: a shipped one (``tiny-prm``, ``tiny-orm``), or a directory that
+        :func:`save_reward_model` wrote.
+      policy: whose chains it is to score; if given, :func:`check_matches` is asked.
       mesh: devices to spread it over; None is where the policy lies, if given.
 
     Raises:
@@ -216,7 +278,8 @@ def load_reward_model(
     """
     directory = find_reward_model(os.fspath(name))
     path = directory / "reward_model.json"
-    if (kind := read_json(path).get("kind")) not in ("prm", "orm"):
+    kind = read_json(path).get("kind")
+    if kind not in ("prm", "orm"):
         raise InputError(f"{str(path)!r}: kind is {kind!r}: expected 'prm' or 'orm'")
     mesh = mesh_of(policy.params) if mesh is None and policy is not None else mesh
     backbone = load_model(str(directory / "backbone"), mesh=mesh)
@@ -229,16 +292,17 @@ def load_reward_model(
     expected = {name: x.shape for name, x in init_verifier_head(backbone.cfg.hidden_size).items()}
     if shapes != expected:
         raise InputError(
-            f"{str(file)!r} holds {shapes}: expected {expected}, for a backbone of width {backbone.cfg.hidden_size}"
+            f"{str(file)!r} holds {shapes}: expected {expected}, for a backbone of width "
+            f"{backbone.cfg.hidden_size}"
         )
     sha256 = digest([directory / "backbone" / "model.safetensors", file])
     reward = RewardModel(
-        {"backbone": backbone.params, "head": shard_params(head, mesh)},
-        backbone.cfg,
-        backbone.tokenizer,
-        name,
-        kind,
-        sha256,
+        params={"backbone": backbone.params, "head": shard_params(head, mesh)},
+        cfg=backbone.cfg,
+        tokenizer=backbone.tokenizer,
+        name=name,
+        kind=kind,
+        sha256=sha256,
     )
     if policy is not None:
         check_matches(reward, policy)
@@ -253,11 +317,12 @@ def check_matches(reward: RewardModel, policy: LanguageModel) -> None:
     """
     if reward.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
         raise InputError(
-            f"reward model {reward.name} has another tokenizer than {policy.name} ({len(reward.tokenizer)} and "
-            f"{len(policy.tokenizer)} tokens): expected one trained from this policy"
+            f"reward model {reward.name} has another tokenizer than {policy.name} "
+            f"({len(reward.tokenizer)} and {len(policy.tokenizer)} tokens): "
+            "expected one trained from this policy"
         )
     if reward.cfg.hidden_size != policy.cfg.hidden_size:
         raise InputError(
-            f"reward model {reward.name} has width {reward.cfg.hidden_size}, and {policy.name} {policy.cfg.hidden_size}: "
-            "expected one trained from this policy"
+            f"reward model {reward.name} has width {reward.cfg.hidden_size}, and {policy.name} "
+            f"{policy.cfg.hidden_size}: expected one trained from this policy"
         )

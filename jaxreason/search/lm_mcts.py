@@ -34,7 +34,7 @@ from jaxreason.decoding.rollout import generate
 from jaxreason.decoding.sampling import Sampler
 from jaxreason.decoding.stop import compile_stop
 from jaxreason.errors import InputError
-from jaxreason.mesh import gather, mesh_of, num_row_parts, row_sharding, shard_batch
+from jaxreason.mesh import map_rows, mesh_of, round_to_mesh, row_sharding, shard_batch
 from jaxreason.models.hf import LanguageModel
 from jaxreason.models.tokens import Prompt, encode_prompts
 from jaxreason.search import mcts
@@ -235,25 +235,22 @@ def search(
         key if key.ndim else jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(encoded)))
     )
     mesh = mesh_of(model.params)
-    size = -(
-        -len(encoded) // -(-len(encoded) // batch_size)
-    )  # batches of equal size: one compiled program
-    size = -(-size // num_row_parts(mesh)) * num_row_parts(mesh)
+    num_batches = -(-len(encoded) // batch_size)
+    size = -(-len(encoded) // num_batches)  # batches of equal size: one compiled program
     run = _compiled(mesh, searcher.expand_fn, num_simulations, rule, c, q_range)
-    parts = []
-    with tqdm(
-        total=len(encoded), desc=description, unit="problem", disable=description is None
-    ) as bar:
-        for start in range(0, len(encoded), size):
-            chosen = np.arange(start, start + size) % len(
-                encoded
-            )  # the last batch may take some of the first again
-            root = _root(searcher, weights, keys[chosen], [encoded[i] for i in chosen])
-            result = run(weights, *shard_batch((keys[chosen], root), mesh))
-            real = min(size, len(encoded) - start)
-            parts.append(jax.tree.map(lambda x, n=real: x[:n], gather(result)))
-            bar.update(real)
-    return jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
+
+    def search_from(chosen: np.ndarray) -> mcts.SearchResult:
+        root = _root(searcher, weights, keys[chosen], [encoded[i] for i in chosen])
+        return run(weights, *shard_batch((keys[chosen], root), mesh))
+
+    found = []
+    bar = tqdm(total=len(encoded), desc=description, unit="problem", disable=description is None)
+    with bar:
+        batches = map_rows(search_from, np.arange(len(encoded)), round_to_mesh(size, mesh))
+        for chosen, result in batches:
+            found.append(result)
+            bar.update(len(chosen))
+    return jax.tree.map(lambda *xs: np.concatenate(xs), *found)
 
 
 @functools.lru_cache

@@ -20,7 +20,8 @@ from jaxreason.decoding.sampling import Sampler
 from jaxreason.decoding.stop import compile_stop
 from jaxreason.errors import InputError
 from jaxreason.mesh import gather, mesh_of, shard_batch
-from jaxreason.models.decoder import Params, unstack
+from jaxreason.models.cache import unstack
+from jaxreason.models.decoder import Params
 from jaxreason.models.hf import LanguageModel
 from jaxreason.models.lora import merge_lora
 from jaxreason.models.tokens import encode_prompts, pad_left

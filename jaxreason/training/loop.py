@@ -21,17 +21,8 @@ from tqdm.auto import tqdm
 
 from jaxreason import resume
 from jaxreason.errors import InputError
-from jaxreason.mesh import (
-    check_lost,
-    constrain,
-    in_mesh,
-    is_first,
-    mesh_of,
-    preempted,
-    row_sharding,
-    shard_batch,
-    shard_params,
-)
+from jaxreason.hosts import check_lost, is_first, preempted
+from jaxreason.mesh import constrain, in_mesh, mesh_of, row_sharding, shard_batch, shard_params
 from jaxreason.training.checkpoint import Checkpoints
 
 

@@ -14,7 +14,8 @@ import optax
 from safetensors.numpy import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
-from jaxreason.mesh import gather, is_first, mesh_of, shard_params, wait_for_all
+from jaxreason.hosts import is_first, wait_for_all
+from jaxreason.mesh import gather, mesh_of, shard_params
 from jaxreason.models.decoder import DecoderConfig, Params
 from jaxreason.models.heads import reward_logits
 from jaxreason.models.tokens import encode_prompts, token_bytes

@@ -20,7 +20,7 @@ from jaxreason.decoding.stop import Stop
 from jaxreason.errors import InputError
 from jaxreason.evaluation import compute_optimal
 from jaxreason.models import decoder
-from jaxreason.models.decoder import unstack
+from jaxreason.models.cache import unstack
 from jaxreason.models.tokens import pad_left
 
 T, LENGTH = 24, 48

@@ -1,12 +1,16 @@
 """Prompts: what a model is asked is what the training mixture taught it, token for token."""
 
+import copy
 import warnings
 
+import jax
 import numpy as np
 import pytest
 
 from jaxreason.answers.extract import extract_answer
 from jaxreason.decoding import prompts
+from jaxreason.decoding.completions import complete
+from jaxreason.decoding.sampling import GREEDY
 from jaxreason.errors import InputError
 
 QUESTION = "Tom has 5 apples. Tom buys 2 more. How many apples are left?"
@@ -96,7 +100,8 @@ def test_prompts_carry_no_loss(mixture):
 
 
 TEMPLATE = (
-    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
     "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
 )
 
@@ -131,7 +136,8 @@ def test_prompts_for_a_chat_model_go_through_its_template(chat_tokenizer):
         ("b?", prompts.direct_answer(4, chat_tokenizer)),
     ]
     assert prompts.few_shot("c?", examples, chat_tokenizer) == (
-        f"<user>a?<assistant>1+2=3\nThe answer is 3.<user>b?<assistant>The answer is 4.<user>c?{end}"
+        "<user>a?<assistant>1+2=3\nThe answer is 3."
+        f"<user>b?<assistant>The answer is 4.<user>c?{end}"
     )
 
 
@@ -165,7 +171,9 @@ def test_a_question_may_hold_braces():
 
 
 def test_no_sentence_of_the_reasoning_prompt_dictates_the_answer(chat_tokenizer):
-    """Told how to word its answer, Qwen2.5-Coder-0.5B writes that alone: docs/results_qwen/prompts.
+    """Told how to word its answer, Qwen2.5-Coder-0.5B writes that alone.
+
+    docs/results_qwen/prompts has the numbers.
     """
     asked = prompts.zero_shot_cot("Why?", chat_tokenizer)
     assert asked == "<user>Why?\n\nLet's think step by step.<assistant>"  # free to think
@@ -254,6 +262,45 @@ def test_a_missing_or_failing_template_is_one_line(chat_tokenizer, template, nam
     with pytest.raises(InputError, match=named) as error:
         prompts.chat(chat_tokenizer, "Why?", system="Be brief.")
     assert "\n" not in str(error.value)
+
+
+def plain_prompts() -> list[str]:
+    """One of every function, written without a tokenizer."""
+    return [
+        prompts.direct("Why?"),
+        prompts.zero_shot_cot("Why?"),
+        prompts.few_shot("Why?", [("a?", prompts.cot_answer(["1+2=3"], 3))]),
+        prompts.few_shot("Why?", []),
+    ]
+
+
+@pytest.mark.parametrize("kind", range(4))
+def test_a_plain_prompt_for_a_chat_model_is_warned_of_once(chat_tokenizer, kind):
+    chat_tokenizer.name_or_path = f"chat model {kind}"
+    asked = ["Why?", plain_prompts()[kind]]
+    with pytest.warns(UserWarning, match=r"zero_shot_cot\(question, model.tokenizer\)") as warned:
+        prompts.warn_of_plain_prompts(chat_tokenizer, asked)
+        prompts.warn_of_plain_prompts(chat_tokenizer, asked)
+    assert len(warned) == 1 and chat_tokenizer.name_or_path in str(warned[0].message)
+
+
+def test_other_prompts_are_not_warned_of(chat_tokenizer, recipe):
+    """How to ask is the caller's choice; here a warning would be an error."""
+    chat_tokenizer.name_or_path = "a chat model that is asked well"
+    well = [ask("Q: Why?\nA:", chat_tokenizer) for ask in (prompts.direct, prompts.zero_shot_cot)]
+    own = ["Q: Why?\n", "Why?", f"Why? {prompts.STEP_BY_STEP}", "User: Why?\nA:"]
+    prompts.warn_of_plain_prompts(chat_tokenizer, [*well, *own])
+    prompts.warn_of_plain_prompts(recipe.build_tokenizer(["Tom"]), plain_prompts())
+
+
+def test_complete_warns_of_a_plain_prompt(model):
+    """At the line that calls it."""
+    tokenizer = copy.deepcopy(model.tokenizer)
+    tokenizer.chat_template, tokenizer.name_or_path = TEMPLATE, "a chat model that is asked badly"
+    asked, chat_model = plain_prompts()[:1], model._replace(tokenizer=tokenizer)
+    with pytest.warns(UserWarning, match="is a chat model") as warned:
+        complete(chat_model, jax.random.key(0), asked, sampler=GREEDY, max_new_tokens=1)
+    assert warned[0].filename == __file__
 
 
 USER = "{% for m in messages %}{% if m.role == 'user' %}"

@@ -17,7 +17,7 @@ from jaxreason.decoding.sampling import GREEDY, Sampler, sample
 from jaxreason.decoding.stop import Stop, compile_stop
 from jaxreason.errors import InputError
 from jaxreason.models import decoder
-from jaxreason.models.decoder import unstack
+from jaxreason.models.cache import unstack
 from jaxreason.models.tokens import pad_left
 
 T = 12
@@ -283,6 +283,15 @@ def test_the_end_of_text_token_ends_and_an_end_is_final(tokenizer):
         assert (next_state[tokenizer.eos_token_id] == final).all() and (
             next_state[:, final] == final
         ).all()
+
+
+def test_the_automaton_does_not_depend_on_the_order_of_the_strings(tokenizer):
+    """Nor on that of a set, which is another in every process: what is kept is named by it."""
+    strings = ["ab", "ba", "1a", "a1", "b1"]
+    tables = [compile_stop(tokenizer, order).next_state for order in (strings, strings[::-1])]
+    np.testing.assert_array_equal(*tables)
+    first = [token for token in range(len(tokenizer)) if tables[0][token, 0] == 1]
+    assert tokenizer.convert_ids_to_tokens(first) == ["1"]  # in the order of the bytes
 
 
 def test_an_empty_stop_string_is_refused(tokenizer):

@@ -235,7 +235,9 @@ def test_a_checkpoint_of_eight_is_restored_on_four_and_on_one(tmp_path):
         return init_state(params if spec == "one" else shard_params(params, make_mesh(spec)), TX)
 
     def run(state, directory: str, steps: int):
-        batch_fn = lambda step: np.random.default_rng(step).normal(size=(8, 8)).astype(np.float32)
+        def batch_fn(step: int) -> np.ndarray:
+            return np.random.default_rng(step).normal(size=(8, 8)).astype(np.float32)
+
         return fit(
             state, make_update(loss_fn, TX), batch_fn, steps, tmp_path / directory, save_every=3
         )

@@ -14,7 +14,8 @@ from jaxreason.decoding.rollout import generate
 from jaxreason.decoding.sampling import Sampler
 from jaxreason.decoding.stop import Stop
 from jaxreason.mesh import in_mesh, make_mesh, row_sharding, shardings
-from jaxreason.models.decoder import DecoderConfig, fork, forward, init
+from jaxreason.models.cache import fork
+from jaxreason.models.decoder import DecoderConfig, forward, init
 from jaxreason.models.lora import init_lora, merge_lora
 from jaxreason.models.tokens import Prompt
 from jaxreason.training.loop import TrainState, make_step

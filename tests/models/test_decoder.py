@@ -14,7 +14,9 @@ from jaxreason.decoding import logprobs, rollout
 from jaxreason.decoding.sampling import Sampler
 from jaxreason.decoding.stop import compile_stop
 from jaxreason.models import decoder
-from jaxreason.models.decoder import DecoderConfig, fork, unstack
+from jaxreason.models.block_expansion import deepen
+from jaxreason.models.cache import fork, unstack
+from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.tokens import Prompt
 
 LLAMA = DecoderConfig(
@@ -65,8 +67,7 @@ def logits_of(params, cfg, tokens):
 
 
 def padded(rows, width):
-    """Left-padded tokens (padding is token 3, not 0), positions and segment ids, each [B, width].
-    """
+    """Tokens padded on the left with 3, not 0; positions and segment ids; each [B, width]."""
     tokens, positions, segments = (
         np.full((len(rows), width), 3, np.int32),
         *np.zeros((2, len(rows), width), np.int32),
@@ -325,7 +326,7 @@ def test_new_layers_change_nothing_until_they_are_trained(model):
     cfg, params = model
     tokens = jax.random.randint(jax.random.key(1), (2, 12), 0, cfg.vocab_size)
     positions = jnp.broadcast_to(jnp.arange(12), (2, 12))
-    deeper, more = decoder.deepen(params, jax.random.key(2), cfg=cfg, num_new_layers=2)
+    deeper, more = deepen(params, jax.random.key(2), cfg=cfg, num_new_layers=2)
     assert more.num_hidden_layers == cfg.num_hidden_layers + 2
     want, _ = decoder.forward(params, tokens, positions, cfg=cfg)
     got, _ = decoder.forward(deeper, tokens, positions, cfg=more)

@@ -17,7 +17,8 @@ from jaxreason.decoding.completions import decode
 from jaxreason.decoding.prompts import chat
 from jaxreason.decoding.stop import compile_stop
 from jaxreason.errors import InputError
-from jaxreason.models.gguf import DIGITS, KEYS, LLAMA3, QWEN2, SPLITS, load_gguf
+from jaxreason.models.gguf import KEYS, load_gguf
+from jaxreason.models.gguf_tokenizer import DIGITS, LLAMA3, QWEN2, SPLITS
 from jaxreason.models.hf import KEYS as HF_KEYS
 from jaxreason.models.hf import load_model
 from jaxreason.models.tokens import encode_prompts, token_bytes

@@ -30,7 +30,8 @@ TEXTS = [
     "Tom has 45 apples.",
     "aabaaab  ab\taab\n\n\nab \r\n x",
     " leading and trailing ",
-    "na\u00efve caf\u00e9, \u4f60\u597d, \U0001f34e\U0001f1e9\U0001f1ea, e\u0301, \u200b\ufeff\u00a0",
+    "na\u00efve caf\u00e9, \u4f60\u597d, \U0001f34e\U0001f1e9\U0001f1ea, "
+    "e\u0301, \u200b\ufeff\u00a0",
     "\u0661\u0662\u0663 \u00bd \u00b2 \u2167 1,234.50",
     "don't 'quote' \"it\" \\n <pad <eos ####",
     "\x00\x01\x7f",
@@ -287,8 +288,7 @@ def test_holes_in_the_ids_are_empty(monkeypatch, tokenizer):
 
 
 def run(stop, ids) -> list[bool]:
-    """Whether the chain has ended after each token, by the lookup that generate does on the device.
-    """
+    """Whether the chain has ended after each token, by the lookup of generate."""
     table, state, ended = jnp.asarray(stop.next_state), 0, []
     for i in ids:
         state = int(table[jnp.int32(i), state])

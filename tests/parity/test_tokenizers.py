@@ -11,7 +11,7 @@ from test_smollm2 import QUESTIONS, path  # noqa: F401  (a fixture)
 from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
 import jaxreason
-from jaxreason.models.gguf import BYTE, CONTROL, NORMAL, SPLITS, UNKNOWN, load_tokenizer
+from jaxreason.models.gguf_tokenizer import BYTE, CONTROL, NORMAL, SPLITS, UNKNOWN, load_tokenizer
 from jaxreason.models.tokens import token_bytes
 
 TEXTS = [

@@ -1,5 +1,4 @@
-"""Reward models: where steps end, Monte Carlo labels, loss, scores, searches that use them, files.
-"""
+"""Reward models: ends of steps, Monte Carlo labels, loss, scores, searches with them, files."""
 
 import json
 
@@ -93,7 +92,10 @@ def test_each_line_of_a_digit_tokenizer_ends_at_its_newline(tokenizer):
     ]
 
 
-BLANKS = "\n\n\n \t\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2003\u200a\u2028\u2029\u202f\u205f\u3000"
+BLANKS = (
+    "\n\n\n \t\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0"
+    "\u1680\u2000\u2003\u200a\u2028\u2029\u202f\u205f\u3000"
+)
 NOT_BLANK = "a1.\x00\x7f\xad\u00e9\u180e\u200b\u200d\u2060\u4e2d\ufeff\U0001f600"
 
 
@@ -302,6 +304,14 @@ def test_scores_are_those_of_each_text_alone(reward, tokenizer):
             np.testing.assert_allclose(scores[g, n, : len(alone)], alone, atol=1e-5)
             assert np.isnan(scores[g, n, len(alone) :]).all()
     np.testing.assert_array_equal(scores[1, 0], scores[1, 2])
+
+
+def test_texts_without_a_step_have_no_scores(reward):
+    """However few the rows; and so has no text at all."""
+    for rows in (1, 256):
+        scores = reward_model.step_scores(reward, ["1", "2"], [["", "\n \n"]] * 2, rows=rows)
+        assert scores.shape == (2, 2, 1) and np.isnan(scores).all()
+    assert reward_model.step_scores(reward, [], []).shape == (0, 0, 1)
 
 
 def test_a_chain_beyond_the_context_is_one_line(reward):
