@@ -27,7 +27,7 @@ from jaxreason.search import (
     word_problems,
 )
 from jaxreason.search.lm_evaluators import Weights
-from jaxreason.search.lm_mcts import map_where
+from jaxreason.search.lm_expand import map_where
 from jaxreason.search.lm_tasks import Text, append
 from jaxreason.tasks import arithmetic, game24
 from jaxreason.tasks import game24_tokens as g24
