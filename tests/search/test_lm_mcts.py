@@ -54,7 +54,6 @@ def read(abc, text):
 
 
 # ---- the game, read from tokens
-# ------------------------------------------------------------------------------------
 
 
 def test_reading_tokens_agrees_with_reading_text(tiny, abc):
@@ -131,7 +130,6 @@ def test_a_tokenizer_that_splits_the_words_is_refused(tokenizer):
 
 
 # ---- the parts of the search
-# ------------------------------------------------------------------------------------
 
 
 def test_append_shifts_to_the_left():
@@ -166,7 +164,7 @@ def test_only_those_in_need_are_computed(need, at_once):
     assert len(calls) == -(-int(need.sum()) // min(at_once, 5))
 
 
-def test_value_words_are_those_of_the_thoughts_module(tiny, abc):
+def test_value_words_are_those_of_the_host(tiny, abc):
     puzzles = game24.puzzles("test")[:6]
     states = [
         tree_of_thoughts.State(
@@ -280,7 +278,6 @@ def test_the_budget_is_spent_evenly():
 
 
 # ---- whole searches
-# ---------------------------------------------------------------------------------------------
 
 PUZZLES = [(1, 1, 4, 6), (2, 3, 8, 8), (1, 1, 1, 1)]
 ROOTS = [game24_rules.puzzle(p) for p in PUZZLES]
