@@ -82,11 +82,11 @@ def rollouts(
     model: LanguageModel,
     task: TextTask,
     *,
-    num: int = 1,
-    max_tokens: int = 48,
+    num_samples: int = 1,
+    max_new_tokens: int = 48,
     sampler: Sampler = Sampler(),
 ) -> EvaluateFn:
-    """The mean reward of ``num`` chains written to the end: the device twin of
+    """The mean reward of ``num_samples`` chains written to the end: the device twin of
     :func:`jaxreason.search.evaluators.rollouts`.
 
     A chain is cut before ``####``, so that its reward is that of its last line: for tasks such as
@@ -95,8 +95,8 @@ def rollouts(
 
     Args:
       task: rewards the complete texts.
-      num: chains of each text.
-      max_tokens: of a chain at most.
+      num_samples: chains of each text.
+      max_new_tokens: of a chain at most.
       sampler: of the chains.
 
     Raises:
@@ -112,18 +112,20 @@ def rollouts(
     def evaluate(weights: Weights, keys: jax.Array, text: Text) -> Evaluation:
         drawn = generate(
             weights.lm,
-            jax.vmap(lambda key: jax.random.split(key, num))(keys),
+            jax.vmap(lambda key: jax.random.split(key, num_samples))(keys),
             Prompt(text.tokens, text.mask),
             stop,
             cfg=model.cfg,
             sampler=sampler,
-            max_new_tokens=max_tokens,
-            num_samples=num,
+            max_new_tokens=max_new_tokens,
+            num_samples=num_samples,
         )
         # [R, N], without the mark that ends a chain
         lengths = jnp.maximum(drawn.mask.sum(-1) - drawn.finished, 0)
         after = append_each(text, drawn.tokens, lengths, drawn.logprobs.sum(-1))
-        rewards = jnp.where(task.is_terminal(after), task.reward(after), 0.0).reshape(-1, num)
+        rewards = jnp.where(task.is_terminal(after), task.reward(after), 0.0).reshape(
+            -1, num_samples
+        )
         best, rows = rewards.argmax(-1), jnp.arange(len(rewards))
         return Evaluation(
             value=rewards.mean(-1),

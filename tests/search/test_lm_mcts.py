@@ -224,7 +224,7 @@ def test_a_rollout_writes_the_end_and_keeps_a_solution(tiny, abc):
             "24: 1 1 1 1\n1*1=1 left 1 1 1\n1*1=1 left 1 1\n",
         ],
     )
-    evaluate = lm_evaluators.rollouts(tiny, lm_tasks.game24(abc), num=16, max_tokens=24)
+    evaluate = lm_evaluators.rollouts(tiny, lm_tasks.game24(abc), num_samples=16, max_new_tokens=24)
     got = evaluate(Weights(tiny.params), jax.random.split(jax.random.key(0), 2), text)
     assert 0 < float(got.value[0]) <= 1 and float(got.value[1]) == 0 and int(got.length[1]) == 0
     line = tiny.tokenizer.decode(np.asarray(got.rollout[0, : int(got.length[0])]))
