@@ -47,7 +47,7 @@ from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import GREEDY, Sampler
 from jaxreason.evaluation.intervals import accuracy, auc, mean_interval, paired_difference
 from jaxreason.models.hf import load_model
-from jaxreason.search import evaluators, game24_rules, proposers, word_problems
+from jaxreason.search import evaluators, game24_rules, proposers, tree_text, word_problems
 from jaxreason.search import tree_of_thoughts as tot
 from jaxreason.tasks import arithmetic, game24, game24_puzzles
 from jaxreason.tasks.game24_value import MAX_TOKENS
@@ -408,14 +408,14 @@ backtracked = max(solved_dfs, key=lambda tree: (len(tree.expanded) <= 9) * len(t
 print(
     " ".join(map(str, backtracked.nodes[0].state.problem)), "-", game24_rules.verdict(backtracked)
 )
-print(tot.format_tree(backtracked, max_children=1))
+print(tree_text.format_tree(backtracked, max_children=1))
 (hopeless,) = tot.bfs(
     [game24_rules.puzzle("1 1 1 1")], propose, value, game24_rules.GAME24, beam=BEAM, max_depth=3
 )
 print(game24_rules.verdict(hopeless))
 
 drawn = next((tree for tree in wide if tree.answer >= 0), wide[0])
-nodes = tot.outline(drawn, max_children=2)
+nodes = tree_text.outline(drawn, max_children=2)
 run.figure(
     viz.tree(
         [nodes.index(drawn.nodes[i].parent) if i else -1 for i in nodes],

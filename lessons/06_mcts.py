@@ -67,6 +67,7 @@ from jaxreason.search import (
     mcts,
     proposers,
     toy_mdp,
+    tree_text,
     word_problems,
 )
 from jaxreason.search import tree_of_thoughts as tot
@@ -130,10 +131,10 @@ for n in (4, 16, 64):
     print(
         f"after {n:2} simulations: N(root, a) = {visits[0].tolist()}, Q(root, a) = {np.round(q[0], 2).tolist()}"
     )
-print(mcts.format_tree(tree))
+print(tree_text.format_search(tree))
 
 nodes = [i for i in range(tree.visits.shape[1]) if i == 0 or tree.parents[0, i] >= 0]
-path = mcts.principal_variation(tree)
+path = tree_text.principal_variation(tree)
 run.figure(
     viz.tree(
         [nodes.index(int(tree.parents[0, i])) if i else -1 for i in nodes],
@@ -343,7 +344,7 @@ run.figure(
 solved_trees = [tree for tree in trees if tree.answer >= 0] or trees
 shown = max(solved_trees, key=lambda tree: (len(tree.expanded) <= 8) * len(tree.expanded))
 print(" ".join(map(str, shown.nodes[0].state.problem)), "-", game24_rules.verdict(shown))
-print(tot.format_tree(shown, max_children=2))
+print(tree_text.format_tree(shown, max_children=2))
 print(game24_rules.verdict(given_up))
 one = lm_mcts.searcher(run.model, task, own_words, num_lines=LINES, widen=WIDEN)
 for wrong in (
@@ -354,7 +355,7 @@ for wrong in (
         wrong()
     except lesson.InputError as error:
         print("refused:", error)
-nodes = tot.outline(shown, max_children=3)
+nodes = tree_text.outline(shown, max_children=3)
 run.figure(
     viz.tree(
         [nodes.index(shown.nodes[i].parent) if i else -1 for i in nodes],

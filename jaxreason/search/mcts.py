@@ -1,22 +1,21 @@
 """Monte Carlo tree search over a batch of problems, the whole search inside one jit.
 
-One simulation selects a path from the root, expands one node at its end, evaluates it, and backs
-its value up the path:
+One simulation takes one path from the root to a new node:
 
-    select     a = argmax_a Q(s, a) + U(s, a), until an action that has no child yet, or a terminal
-    node expand     the child's embedding, priors, value, reward and discount come from
-    ``expand_fn``, one call for the batch back up    G <- r + gamma G;  V(s) <- V(s) + (G - V(s)) /
-    (N(s) + 1);  N(s) <- N(s) + 1, from the leaf to the root
+    select    a = argmax_a Q(s, a) + U(s, a), down to an action that has no child yet or to a
+              terminal node; U is the exploration bonus, see ``puct`` and ``uct``
+    expand    the new node's embedding, priors, value, reward and discount come from ``expand_fn``,
+              which is called once for the whole batch
+    back up   from the new node to the root:
+              G <- r + gamma G;  V(s) <- V(s) + (G - V(s)) / (N(s) + 1);  N(s) <- N(s) + 1
 
-The tree is a few arrays of fixed size, updated in place: the node that simulation i creates is node
-i, the root is node 0. Every quantity is stored once, at the node it belongs to, and N(s, a) and
-Q(s, a) are read from the child, so a simulation costs the same however large the tree is, but for
-the length of its path.
+The tree is a few arrays of fixed size, updated in place: the root is node 0, and simulation i
+creates node i. N(s, a) and Q(s, a) are read from the child, so a simulation costs as much as its
+path is long, however large the tree.
 
-What a node holds and what an action does is up to ``expand_fn``: here are no words and no models. A
-language model may keep the tokens of a partial solution and the A steps it sampled from there as a
-node's embedding, with the log-probabilities of these steps as its prior logits; action a then
-appends step a, and the model samples anew.
+The search knows no words and no models: ``expand_fn`` decides what a node holds and what an action
+does. For a language model, a node may hold the tokens of a partial solution and A steps sampled
+there, whose log-probabilities are the prior logits; action a then appends step a.
 """
 
 from collections.abc import Callable
@@ -30,50 +29,49 @@ import numpy as np
 from jaxreason.errors import InputError
 
 RULES = ("puct", "uct")
-# a prior logit of at most this is a mask: -inf, or what is written for it, -1e9 or finfo.min
-NEVER = -1e8
+NEVER = -1e8  # a prior logit of at most this is a mask: -inf, -1e9 or finfo.min
 
 
 class Node(NamedTuple):
-    """What the search must know of B nodes, one of each problem: the root, and what ``expand_fn``
-    returns.
-    """
+    """What the search must know of B nodes, one for each problem."""
 
     embedding: Any  # pytree of [B, ...]: all that expand_fn needs to go on from here
-    # [B, A], at most NEVER for an action that does not exist here, as -inf is; nor does one whose
-    # prior is 0 in float32. A node without any action is terminal.
+    # [B, A]; at most NEVER, such as -inf, for an action that does not exist. An action whose prior
+    # is 0 in float32 does not exist either. A node without any action is terminal.
     prior_logits: jax.Array
     value: jax.Array  # [B], the return to expect from here on
     reward: jax.Array | float = 0.0  # [B], of the step into the node
-    # [B], what the node's value counts for its parent; 0: the node is terminal
-    discount: jax.Array | float = 1.0
+    discount: jax.Array | float = 1.0  # [B], gamma of the step; a node with gamma 0 is terminal
 
 
-ExpandFn = Callable[
-    [Any, jax.Array, Any, jax.Array], Node
-]  # (params, keys [B], embedding, action [B]) -> Node
+# (params, keys [B], embedding, action [B]) -> Node
+ExpandFn = Callable[[Any, jax.Array, Any, jax.Array], Node]
 
 
 class SearchResult(NamedTuple):
-    """The tree of each problem: N = num_simulations + 1 nodes, in the order of the simulations that
-    created them.
+    """The tree of each of B problems, with N = num_simulations + 1 nodes.
 
-    A simulation that ends at a terminal node creates none: its node stays unused (``visits`` 0,
-    ``parents`` -1, and an embedding without meaning).
+    Node i was created by simulation i. A simulation that ends at a terminal node creates none: its
+    node stays unused (``visits`` 0, ``parents`` -1, and an embedding without meaning).
     """
 
-    # [B, N] int32: simulations through or to here; the root's evaluation counts as one
-    visits: jax.Array
-    # [B, N] float32: V(s), the mean of the returns from here on, its own evaluation included
-    values: jax.Array
-    rewards: jax.Array  # [B, N] float32, of the step into the node
-    discounts: jax.Array  # [B, N] float32
+    visits: jax.Array  # [B, N] int32: N(s); the root's own evaluation counts as one
+    values: jax.Array  # [B, N] float32: V(s), the mean return, its own evaluation included
+    rewards: jax.Array  # [B, N] float32: r, of the step into the node
+    discounts: jax.Array  # [B, N] float32: gamma
     terminal: jax.Array  # [B, N] bool: never expanded further
     parents: jax.Array  # [B, N] int32, -1 for the root
     actions: jax.Array  # [B, N] int32: the parent's action that leads here, -1 for the root
     children: jax.Array  # [B, N, A] int32: the node an action leads to, -1 if it was never tried
     priors: jax.Array  # [B, N, A] float32: P(s, a), -1 for an action that does not exist
     embedding: Any  # pytree of [B, N, ...]
+
+
+class ActionValues(NamedTuple):
+    """The actions of B nodes."""
+
+    visits: jax.Array  # [B, A] int32: N(s, a), 0 for an action that was never tried
+    q: jax.Array  # [B, A] float32: Q(s, a) = r + gamma V(s'), 0 for an action that was never tried
 
 
 def search(
@@ -90,141 +88,110 @@ def search(
 ) -> SearchResult:
     """Runs ``num_simulations`` simulations for each of B problems.
 
+    Of equal scores the lowest index is selected. (mctx adds noise of up to 1e-7; where no two
+    scores are that close, its ``muzero_policy`` without Dirichlet noise visits the same nodes in
+    the same order.) A problem whose root is terminal keeps its root alone.
+
     Args:
-      params: handed to ``expand_fn``.
+      params: passed on to ``expand_fn``.
       key: one key, or keys ``[B]``. Simulation i of problem b passes ``fold_in(keys[b], i)`` to
         ``expand_fn``; the search itself draws nothing.
-      root: B root nodes; their reward is not used. To explore at random from the root, mix noise
-        into its priors.
-      expand_fn: ``(params, keys, embedding, action) -> Node``, the node behind an action of B
-        nodes. Called once in a simulation for all problems; where a problem's path ended at a
-        terminal node the answer is not used. Static: pass the same function again, or the search
-        compiles again.
-      num_simulations: static.
-      rule: how an action is selected, see :func:`action_scores`; static.
-      c: exploration constant of either rule.
-      c_base: lets PUCT's constant grow with the visits: c + log((N(s) + c_base + 1) / c_base),
-        Schrittwieser et al. 2020 (MuZero), appendix B, equation 2, where c = 1.25 and c_base =
-        19652.
+      root: B roots; their reward is not used. To explore at random, mix noise into the priors.
+      expand_fn: gives the node behind an action of B nodes; called once in a simulation. Its
+        answer is not used for a problem whose path ended at a terminal node. Static: a new function
+        compiles a new search.
+      num_simulations: at least 1; static.
+      rule: how an action is selected, "puct" or "uct", see :func:`action_scores`; static.
+      c: exploration constant of either rule, c_puct in :func:`puct`.
+      c_base: makes PUCT's constant grow with the visits: c + log((N(s) + c_base + 1) / c_base);
+        1.25 and 19652 in Schrittwieser et al. 2020 (MuZero), appendix B, equation 2.
       q_range: smallest and largest possible Q, for scaling it to [0, 1]; by default the range seen
         around the node.
 
-    Of actions with equal scores the one of the lowest index is selected. (mctx adds noise of up to
-    1e-7 to the scores: where no two are that close, its ``muzero_policy`` without Dirichlet noise
-    visits the same nodes in the same order.) A problem whose root is terminal keeps its root alone.
-
     Raises:
-      InputError: a number of simulations below one, an unknown rule, a constant that is negative or
-        not finite, an empty q_range, or shapes that do not agree.
+      InputError: no simulation, an unknown rule, a constant that is negative or not finite, an
+        empty q_range, or shapes that do not agree.
     """
-    if (
-        isinstance(num_simulations, bool)
-        or not isinstance(num_simulations, int)
-        or num_simulations < 1
-    ):
-        raise InputError(
-            f"num_simulations is {num_simulations!r}: expected a whole number, at least 1"
-        )
-    if rule not in RULES:
-        raise InputError(f"selection rule is {rule!r}: expected one of {', '.join(RULES)}")
-    for name, value, least in (("c", c, 0.0), ("c_base", c_base, np.finfo(np.float32).tiny)):
-        # A traced one, as under vmap over constants, has no value to look at.
-        if (
-            value is not None
-            and not isinstance(value, jax.core.Tracer)
-            and not least <= value < np.inf
-        ):
-            raise InputError(
-                f"{name} is {value}: expected a finite number, {'0 or more' if not least else 'above 0'}"
-            )
-    if q_range is not None and not q_range[0] < q_range[1]:
-        raise InputError(
-            f"q_range is {q_range}: expected the smallest and the largest Q, in this order"
-        )
-    if jnp.ndim(root.prior_logits) != 2:
-        raise InputError(
-            f"prior logits of the root have shape {jnp.shape(root.prior_logits)}: expected [B, A]"
-        )
-    batch, num_actions = root.prior_logits.shape
+    _check_options(num_simulations, rule, c, c_base, q_range)
+    shape = jnp.shape(root.prior_logits)
+    if len(shape) != 2:
+        raise InputError(f"prior logits of the root have shape {shape}: expected [B, A]")
+    batch, num_actions = shape
     root = _checked(root, batch, num_actions, "root")
     if key.shape not in ((), (batch,)):
-        raise InputError(
-            f"keys have shape {key.shape}: expected one key, or one for each of the {batch} problems"
-        )
+        expected = f"expected one key, or one for each of the {batch} problems"
+        raise InputError(f"keys have shape {key.shape}: {expected}")
     keys = jax.random.split(key, batch) if key.ndim == 0 else key
-    return _search(
-        params,
-        keys,
-        root,
-        c,
-        c_base,
-        q_range,
-        expand_fn=expand_fn,
-        num_simulations=num_simulations,
-        rule=rule,
-    )
+    return _search(params, keys, root, c, c_base, q_range, expand_fn, num_simulations, rule)
 
 
 @partial(jax.jit, static_argnames=("expand_fn", "num_simulations", "rule"))
-def _search(params, keys, root, c, c_base, q_range, *, expand_fn, num_simulations, rule):
+def _search(params, keys, root, c, c_base, q_range, expand_fn, num_simulations, rule):
     batch, num_actions = root.prior_logits.shape
-
-    def select(tree: SearchResult) -> tuple[jax.Array, jax.Array]:
-        """The node a path ends at, and its action to expand (without meaning if the node is
-        terminal).
-        """
-
-        def descend(carry):
-            node, action, walking = carry
-            scores = action_scores(tree, node, rule=rule, c=c, c_base=c_base, q_range=q_range)
-            best = _first_argmax(scores)
-            child = _rows(tree.children, node)[jnp.arange(batch), best]
-            action = jnp.where(walking, best, action)
-            walking &= child >= 0
-            node = jnp.where(walking, child, node)
-            return node, action, walking & ~_rows(tree.terminal, node)
-
-        root = jnp.zeros(batch, jnp.int32)
-        carry = root, root, ~tree.terminal[:, 0]
-        node, action, _ = jax.lax.while_loop(lambda carry: carry[2].any(), descend, carry)
-        return node, action
-
-    def back_up(tree: SearchResult, leaf: jax.Array) -> SearchResult:
-        def ascend(carry):
-            node, target, visits, values = carry
-            on_path = node >= 0
-            node = jnp.maximum(node, 0)  # a finished problem rewrites what its root holds
-            n, v = _rows(visits, node), _rows(values, node)
-            visits = _set_rows(visits, node, n + on_path)
-            values = _set_rows(values, node, jnp.where(on_path, (v * n + target) / (n + 1.0), v))
-            target = _rows(tree.rewards, node) + _rows(tree.discounts, node) * target
-            return jnp.where(on_path, _rows(tree.parents, node), -1), target, visits, values
-
-        carry = leaf, _rows(tree.values, leaf), tree.visits, tree.values
-        *_, visits, values = jax.lax.while_loop(lambda carry: (carry[0] >= 0).any(), ascend, carry)
-        return tree._replace(visits=visits, values=values)
+    scores = partial(action_scores, rule=rule, c=c, c_base=c_base, q_range=q_range)
 
     def simulate(i: jax.Array, tree: SearchResult) -> SearchResult:
-        parent, action = select(tree)
-        new = ~_rows(tree.terminal, parent)
+        parent, action = _select(tree, scores)
         embedding = jax.tree.map(lambda x: _rows(x, parent), tree.embedding)
-        node = expand_fn(
-            params, jax.vmap(jax.random.fold_in, (0, None))(keys, i), embedding, action
-        )
-        node = _checked(Node(*node), batch, num_actions, "expand_fn")
-        link = jnp.where(
-            new[:, None] & (jnp.arange(num_actions) == action[:, None]),
-            i,
-            _rows(tree.children, parent),
-        )
-        tree = tree._replace(children=_set_rows(tree.children, parent, link))
-        tree = _insert(tree, i, node, new, jnp.where(new, parent, -1), jnp.where(new, action, -1))
-        return back_up(tree, jnp.where(new, i, parent))
+        node_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+        node = expand_fn(params, node_keys, embedding, action)
+        node = _checked(node, batch, num_actions, "expand_fn")
+        is_new = ~_rows(tree.terminal, parent)
+        tree = _link(tree, parent, action, jnp.where(is_new, i, -1))
+        parents, actions = jnp.where(is_new, parent, -1), jnp.where(is_new, action, -1)
+        tree = _insert(tree, i, node, is_new, parents, actions)
+        return _back_up(tree, jnp.where(is_new, i, parent))
 
-    root_only, no_node = jnp.ones(batch, bool), jnp.full(batch, -1, jnp.int32)
-    tree = _insert(_empty(root, num_simulations + 1), 0, root, root_only, no_node, no_node)
+    all_new, none = jnp.ones(batch, bool), jnp.full(batch, -1, jnp.int32)
+    tree = _empty(root, num_simulations + 1)
     tree = tree._replace(visits=tree.visits.at[:, 0].set(1))
+    tree = _insert(tree, 0, root, all_new, none, none)
     return jax.lax.fori_loop(1, num_simulations + 1, simulate, tree)
+
+
+def _select(tree: SearchResult, scores: Callable) -> tuple[jax.Array, jax.Array]:
+    """The node ``[B]`` where each path ends, and its action ``[B]`` to expand.
+
+    Args:
+      scores: ``(tree, node [B]) -> [B, A]``.
+    """
+
+    def descend(carry):
+        node, action, walking = carry
+        best = _first_argmax(scores(tree, node))
+        child = _rows(tree.children, node)[jnp.arange(len(best)), best]
+        action = jnp.where(walking, best, action)
+        walking &= child >= 0
+        node = jnp.where(walking, child, node)
+        return node, action, walking & ~_rows(tree.terminal, node)
+
+    root = jnp.zeros(tree.visits.shape[0], jnp.int32)
+    start = root, root, ~tree.terminal[:, 0]
+    node, action, _ = jax.lax.while_loop(lambda carry: carry[2].any(), descend, start)
+    return node, action
+
+
+def puct(q: jax.Array, prior: jax.Array, n: jax.Array, n_a: jax.Array, c: float) -> jax.Array:
+    """Q(s, a) + U(s, a), where U(s, a) = c_puct P(s, a) sqrt(N(s)) / (1 + N(s, a)).
+
+    Silver et al. 2017 (AlphaGo Zero), Methods, "Select". A prior in the bound is the idea of Rosin
+    2011, "Multi-armed bandits with episode context".
+
+    Args:
+      q, prior, n_a: Q(s, a), P(s, a) and N(s, a), ``[B, A]``.
+      n: N(s), ``[B, 1]``.
+      c: c_puct, a number or ``[B, 1]``.
+    """
+    return q + c * prior * jnp.sqrt(n) / (n_a + 1)
+
+
+def uct(q: jax.Array, n: jax.Array, n_a: jax.Array, c: float) -> jax.Array:
+    """Q(s, a) + U(s, a), where U(s, a) = c sqrt(ln N(s) / N(s, a)); arguments as in :func:`puct`.
+
+    Kocsis & Szepesvari 2006, section 2.2, where c = 2 C_p; UCB1 has c = sqrt(2) for returns in
+    [0, 1]. Only for actions that have been tried.
+    """
+    return q + c * jnp.sqrt(jnp.log(n) / jnp.maximum(n_a, 1))
 
 
 def action_scores(
@@ -236,161 +203,77 @@ def action_scores(
     c_base: float | None = None,
     q_range: tuple[float, float] | None = None,
 ) -> jax.Array:
-    """The scores ``[B, A]`` whose largest is selected at ``node[B]``, -inf for actions that do not
-    exist.
+    """The scores ``[B, A]`` whose largest is selected at ``node[B]``; options as in :func:`search`.
 
-    N(s) counts the evaluation of s itself, so N(s) = 1 + sum_a N(s, a), and the priors decide at
-    the first visit too.
+    An action that does not exist scores -inf. An untried one has the lowest Q of the range under
+    :func:`puct`; under :func:`uct` untried actions come first, in the order of their priors. N(s)
+    counts the evaluation of s itself, so the priors decide at the first visit too.
 
-    - ``puct``: Q(s, a) + c P(s, a) sqrt(N(s)) / (1 + N(s, a)). Silver et al. 2017 (AlphaGo Zero),
-      Methods, "Select"; the idea of a prior in the bound is of Rosin 2011, "Multi-armed bandits
-      with episode context". An untried action has the Q of the lower end of the range.
-    - ``uct``: Q(s, a) + c sqrt(ln N(s) / N(s, a)). Kocsis & Szepesvari 2006, section 2.2, with c =
-      2 C_p; sqrt(2) is the constant of UCB1 for returns in [0, 1]. Untried actions come first, in
-      the order of their priors.
-
-    Q is scaled to [0, 1] by ``q_range``, or else by the smallest and largest of V(s) and the Q of
-    the tried actions: the normalisation of mctx's ``muzero_policy`` (MuZero, appendix B, equation
-    5, takes the range of the whole tree).
+    Q is scaled to [0, 1] by ``q_range``, by default the range of V(s) and the Q of the tried
+    actions, as in mctx's ``muzero_policy``. (MuZero, appendix B, equation 5: of the whole tree.)
     """
-    visits, q = action_values(tree, node)
+    n_a, q = action_values(tree, node)
     prior = _rows(tree.priors, node)
-    tried, exists = visits > 0, prior >= 0
-    n, value = (
-        _rows(tree.visits, node).astype(jnp.float32)[:, None],
-        _rows(tree.values, node)[:, None],
-    )
-    if q_range is None:
-        known = jnp.where(tried, q, value)
-        low = jnp.minimum(known.min(-1, keepdims=True), value)
-        high = jnp.maximum(known.max(-1, keepdims=True), value)
-    else:
-        low, high = q_range
+    n = _rows(tree.visits, node).astype(jnp.float32)[:, None]
+    exists, tried = prior >= 0, n_a > 0
+    low, high = q_range or _q_range(q, tried, _rows(tree.values, node)[:, None])
     q = jnp.where(tried, (q - low) / jnp.maximum(high - low, 1e-8), 0.0)
     if rule == "uct":
         fresh = exists & ~tried
-        bound = q + c * jnp.sqrt(jnp.log(n) / jnp.maximum(visits, 1))
-        score = jnp.where(fresh.any(-1, keepdims=True), jnp.where(fresh, prior, -jnp.inf), bound)
+        fresh_first = jnp.where(fresh, prior, -jnp.inf)
+        scores = jnp.where(fresh.any(-1, keepdims=True), fresh_first, uct(q, n, n_a, c))
     else:
         growth = 0.0 if c_base is None else jnp.log((n + c_base + 1) / c_base)
-        score = q + (c + growth) * prior * jnp.sqrt(n) / (visits + 1)
-    return jnp.where(exists, score, -jnp.inf)
+        scores = puct(q, prior, n, n_a, c + growth)
+    return jnp.where(exists, scores, -jnp.inf)
 
 
-def action_values(tree: SearchResult, node: jax.Array | int = 0) -> tuple[jax.Array, jax.Array]:
-    """N(s, a) and Q(s, a) = r + gamma V(s') ``[B, A]`` at ``node[B]``, the root by default; 0 where
-    never tried.
+def _q_range(q: jax.Array, tried: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The smallest and largest ``[B, 1]`` of V(s) and the Q of the tried actions."""
+    known = jnp.where(tried, q, value)
+    lowest, highest = known.min(-1, keepdims=True), known.max(-1, keepdims=True)
+    return jnp.minimum(lowest, value), jnp.maximum(highest, value)
+
+
+def _first_argmax(scores: jax.Array) -> jax.Array:
+    """``argmax(-1)``; XLA's own takes three times as long on a CPU: it reduces pairs one by one."""
+    last = scores.shape[-1] - 1
+    is_best = scores == scores.max(-1, keepdims=True)
+    return jnp.where(is_best, jnp.arange(last + 1, dtype=jnp.int32), last).min(-1)
+
+
+def _link(tree: SearchResult, parent: jax.Array, action: jax.Array, child: jax.Array):
+    """Makes ``child[B]`` the node behind an action of its parent; -1 changes nothing."""
+    children = _rows(tree.children, parent)  # [B, A]
+    linked = (child[:, None] >= 0) & (jnp.arange(children.shape[1]) == action[:, None])
+    children = jnp.where(linked, child[:, None], children)
+    return tree._replace(children=_set_rows(tree.children, parent, children))
+
+
+def _insert(
+    tree: SearchResult, i, node: Node, new: jax.Array, parent: jax.Array, action: jax.Array
+) -> SearchResult:
+    """Node i of every problem, blank where it is not ``new``.
+
+    Every row depends on ``new``, and so on what selection has read. Otherwise (a constant discount,
+    say) XLA might write before selection reads, and copy the whole array in each simulation.
     """
-    children = _rows(tree.children, jnp.broadcast_to(node, tree.visits.shape[0]))
-    tried, problem, child = (
-        children >= 0,
-        jnp.arange(children.shape[0])[:, None],
-        jnp.maximum(children, 0),
-    )
 
-    def of_child(x):
-        return jnp.asarray(x).at[problem, child].get(mode="promise_in_bounds")
+    def write(x, row):
+        return jax.lax.dynamic_update_index_in_dim(x, row.astype(x.dtype), i, axis=1)
 
-    visits = jnp.where(tried, of_child(tree.visits), 0)
-    q = jnp.where(
-        tried, of_child(tree.rewards) + of_child(tree.discounts) * of_child(tree.values), 0.0
-    )
-    return visits, q
-
-
-def visit_distribution(tree: SearchResult, temperature: float = 1.0) -> jax.Array:
-    """What the search recommends at the root, ``[B, A]``: pi(a) proportional to N(s, a)^(1 /
-    temperature).
-
-    Silver et al. 2017, Methods, "Play". All zero for a problem whose root is terminal.
-
-    Raises:
-      InputError: a temperature that is not positive.
-    """
-    if not temperature > 0:
-        raise InputError(f"temperature is {temperature}: expected a positive number")
-    visits, _ = action_values(tree)
-    logits = jnp.where(visits > 0, jnp.log(jnp.maximum(visits, 1)) / temperature, -jnp.inf)
-    return jnp.where(
-        visits > 0,
-        jax.nn.softmax(jnp.where(visits.any(-1, keepdims=True), logits, 0.0), axis=-1),
-        0.0,
-    )
-
-
-def principal_variation(tree: SearchResult, problem: int = 0) -> list[int]:
-    """The nodes of one problem from the root on, the most visited child each time (of equals the
-    one with the higher Q).
-    """
-    tree = _problem(tree, problem)
-    path = [0]
-    while (children := tree.children[path[-1]])[children >= 0].size:
-        children = children[children >= 0]
-        q = tree.rewards[children] + tree.discounts[children] * tree.values[children]
-        path.append(int(children[np.lexsort((q, tree.visits[children]))[-1]]))
-    return path
-
-
-def format_tree(
-    tree: SearchResult,
-    problem: int = 0,
-    *,
-    label: Callable[[int], str] | None = None,
-    max_depth: int = 3,
-    min_visits: int = 1,
-) -> str:
-    """One problem's tree as text, a node a line: N(s, a), Q(s, a), P(s, a), and ``*`` at terminal
-    nodes.
-
-    Args:
-      label: what to call node i, by default the action that leads to it.
-      max_depth, min_visits: leave out deeper and less visited nodes; an ellipsis counts them.
-    """
-    tree = _problem(tree, problem)
-    lines = [
-        f"{label(0) if label else 'root'}  N={tree.visits[0]} V={tree.values[0]:.3f}{'*' * int(tree.terminal[0])}"
-    ]
-
-    def add(node, depth, indent):
-        children = tree.children[node][tree.children[node] >= 0]
-        children = children[np.argsort(-tree.visits[children], kind="stable")].tolist()
-        shown = [i for i in children if tree.visits[i] >= min_visits] if depth < max_depth else []
-        for i in shown:
-            last = i == children[-1]
-            name = label(i) if label else f"action {tree.actions[i]}"
-            q = tree.rewards[i] + tree.discounts[i] * tree.values[i]
-            prior = tree.priors[node, tree.actions[i]]
-            end = "*" * int(tree.terminal[i])
-            lines.append(
-                f"{indent}{'└─' if last else '├─'} {name}  N={tree.visits[i]} Q={q:.3f} P={prior:.3f}{end}"
-            )
-            add(i, depth + 1, indent + ("   " if last else "│  "))
-        if len(shown) < len(children):
-            lines.append(f"{indent}└─ … {len(children) - len(shown)} more")
-
-    add(0, 0, "")
-    return "\n".join(lines)
-
-
-def _checked(node: Node, batch: int, num_actions: int, name: str) -> Node:
-    """The node with every field an array ``[B, ...]``."""
-    if jnp.shape(node.prior_logits) != (batch, num_actions):
-        raise InputError(
-            f"prior logits of {name} have shape {jnp.shape(node.prior_logits)}: expected {(batch, num_actions)}"
-        )
-    for field in ("value", "reward", "discount"):
-        if (shape := jnp.shape(getattr(node, field))) not in ((), (batch,)):
-            raise InputError(f"{field} of {name} has shape {shape}: expected {(batch,)}")
-    for leaf in jax.tree.leaves(node.embedding):
-        if jnp.shape(leaf)[:1] != (batch,):
-            raise InputError(
-                f"embedding of {name} has a leaf of shape {jnp.shape(leaf)}: expected ({batch}, ...)"
-            )
-    scalars = (jnp.broadcast_to(jnp.asarray(x, jnp.float32), batch) for x in node[2:])
-    return Node(
-        jax.tree.map(jnp.asarray, node.embedding),
-        jnp.asarray(node.prior_logits, jnp.float32),
-        *scalars,
+    exists = node.prior_logits > NEVER  # not for NaN either
+    priors = jax.nn.softmax(jnp.where(exists, node.prior_logits, -jnp.inf), axis=-1)
+    exists &= priors > 0  # a mask of -1e4 leaves a prior of 0; UCT would try that action too
+    return tree._replace(
+        values=write(tree.values, jnp.where(new, node.value, 0)),
+        rewards=write(tree.rewards, jnp.where(new, node.reward, 0)),
+        discounts=write(tree.discounts, jnp.where(new, node.discount, 0)),
+        terminal=write(tree.terminal, new & ((node.discount == 0) | ~exists.any(-1))),
+        parents=write(tree.parents, parent),
+        actions=write(tree.actions, action),
+        priors=write(tree.priors, jnp.where(new[:, None] & exists, priors, -1)),
+        embedding=jax.tree.map(write, tree.embedding, node.embedding),
     )
 
 
@@ -414,33 +297,95 @@ def _empty(root: Node, num_nodes: int) -> SearchResult:
     )
 
 
-def _insert(
-    tree: SearchResult, i, node: Node, new: jax.Array, parent: jax.Array, action: jax.Array
-) -> SearchResult:
-    """Node i of every problem, blank where it is not ``new``.
+def _back_up(tree: SearchResult, leaf: jax.Array) -> SearchResult:
+    """Adds the value of ``leaf[B]`` to the means of all nodes from there to the root."""
 
-    Every row depends on ``new``, and so on what selection has read: were it not so (a constant
-    discount, say), XLA might write before selection reads, and would copy the whole array in each
-    simulation to do so.
+    def ascend(carry):
+        node, target, visits, values = carry  # target: G, the return from this node on
+        on_path = node >= 0
+        node = jnp.maximum(node, 0)  # a finished problem rewrites what its root holds
+        n, v = _rows(visits, node), _rows(values, node)
+        mean = (v * n + target) / (n + 1.0)
+        visits = _set_rows(visits, node, n + on_path)
+        values = _set_rows(values, node, jnp.where(on_path, mean, v))
+        target = _rows(tree.rewards, node) + _rows(tree.discounts, node) * target
+        return jnp.where(on_path, _rows(tree.parents, node), -1), target, visits, values
+
+    start = leaf, _rows(tree.values, leaf), tree.visits, tree.values
+    _, _, visits, values = jax.lax.while_loop(lambda carry: (carry[0] >= 0).any(), ascend, start)
+    return tree._replace(visits=visits, values=values)
+
+
+def action_values(tree: SearchResult, node: jax.Array | int = 0) -> ActionValues:
+    """N(s, a) and Q(s, a) at ``node[B]``, the root by default."""
+    children = _rows(tree.children, jnp.broadcast_to(node, tree.visits.shape[0]))
+    problem, child = jnp.arange(children.shape[0])[:, None], jnp.maximum(children, 0)
+
+    def of_child(x):
+        return jnp.asarray(x).at[problem, child].get(mode="promise_in_bounds")
+
+    q = of_child(tree.rewards) + of_child(tree.discounts) * of_child(tree.values)
+    return ActionValues(
+        visits=jnp.where(children >= 0, of_child(tree.visits), 0),
+        q=jnp.where(children >= 0, q, 0.0),
+    )
+
+
+def visit_distribution(tree: SearchResult, temperature: float = 1.0) -> jax.Array:
+    """The search's policy at the root, ``[B, A]``: pi(a) ~ N(s, a)^(1 / temperature).
+
+    All zero for a problem whose root is terminal. Source: Silver et al. 2017, Methods, "Play".
+
+    Raises:
+      InputError: a temperature that is not positive.
     """
+    if not temperature > 0:
+        raise InputError(f"temperature is {temperature}: expected a positive number")
+    visits, _ = action_values(tree)
+    logits = jnp.where(visits > 0, jnp.log(jnp.maximum(visits, 1)) / temperature, -jnp.inf)
+    logits = jnp.where(visits.any(-1, keepdims=True), logits, 0.0)  # a terminal root has no visits
+    return jnp.where(visits > 0, jax.nn.softmax(logits, axis=-1), 0.0)
 
-    def write(x, row):
-        return jax.lax.dynamic_update_index_in_dim(x, row.astype(x.dtype), i, axis=1)
 
-    exists = node.prior_logits > NEVER  # not for NaN either
-    priors = jax.nn.softmax(jnp.where(exists, node.prior_logits, -jnp.inf), axis=-1)
-    exists &= (
-        priors > 0
-    )  # UCT tries every action once: not one whose probability is 0, as behind a mask of -1e4
-    return tree._replace(
-        values=write(tree.values, jnp.where(new, node.value, 0)),
-        rewards=write(tree.rewards, jnp.where(new, node.reward, 0)),
-        discounts=write(tree.discounts, jnp.where(new, node.discount, 0)),
-        terminal=write(tree.terminal, new & ((node.discount == 0) | ~exists.any(-1))),
-        parents=write(tree.parents, parent),
-        actions=write(tree.actions, action),
-        priors=write(tree.priors, jnp.where(new[:, None] & exists, priors, -1)),
-        embedding=jax.tree.map(write, tree.embedding, node.embedding),
+def _check_options(num_simulations, rule, c, c_base, q_range) -> None:
+    is_whole = isinstance(num_simulations, int) and not isinstance(num_simulations, bool)
+    if not is_whole or num_simulations < 1:
+        expected = "expected a whole number, at least 1"
+        raise InputError(f"num_simulations is {num_simulations!r}: {expected}")
+    if rule not in RULES:
+        raise InputError(f"selection rule is {rule!r}: expected one of {', '.join(RULES)}")
+    # A traced constant, as under vmap over constants, has no value to look at.
+    if not isinstance(c, jax.core.Tracer) and not 0 <= c < np.inf:
+        raise InputError(f"c is {c}: expected a finite number, 0 or more")
+    has_base = c_base is not None and not isinstance(c_base, jax.core.Tracer)
+    if has_base and not np.finfo(np.float32).tiny <= c_base < np.inf:
+        raise InputError(f"c_base is {c_base}: expected a finite number, above 0")
+    if q_range is not None and not q_range[0] < q_range[1]:
+        expected = "expected the smallest and the largest Q, in this order"
+        raise InputError(f"q_range is {q_range}: {expected}")
+
+
+def _checked(node: Node, batch: int, num_actions: int, name: str) -> Node:
+    """The node with every field an array ``[B, ...]``; InputError for a field of another shape."""
+    shape = jnp.shape(node.prior_logits)
+    if shape != (batch, num_actions):
+        raise InputError(
+            f"prior logits of {name} have shape {shape}: expected {(batch, num_actions)}"
+        )
+    scalars = {field: getattr(node, field) for field in ("value", "reward", "discount")}
+    for field, x in scalars.items():
+        if jnp.shape(x) not in ((), (batch,)):
+            raise InputError(f"{field} of {name} has shape {jnp.shape(x)}: expected {(batch,)}")
+    for leaf in jax.tree.leaves(node.embedding):
+        if jnp.shape(leaf)[:1] != (batch,):
+            shape = jnp.shape(leaf)
+            raise InputError(
+                f"embedding of {name} has a leaf of shape {shape}: expected ({batch}, ...)"
+            )
+    return Node(
+        embedding=jax.tree.map(jnp.asarray, node.embedding),
+        prior_logits=jnp.asarray(node.prior_logits, jnp.float32),
+        **{k: jnp.broadcast_to(jnp.asarray(x, jnp.float32), batch) for k, x in scalars.items()},
     )
 
 
@@ -453,18 +398,3 @@ def _set_rows(x: jax.Array, node: jax.Array, rows: jax.Array) -> jax.Array:
     return x.at[jnp.arange(x.shape[0]), node].set(
         rows, mode="promise_in_bounds", unique_indices=True
     )
-
-
-def _first_argmax(scores: jax.Array) -> jax.Array:
-    """``argmax(-1)``, which takes three times as long on XLA's CPU: it reduces pairs, one by one.
-    """
-    last = scores.shape[-1] - 1
-    index = jnp.where(
-        scores == scores.max(-1, keepdims=True), jnp.arange(last + 1, dtype=jnp.int32), last
-    )
-    return index.min(-1)
-
-
-def _problem(tree: SearchResult, problem: int) -> SearchResult:
-    """One problem's tree on the host, its embedding left out."""
-    return jax.tree.map(lambda x: np.asarray(x[problem]), tree._replace(embedding=None))

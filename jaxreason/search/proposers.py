@@ -1,16 +1,8 @@
-"""Thoughts: lines a model may write next, and how promising the states they lead to look (Yao et
-al. 2023, section 3).
+"""Proposers: which thoughts may come next, for the searches of ``tree_of_thoughts``.
 
-Two kinds of plain functions drive every search, so that any generator meets any evaluator:
-
-    propose(states)  -> (thoughts, tokens)   for each state some next thoughts, and how many tokens
-    they cost evaluate(states) -> (scores, tokens)     for each state how promising it is (higher is
-    better), and the cost
-
-Here they are, :func:`sample_thoughts` and :func:`propose_thoughts`, :func:`value_words`,
-:func:`rollouts`, :func:`votes` and :func:`likelihood`, with arguments of their own before the
-states: ``functools.partial`` binds those. A reward model or a value head needs no more than to be
-such a function.
+:func:`sample_thoughts` and :func:`propose_thoughts` become a ``propose(states) -> Proposals`` when
+``functools.partial`` binds their other arguments (Yao et al. 2023, section 3, item 2).
+:func:`continuations` is the decoding that they share with ``evaluators``.
 """
 
 import zlib
@@ -23,10 +15,7 @@ from jaxreason.decoding.completions import Completions, complete
 from jaxreason.decoding.sampling import Sampler
 from jaxreason.errors import InputError
 from jaxreason.models.hf import LanguageModel
-from jaxreason.search.tree_of_thoughts import State, Thought
-
-# ---- generators: propose(states) after their other arguments are bound by functools.partial
-# --------------------
+from jaxreason.search.tree_of_thoughts import Proposals, State, Thought
 
 
 def sample_thoughts(
@@ -40,7 +29,7 @@ def sample_thoughts(
     max_new_tokens: int = 24,
     least: int = 1,
     rows: int = 512,
-) -> tuple[list[list[Thought]], np.ndarray]:
+) -> Proposals:
     """k independent thoughts of one line from each state, z ~ p(z | s) (section 3, item 2a).
 
     Every state is prefilled once. Its draws depend on the key and its text alone, not on the batch
@@ -48,13 +37,15 @@ def sample_thoughts(
 
     Args:
       prompt: writes the text that the next thought continues.
-      num_samples, sampler, max_new_tokens: a thought that does not end (newline or end of text) in
-        time is left out.
-      least: states that go through the model at least, some twice if need be, and ``rows`` chains
-        at a time: fewer shapes are compiled.
+      num_samples: k, the thoughts drawn from each state.
+      sampler: of the thoughts.
+      max_new_tokens: a thought that does not end (newline or end of text) in time is left out.
+      least: the fewest states in a batch; a smaller batch is filled up, so that fewer shapes are
+        compiled.
+      rows: chains decoded at a time.
 
     Returns:
-      thoughts for each state, repeats included, and the tokens generated for it ``[S]``.
+      thoughts for each state, repeats included, and the tokens generated for it.
     """
     drawn = continuations(
         model,
@@ -68,20 +59,59 @@ def sample_thoughts(
         multiple=64,
         rows=rows,
     )
-    thoughts = [
-        [Thought(t.rstrip("\n"), float(lp)) for t, lp, done in zip(*row, strict=True) if done]
-        for row in zip(drawn.texts, drawn.logprobs, drawn.finished, strict=True)
-    ]
-    return thoughts[: len(states)], drawn.num_tokens[: len(states)].sum(1)
+    thoughts = []
+    for s in range(len(states)):
+        chains = zip(drawn.texts[s], drawn.logprobs[s], drawn.finished[s], strict=True)
+        thoughts.append(
+            [Thought(text.rstrip("\n"), float(logprob)) for text, logprob, done in chains if done]
+        )
+    return Proposals(thoughts, drawn.num_tokens[: len(states)].sum(1))
+
+
+def propose_thoughts(
+    model: LanguageModel, key: jax.Array, states: list[State], *, num_thoughts: int, **options
+) -> Proposals:
+    """Up to k *different* thoughts from each state, the most probable first (section 3, item 2b).
+
+    The paper asks for all k in one prompt so that they differ, which needs a model that follows
+    instructions. Here they are the k most probable of the different ones among ``num_samples``
+    draws, which works with any model.
+
+    Args:
+      num_thoughts: k, at least 1.
+      options: of :func:`sample_thoughts`.
+
+    Returns:
+      thoughts for each state, and the tokens generated for it, repeats included.
+
+    Raises:
+      InputError: ``num_thoughts`` below 1.
+    """
+    if num_thoughts < 1:
+        raise InputError(f"num_thoughts is {num_thoughts}: expected at least 1")
+    drawn = sample_thoughts(model, key, states, **options)
+    thoughts = []
+    for row in drawn.thoughts:
+        different = {thought.text: thought for thought in row}.values()
+        ranked = sorted(different, key=lambda thought: -thought.logprob)
+        thoughts.append(ranked[:num_thoughts])
+    return Proposals(thoughts, drawn.tokens)
 
 
 def continuations(
     model: LanguageModel, key: jax.Array, texts: list[str], least: int = 1, **options
 ) -> Completions:
-    """Those of each text, drawn from a key of its own; of the first one again and again behind
-    them, so that few shapes are compiled.
+    """Completions of each text, drawn from a key that depends on the text alone.
+
+    The first text is repeated at the end until the batch has one of a few sizes, so that few shapes
+    are compiled; callers drop what was drawn for the repeats.
+
+    Args:
+      least: the fewest texts in a batch.
+      options: of :func:`jaxreason.decoding.completions.complete`.
     """
-    texts = texts + texts[:1] * (max(least, _bucket(len(texts))) - len(texts))
+    missing = max(least, _bucket(len(texts))) - len(texts)
+    texts = texts + texts[:1] * missing
     hashes = np.array([zlib.crc32(text.encode()) for text in texts], np.uint32)
     return complete(model, _text_keys(key, hashes), texts, **options)
 
@@ -94,28 +124,3 @@ def _text_keys(key: jax.Array, hashes: jax.Array) -> jax.Array:
 def _bucket(count: int) -> int:
     """The next power of two up to 64, then the next multiple of 64."""
     return 1 << (count - 1).bit_length() if count <= 64 else -(-count // 64) * 64
-
-
-def propose_thoughts(
-    model: LanguageModel, key: jax.Array, states: list[State], *, num_thoughts: int, **options
-) -> tuple[list[list[Thought]], np.ndarray]:
-    """Up to k *different* thoughts from each state, the most probable first (section 3, item 2b).
-
-    The paper asks for all k in one prompt so that they differ, which needs a model that follows
-    instructions. Here they are the k most probable of the different ones among ``num_samples``
-    draws: same end, any model.
-
-    Args:
-      num_thoughts: k, at least 1.
-      options: of :func:`sample_thoughts`.
-
-    Raises:
-      InputError: ``num_thoughts`` below 1.
-    """
-    if num_thoughts < 1:
-        raise InputError(f"num_thoughts is {num_thoughts}: expected at least 1")
-    thoughts, tokens = sample_thoughts(model, key, states, **options)
-    different = [{thought.text: thought for thought in row}.values() for row in thoughts]
-    return [
-        sorted(row, key=lambda thought: -thought.logprob)[:num_thoughts] for row in different
-    ], tokens

@@ -1,45 +1,66 @@
-"""Word problems as a tree of thoughts: a thought is a line of reasoning."""
+"""Word problems for ``tree_of_thoughts``: a thought is a line of reasoning.
+
+Here are the prompt, two evaluators that check the lines, and the rules ``LINES``. A state's problem
+is an ``arithmetic.Problem``.
+"""
 
 import numpy as np
 
 from jaxreason.decoding import prompts
 from jaxreason.search.evaluators import likelihood
-from jaxreason.search.tree_of_thoughts import Rules, State
+from jaxreason.search.tree_of_thoughts import Rules, Scores, State
 from jaxreason.tasks import arithmetic
 
 
 def lines_prompt(state: State) -> str:
     """The question after the zero-shot trigger, and the reasoning lines so far."""
-    return prompts.zero_shot_cot(state.problem.question) + "".join(
-        f"{thought}\n" for thought in state.thoughts
-    )
+    lines = "".join(f"{thought}\n" for thought in state.thoughts)
+    return prompts.zero_shot_cot(state.problem.question) + lines
 
 
-def calculator(states: list[State]) -> tuple[np.ndarray, np.ndarray]:
-    """The likelihood, and negative infinity once a line states a wrong sum or product: needs no
-    solution.
+# ---- evaluators
+
+
+def calculator(states: list[State]) -> Scores:
+    """The likelihood, or negative infinity once a line states a wrong sum or product.
+
+    It checks the arithmetic alone, so it needs no solution.
     """
-    right = np.array([all(map(arithmetic.is_true, state.thoughts)) for state in states])
-    return np.where(right, likelihood(states)[0], -np.inf), np.zeros(len(states), int)
+    return _likelihood_where([all(map(arithmetic.is_true, s.thoughts)) for s in states], states)
 
 
-def lines_oracle(states: list[State]) -> tuple[np.ndarray, np.ndarray]:
-    """The likelihood, and negative infinity once a line is no step to the answer: an upper bound,
-    not a method.
+def lines_oracle(states: list[State]) -> Scores:
+    """The likelihood, or negative infinity once a line is no step to the answer.
+
+    An upper bound, not a method.
     """
-    right = np.array([_is_right(state) for state in states])
-    return np.where(right, likelihood(states)[0], -np.inf), np.zeros(len(states), int)
+    return _likelihood_where([_is_right(state) for state in states], states)
+
+
+def _likelihood_where(right: list[bool], states: list[State]) -> Scores:
+    """log p(thoughts | problem) ``[S]`` of the states that are right, -inf of the others."""
+    logprobs, tokens = likelihood(states)
+    return Scores(np.where(right, logprobs, -np.inf), tokens)
 
 
 def _is_right(state: State) -> bool:
-    ends = bool(state.thoughts) and state.thoughts[-1].startswith("####")
+    """Whether every line is a step to the answer, and the last one states it if it is an answer."""
     steps = arithmetic.check_steps(state.problem, "\n".join(state.thoughts))
-    return all(steps) and (not ends or state.thoughts[-1] == f"#### {state.problem.answer}")
+    is_answered = not _is_complete(state) or state.thoughts[-1] == f"#### {state.problem.answer}"
+    return all(steps) and is_answered
 
 
-# A thought is a reasoning line; `#### 54` is the last. Whether the answer is right no test can say.
+# ---- rules
+
+
+def _is_complete(state: State) -> bool:
+    """Whether the last line is an answer such as `#### 54`."""
+    return bool(state.thoughts) and state.thoughts[-1].startswith("####")
+
+
+# No test can say whether the answer is right.
 LINES = Rules(
     accept=lambda _, thought: bool(thought.strip()),
-    is_leaf=lambda s: bool(s.thoughts) and s.thoughts[-1].startswith("####"),
-    identity=lambda s: s.thoughts,
+    is_leaf=_is_complete,
+    identity=lambda state: state.thoughts,
 )

@@ -27,7 +27,7 @@ from jaxreason.search import (
     word_problems,
 )
 from jaxreason.search.lm_evaluators import Weights
-from jaxreason.search.lm_mcts import map_where
+from jaxreason.search.lm_expand import map_where
 from jaxreason.search.lm_tasks import Text, append
 from jaxreason.tasks import arithmetic, game24, game24_puzzles
 from jaxreason.tasks import game24_tokens as g24
@@ -54,7 +54,6 @@ def read(abc, text):
 
 
 # ---- the game, read from tokens
-# ------------------------------------------------------------------------------------
 
 
 def test_reading_tokens_agrees_with_reading_text(tiny, abc):
@@ -131,7 +130,6 @@ def test_a_tokenizer_that_splits_the_words_is_refused(tokenizer):
 
 
 # ---- the parts of the search
-# ------------------------------------------------------------------------------------
 
 
 def test_append_shifts_to_the_left():
@@ -166,7 +164,7 @@ def test_only_those_in_need_are_computed(need, at_once):
     assert len(calls) == -(-int(need.sum()) // min(at_once, 5))
 
 
-def test_value_words_are_those_of_the_thoughts_module(tiny, abc):
+def test_value_words_are_those_of_the_host(tiny, abc):
     puzzles = game24_puzzles.puzzles("test")[:6]
     states = [
         tree_of_thoughts.State(
@@ -226,7 +224,7 @@ def test_a_rollout_writes_the_end_and_keeps_a_solution(tiny, abc):
             "24: 1 1 1 1\n1*1=1 left 1 1 1\n1*1=1 left 1 1\n",
         ],
     )
-    evaluate = lm_evaluators.rollouts(tiny, lm_tasks.game24(abc), num=16, max_tokens=24)
+    evaluate = lm_evaluators.rollouts(tiny, lm_tasks.game24(abc), num_samples=16, max_new_tokens=24)
     got = evaluate(Weights(tiny.params), jax.random.split(jax.random.key(0), 2), text)
     assert 0 < float(got.value[0]) <= 1 and float(got.value[1]) == 0 and int(got.length[1]) == 0
     line = tiny.tokenizer.decode(np.asarray(got.rollout[0, : int(got.length[0])]))
@@ -280,7 +278,6 @@ def test_the_budget_is_spent_evenly():
 
 
 # ---- whole searches
-# ---------------------------------------------------------------------------------------------
 
 PUZZLES = [(1, 1, 4, 6), (2, 3, 8, 8), (1, 1, 1, 1)]
 ROOTS = [game24_rules.puzzle(p) for p in PUZZLES]

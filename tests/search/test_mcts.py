@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxreason.errors import InputError
-from jaxreason.search import mcts
+from jaxreason.search import mcts, tree_text
 from jaxreason.search.mcts import Node, action_values, search
 from jaxreason.search.toy_mdp import TableMDP, expand_table, table_root
 
@@ -286,7 +286,7 @@ def complete_tree(depth=3, num_actions=3, winner=(2, 0, 1)):
 @pytest.mark.parametrize("rule", mcts.RULES)
 def test_the_one_winning_leaf_is_found(rule):
     tree = run(complete_tree(), [0], 200, rule=rule, c=0.5, q_range=(0.0, 1.0))
-    path = mcts.principal_variation(tree)
+    path = tree_text.principal_variation(tree)
     assert [int(tree.actions[0, i]) for i in path[1:]] == [2, 0, 1]
     assert tree.rewards[0, path[-1]] == 1 and tree.terminal[0, path[-1]]
     assert mcts.visit_distribution(tree)[0].argmax() == 2
@@ -387,7 +387,7 @@ def test_visit_distribution_by_hand():
 
 def test_format_tree_shows_what_was_found():
     tree = run(complete_tree(), [0], 200, c=0.5, q_range=(0.0, 1.0))
-    lines = mcts.format_tree(tree, max_depth=3).splitlines()
+    lines = tree_text.format_search(tree, max_depth=3).splitlines()
     assert lines[0].startswith("root  N=201 V=")
     assert lines[1].startswith("├─ action 2  N=") and "P=0.333" in lines[1]
     assert lines[2].startswith("│  ├─ action 0  N=")
@@ -397,13 +397,13 @@ def test_format_tree_shows_what_was_found():
         and lines[3].endswith("*")
     )
     assert len(lines) == int((tree.visits > 0).sum())
-    short = mcts.format_tree(tree, max_depth=1, label=lambda i: f"node {i}").splitlines()
+    short = tree_text.format_search(tree, max_depth=1, label=lambda i: f"node {i}").splitlines()
     assert [line.split("  ")[0] for line in short[:2]] == [
         "node 0",
-        f"├─ node {mcts.principal_variation(tree)[1]}",
+        f"├─ node {tree_text.principal_variation(tree)[1]}",
     ]
     assert sum("… 3 more" in line for line in short) == 3 and len(short) == 7
-    top = mcts.format_tree(tree, min_visits=50)
+    top = tree_text.format_search(tree, min_visits=50)
     assert "… 2 more" in top and "action 2" in top
 
 

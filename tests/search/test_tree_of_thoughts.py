@@ -44,15 +44,13 @@ from jaxreason.search.tree_of_thoughts import (
     Thought,
     bfs,
     dfs,
-    format_tree,
     memoize,
-    outline,
 )
+from jaxreason.search.tree_text import format_tree, outline
 from jaxreason.search.word_problems import LINES, calculator, lines_oracle, lines_prompt
 from jaxreason.tasks import arithmetic, game24, game24_puzzles
 
 # ---- a toy: three digits are written one by one; a problem is a table of scores of all prefixes
-# ------------------
 
 DEPTH, DIGITS = 3, "0123"
 PREFIXES = ["".join(p) for n in range(1, DEPTH + 1) for p in itertools.product(DIGITS, repeat=n)]
@@ -147,8 +145,7 @@ def test_dfs_visits_in_the_order_of_algorithm_2(threshold):
 
 
 def test_dfs_prunes_and_backtracks():
-    """A tempting first digit leads nowhere, another is pruned, and the solution is below a third.
-    """
+    """A tempting first digit leads nowhere, another is pruned, the solution is below a third."""
     scores = {"0": 0.9, "1": 0.8, "2": 0.1, "3": 0.0}
 
     def first_digit(states):
@@ -319,7 +316,6 @@ def test_other_bad_input():
 
 
 # ---- the Game of 24, with exact moves for thoughts
-# ---------------------------------------------------------------
 
 
 def legal_moves(states):
@@ -402,7 +398,6 @@ def test_a_wrong_move_is_a_thought_that_the_solution_test_refuses_and_the_board_
 
 
 # ---- with a model
-# --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -548,7 +543,6 @@ def test_word_problems_are_searched_line_by_line(tiny):
 
 
 # ---- words
-# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -638,7 +632,6 @@ def test_experts_prompt_ends_with_the_question():
 
 
 # ---- print
-# ---------------------------------------------------------------------------------------------------
 
 
 def test_a_tree_is_printed_with_scores_order_and_the_answer_marked():
