@@ -90,8 +90,7 @@ def reward(text: str) -> float:
 
 
 def timed(run: Callable[[], float]) -> tuple[float, float, float]:
-    """Median seconds of a few runs, what the first took on top, and the mean of what they return.
-    """
+    """Median seconds of a few runs, what the first took on top, and the mean of what they return."""
     seconds, returned = [], []
     for _ in range(1 + REPEATS):
         began = time.perf_counter()
@@ -112,7 +111,7 @@ def ours(model: LanguageModel, case: Case, mesh: Mesh | None = None) -> tuple[fl
     update = make_text_update(
         model,
         texts,
-        lambda i, text: reward(text),
+        lambda prompt, text: reward(text),
         tx=tx,
         objective=Objective(),
         num_samples=case.chains,
@@ -179,8 +178,7 @@ def limit(model: LanguageModel, case: Case, prompt: float, machine: sampling.Mac
 
 
 def theirs(model, tokenizer, texts: list[str], case: Case) -> tuple[float, float]:
-    """TRL's trainer: the median between the ends of its steps, and the mean tokens of the chains.
-    """
+    """TRL's trainer: the median between the ends of its steps, and the mean tokens of the chains."""
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
