@@ -90,7 +90,8 @@ def reward(text: str) -> float:
 
 
 def timed(run: Callable[[], float]) -> tuple[float, float, float]:
-    """Median seconds of a few runs, what the first took on top, and the mean of what they return."""
+    """Median seconds of a few runs, what the first took on top, and the mean of what they return.
+    """
     seconds, returned = [], []
     for _ in range(1 + REPEATS):
         began = time.perf_counter()
@@ -178,7 +179,8 @@ def limit(model: LanguageModel, case: Case, prompt: float, machine: sampling.Mac
 
 
 def theirs(model, tokenizer, texts: list[str], case: Case) -> tuple[float, float]:
-    """TRL's trainer: the median between the ends of its steps, and the mean tokens of the chains."""
+    """TRL's trainer: the median between the ends of its steps, and the mean tokens of the chains.
+    """
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
