@@ -17,8 +17,8 @@ D_{i,t} = \frac{\pi_{ref}}{\pi_\theta} - \log \frac{\pi_{ref}}{\pi_\theta} - 1.$
 $D$ estimates the KL divergence from the policy that training began with (equation 4). Two functions
 come from elsewhere: ``generate`` samples chains, ``completion_logprobs`` reads them again.
 
-``grpo_device.make_grpo_step`` computes the same and is faster; a test compares both, token for
-token and weight for weight.
+``grpo_device.make_grpo_step`` computes the same, with the options that make it fast; a test
+compares both, token for token and weight for weight.
 """
 
 from collections.abc import Callable
