@@ -112,7 +112,7 @@ def ours(model: LanguageModel, case: Case, mesh: Mesh | None = None) -> tuple[fl
     update = make_text_update(
         model,
         texts,
-        lambda i, text: reward(text),
+        lambda prompt, text: reward(text),
         tx=tx,
         objective=Objective(),
         num_samples=case.chains,

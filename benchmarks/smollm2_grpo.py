@@ -26,9 +26,10 @@ from jaxreason.evaluation.intervals import accuracy, mean_interval, paired_diffe
 from jaxreason.evaluation.results import Results
 from jaxreason.models.hf import LanguageModel, load_model, save_model
 from jaxreason.models.lora import init_lora, merge_lora, save_lora
-from jaxreason.training.grpo import Objective, Watch
+from jaxreason.training.grpo import Objective
 from jaxreason.training.grpo_text import make_text_update, text_batches
 from jaxreason.training.loop import fit, init_state
+from jaxreason.training.watch import Watch
 
 ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -172,10 +173,11 @@ def main(options: Options) -> None:
     )
     warmup = optax.linear_schedule(0.0, options.learning_rate, 5)
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(warmup))
+    pair_of = {prompt(*pair): pair for pair in trained}
     update = make_text_update(
         model,
-        [prompt(*pair) for pair in trained],
-        lambda i, text: float(is_right(*trained[i], text)),
+        list(pair_of),
+        lambda asked, text: float(is_right(*pair_of[asked], text)),
         tx=tx,
         objective=OBJECTIVE,
         num_samples=options.group,

@@ -21,7 +21,8 @@ from jaxreason.models.hf import load_model, save_model
 from jaxreason.rewards.reward_model import load_reward_model, step_scores
 from jaxreason.tasks import load_problems
 from jaxreason.training.distill import filter_traces, kd_loss, on_policy_loss
-from jaxreason.training.grpo import group_advantages, grpo_loss
+from jaxreason.training.grpo import group_advantages
+from jaxreason.training.grpo_batch import grpo_loss
 from jaxreason.training.grpo_device import make_grpo_step
 from jaxreason.training.loop import fit, make_update
 from jaxreason.training.sft import sft_loss

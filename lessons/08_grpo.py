@@ -66,7 +66,7 @@ from jaxreason.errors import InputError
 from jaxreason.evaluation.intervals import Interval, accuracy, mean_interval, paired_difference
 from jaxreason.mesh import num_row_parts, shard_params
 from jaxreason.tasks import arithmetic
-from jaxreason.training import grpo, grpo_device, loop, ppo, sft
+from jaxreason.training import grpo, grpo_device, loop, ppo, sft, token_rewards, watch
 
 run = lesson.start(GIVEN, cpu_devices=2)
 quick = run.options.quick
@@ -78,7 +78,7 @@ LEARNING_RATE, HIGH = 1e-3, 5e-3
 OBJECTIVE = dataclasses.replace(grpo.DAPO, advantages="least_variance")
 ALL = run.seeds > 1
 # What this lesson cannot train or spread is refused before anything is measured.
-exact = grpo_device.exact_match(run.model.tokenizer)
+exact = token_rewards.exact_match(run.model.tokenizer)
 mesh = run.mesh
 parts = num_row_parts(mesh)
 if PROMPTS % parts or KEEP % (2 * parts):
@@ -325,7 +325,7 @@ def train_grpo(
 
 
 SEEDS = [run.options.seed + i for i in range(run.seeds)]
-runs = [train_grpo(f"GRPO, seed {seed}", STEPS, seed, check=grpo.Watch()) for seed in SEEDS]
+runs = [train_grpo(f"GRPO, seed {seed}", STEPS, seed, check=watch.Watch()) for seed in SEEDS]
 
 minutes = [STEPS * r.seconds_a_step / 60 for r in runs]
 run.results.measure(
@@ -438,7 +438,7 @@ run.figure(
 # ## What the policy says about itself
 #
 # Every step records why it may learn nothing: groups in which all rewards are equal, chains cut off
-# at the limit, clipped tokens, the entropy left. `grpo.Watch` warns of them, and ends a run in
+# at the limit, clipped tokens, the entropy left. `watch.Watch` warns of them, and ends a run in
 # which nothing has been learned for 20 steps.
 
 # %%
@@ -461,11 +461,11 @@ for key in (
 #
 # A careless verifier looks for the answer *somewhere* in the text, so that 7 is found in 17. Chains
 # that are paid for and wrong are then as good as right ones, and optimisation has no reason to tell
-# them apart. Here the same training is run with `grpo_device.contains` for a reward, and measured
+# them apart. Here the same training is run with `token_rewards.contains` for a reward, and measured
 # with the right one; then with the right one from the start (the run above).
 
 # %%
-hacked = train_grpo("substring reward", ABLATION_STEPS, reward_fn=grpo_device.contains)
+hacked = train_grpo("substring reward", ABLATION_STEPS, reward_fn=token_rewards.contains)
 cheat = Measured(hacked.last, "substring reward")
 
 

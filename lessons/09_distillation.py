@@ -64,8 +64,9 @@ from jaxreason.evaluation.flops import forward_flops, rollout_flops, training_fl
 from jaxreason.evaluation.intervals import Interval, accuracy, mean_interval, paired_difference
 from jaxreason.models.hf import load_model
 from jaxreason.tasks import arithmetic
-from jaxreason.training import distill, grpo, loop, sft
-from jaxreason.training.grpo_device import encode_problems, exact_match, take
+from jaxreason.training import distill, grpo, grpo_batch, loop, sft
+from jaxreason.training.grpo_device import encode_problems, take
+from jaxreason.training.token_rewards import exact_match
 
 run = lesson.start(GIVEN)
 teacher, student = run.model, load_model("tiny-start")
@@ -246,7 +247,7 @@ def own_chains(judge, groups: int, chains: int, scored: bool = False):
 
 
 def rewarded(some, rollout):
-    return grpo.make_batch(
+    return grpo_batch.make_batch(
         some.prompt, rollout, reward(rollout, some.answer), None, objective=OBJECTIVE
     )[0]
 
@@ -269,7 +270,7 @@ reverse = loop.make_update(
     functools.partial(distill.on_policy_loss, **taught), optimizer, 2, teacher.params
 )
 reinforcing = loop.make_update(
-    functools.partial(grpo.grpo_loss, cfg=cfg, objective=OBJECTIVE), optimizer, 4
+    functools.partial(grpo_batch.grpo_loss, cfg=cfg, objective=OBJECTIVE), optimizer, 4
 )
 METHODS = {  # what a step of a seed learns from, the update, and the peak learning rate, chosen for a weaker student, not for this one
     "answers only": (texts("answers only"), fine_tuning, 1e-3),

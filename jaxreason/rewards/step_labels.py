@@ -1,12 +1,13 @@
-"""Steps of a chain, and labels for them without a teacher: Monte Carlo rollouts (Math-Shepherd,
+"""Steps of a chain, and their labels: given by hand, or found by rollouts (Math-Shepherd,
 Wang et al. 2024).
 
 A step is a line. It ends at the token that holds the newline, whatever else that token holds: BPE
-tokenizers merge newlines with punctuation, and whoever looks for the lone newline token sees one
+tokenizers merge newlines with punctuation, and code that looks for the lone newline token sees one
 step for four lines.
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -23,7 +24,6 @@ RewardKind = Literal["prm", "orm"]
 
 
 # ---- steps
-# ---------------------------------------------------------------------------------------------------
 
 
 def split_steps(text: str) -> list[str]:
@@ -35,10 +35,10 @@ def split_steps(text: str) -> list[str]:
 
 
 def step_ends(ids: Sequence[int], pieces: Sequence[bytes]) -> list[int]:
-    """Index of the token that ends each line that is not blank; the text has to end with a newline
-    to end its last.
+    """Index of the token that ends each line that is not blank.
 
-    There are as many as :func:`split_steps` has steps of the same text.
+    The text has to end with a newline to end its last line. There are as many as
+    :func:`split_steps` has steps of the same text.
 
     Args:
       ids: of a chain, without its prompt.
@@ -49,24 +49,56 @@ def step_ends(ids: Sequence[int], pieces: Sequence[bytes]) -> list[int]:
         before, *after = pieces[token].split(b"\n")
         line += before
         for rest in after:  # a newline, then what the token holds of the next line
-            if line.decode(
-                errors="replace"
-            ).strip():  # as text: some blanks are several bytes, and several tokens
+            # Decoded first: some blanks are several bytes, and several tokens.
+            if line.decode(errors="replace").strip():
                 ends.append(i)
             line = rest
     return ends
 
 
 # ---- labels
-# --------------------------------------------------------------------------------------------------
 
 
 class LabelledChain(NamedTuple):
+    """A chain of S steps, and how good each is."""
+
     prompt: str
     text: str  # its steps, each ended by a newline
-    # [S] float32, the share of rollouts from behind each step that reach the right answer
+    # [S] float32 from 0 to 1, how likely the right answer is from behind each step: the share of
+    # rollouts that reach it
     success: np.ndarray
-    correct: bool  # whether the chain itself does
+    correct: bool  # whether the chain itself reaches it
+
+
+def label_steps(
+    prompt: str, text: str, labels: Sequence[float], *, correct: bool | None = None
+) -> LabelledChain:
+    """A chain whose steps you have labelled yourself.
+
+    >>> label_steps("2 + 3 * 4 = ?\\n", "3 * 4 = 12\\n2 + 12 = 15", [1, 0]).correct
+    False
+
+    Args:
+      prompt: what the chain answers.
+      text: the chain; blank lines are left out.
+      labels: one for each line that is not blank, 1 right and 0 wrong, or a share in between.
+      correct: whether the chain's answer is right; None is whether the last label is at least 0.5.
+
+    Raises:
+      InputError: there are no steps, the numbers of steps and labels differ, or a label lies
+        outside 0..1.
+    """
+    steps, success = split_steps(text), np.array(labels, np.float32)
+    if not steps or success.shape != (len(steps),):
+        raise InputError(
+            f"{len(steps)} steps and labels of shape {success.shape}: expected one label for each "
+            "line that is not blank, and at least one line"
+        )
+    if not ((success >= 0) & (success <= 1)).all():
+        raise InputError(f"labels are {list(labels)}: expected 0 (wrong) to 1 (right)")
+    if correct is None:
+        correct = success[-1] >= 0.5
+    return LabelledChain(prompt=prompt, text="".join(steps), success=success, correct=bool(correct))
 
 
 class Cost(NamedTuple):
@@ -100,19 +132,30 @@ def monte_carlo_labels(
 
     Args:
       policy: completes the steps.
-      prompts: G; chains: G of N texts; golds: G, as for ``verify.grade``.
+      key: of the rollouts.
+      prompts: G of them.
+      chains: for each prompt N texts; blank ones are left out.
+      golds: G, as for ``verify.grade``.
       num_rollouts: N in the paper, from every step.
       sampler, max_new_tokens, rows, description: of the rollouts.
+
+    Returns:
+      The labelled chains in the order given, and what the labels cost.
 
     Raises:
       InputError: ``num_rollouts`` below 1.
     """
     if num_rollouts < 1:
         raise InputError(f"num_rollouts is {num_rollouts}: expected at least 1")
-    kept = [(g, split_steps(text)) for g, row in enumerate(chains) for text in row if text.strip()]
-    states = {
-        (g, "".join(steps[: i + 1])): None for g, steps in kept for i in range(len(steps) - 1)
-    }
+    # (problem, what the chain says up to each of its steps)
+    kept = [
+        (g, list(itertools.accumulate(split_steps(text))))
+        for g, row in enumerate(chains)
+        for text in row
+        if text.strip()
+    ]
+    # Where rollouts start: each state once, in the order of the chains.
+    states = list(dict.fromkeys((g, head) for g, heads in kept for head in heads[:-1]))
     written = complete(
         policy,
         key,
@@ -123,32 +166,44 @@ def monte_carlo_labels(
         rows=rows,
         description=description,
     )
-    judge = functools.cache(lambda g, text: is_correct(text, golds[g]))
+
+    @functools.cache
+    def judge(g: int, text: str) -> bool:
+        return is_correct(text, golds[g])
+
     share = {
         (g, head): np.mean([judge(g, head + tail) for tail in tails])
         for (g, head), tails in zip(states, written.texts, strict=True)
     }
     labelled = []
-    for g, steps in kept:
-        correct = judge(g, "".join(steps))
-        rates = [share[g, "".join(steps[: i + 1])] for i in range(len(steps) - 1)]
+    for g, heads in kept:
+        *inner, whole = heads
+        correct = judge(g, whole)
+        success = np.float32([*(share[g, head] for head in inner), correct])
         labelled.append(
-            LabelledChain(prompts[g], "".join(steps), np.float32([*rates, correct]), bool(correct))
+            LabelledChain(prompt=prompts[g], text=whole, success=success, correct=bool(correct))
         )
-    steps = sum(len(chain.success) for chain in labelled)
-    return labelled, Cost(
-        steps, len(states), len(states) * num_rollouts, int(written.num_tokens.sum())
+    cost = Cost(
+        steps=sum(len(chain.success) for chain in labelled),
+        states=len(states),
+        rollouts=len(states) * num_rollouts,
+        tokens=int(written.num_tokens.sum()),
     )
+    return labelled, cost
 
 
 def step_targets(
     chain: LabelledChain, kind: RewardKind, *, soft: bool = False, mask_after_error: bool = False
 ) -> np.ndarray:
-    """The label of each step ``[S]``, NaN where the loss looks away.
+    """The label of each step, float32 ``[S]``, NaN where the loss looks away.
 
-    Of a PRM the hard estimate, 1 if any rollout succeeded (Wang et al. 2024, eq. 3), or the soft
-    one, the share that did (eq. 4). With ``mask_after_error`` only steps up to the first whose hard
-    label is 0, as Lightman et al. 2023 label theirs. Of an ORM the outcome, at the last step.
+    Args:
+      chain: labelled.
+      kind: "prm" takes the labels of the steps, "orm" the outcome, at the last step alone.
+      soft: of a PRM the share of rollouts that succeeded (Wang et al. 2024, equation 4); else 1 if
+        any did (equation 3).
+      mask_after_error: of a PRM only steps up to the first whose hard label is 0, as Lightman et
+        al. 2023 label theirs.
     """
     if kind == "orm":
         targets = np.full(len(chain.success), np.nan, np.float32)

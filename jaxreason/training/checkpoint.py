@@ -4,6 +4,7 @@ import contextlib
 import gc
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,12 @@ State = TypeVar("State")
 
 
 class Checkpoints:
-    """The training checkpoints under one directory; keeps the latest ``keep`` of them."""
+    """The training checkpoints under one directory.
+
+    Args:
+      directory: made if it is not there.
+      keep: so many of the latest stay on disk.
+    """
 
     def __init__(self, directory: str | Path, keep: int = 2):
         self.directory = Path(directory).absolute()
@@ -25,12 +31,15 @@ class Checkpoints:
 
     @property
     def latest_step(self) -> int | None:
+        """The step of the latest checkpoint, None if there is none."""
         latest = self._orbax.latest
         return None if latest is None else latest.step
 
     def save(self, step: int, state) -> None:
-        """Writes ``state`` (any pytree of arrays, keys included); a crash while writing leaves the
-        older ones whole.
+        """Writes ``state``, any tree of arrays, keys included.
+
+        A crash while writing leaves the older checkpoints whole. One of this step that is there
+        already stays.
         """
         if step != self.latest_step:
             self._orbax.save(step, state, force=True)
@@ -49,22 +58,24 @@ class Checkpoints:
         with _quiet():
             try:
                 return self._orbax.load(step, like)
-            except (
-                Exception
-            ) as error:  # orbax and tensorstore raise many kinds; the user needs one line
+            except Exception as error:
+                # orbax and tensorstore raise many kinds; the user needs one line.
                 reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise InputError(
-            f"checkpoint {str(self.directory / str(step))!r} cannot be restored: it is damaged or of another model; "
-            f"delete it to fall back to an older one ({reason})"
+            f"checkpoint {str(self.directory / str(step))!r} cannot be restored: it is damaged or "
+            f"of another model; delete it to fall back to an older one ({reason})"
         )
 
     def close(self) -> None:
+        """Waits until everything is written."""
         self._orbax.close()
 
 
 @contextlib.contextmanager
-def _quiet():
-    """A failed load logs tracebacks, and leaves coroutines that warn when they are collected; our
+def _quiet() -> Iterator[None]:
+    """Nothing is logged and no unawaited coroutine is warned of.
+
+    A failed load logs tracebacks, and leaves coroutines that warn when they are collected; our
     error says it all.
     """
     level = logging.root.manager.disable

@@ -1,16 +1,19 @@
-r"""Distillation: a student learns from a teacher's filtered texts, from its distributions, or from
-its verdict on the student's own texts.
+r"""Distillation: a student learns from a teacher.
 
-1. *Texts* (sequence-level distillation, Kim & Rush 2016; of reasoning, Ho et al. 2023, DeepSeek-AI
-   2025 section 2.4): sample chains, keep the right ones (:func:`filter_traces`), fine-tune on them
-   (``sft.encode_pairs``, ``sft.sft_loss``).
-2. *Distributions* (Hinton et al. 2015, section 2), on the teacher's texts (:func:`kd_loss`): with
-  $p^T = \mathrm{softmax}(z / T)$,
-   $$L = \alpha T^2\, \mathrm{KL}(p^T_{teacher} \| p^T_{student}) - (1 - \alpha) \log p_{student}(\text{token}),$$
+1. From its *texts* (sequence-level distillation, Kim & Rush 2016; of reasoning, Ho et al. 2023,
+   DeepSeek-AI 2025 section 2.4): sample chains, keep the right ones (:func:`filter_traces`),
+   fine-tune on them (``sft.encode_pairs``, ``sft.sft_loss``).
+2. From its *distributions* on its own texts (Hinton et al. 2015, section 2; :func:`kd_loss`): with
+   $p^T = \mathrm{softmax}(z / T)$,
+
+   $$L = \alpha T^2\, \mathrm{KL}(p^T_{teacher} \| p^T_{student})
+       - (1 - \alpha) \log p_{student}(\text{token}),$$
+
    a mean over the tokens of completions. $T^2$ keeps the gradient's size, which falls as $1/T^2$.
-3. *On-policy* (Agarwal et al. 2024, GKD, algorithm 1; Gu et al. 2024, MiniLLM; Lu et al. 2025,
-   Thinking Machines): the student writes, and $\mathrm{KL}(p_{student} \| p_{teacher})$ is taken at
-   each of its tokens (:func:`on_policy_loss`), so that it learns in the states it gets into.
+3. *On-policy*, from its distributions on the student's texts (Agarwal et al. 2024, GKD, algorithm
+   1; Gu et al. 2024, MiniLLM; Lu et al. 2025, Thinking Machines): the student writes, and
+   $\mathrm{KL}(p_{student} \| p_{teacher})$ is taken at each of its tokens
+   (:func:`on_policy_loss`), so that it learns in the states it gets into.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,8 +38,7 @@ from jaxreason.training.sft import Batch, Document, pack
 Divergence = Literal["forward", "reverse"]
 
 
-# --- texts
-# --------------------------------------------------------------------------------------------------
+# ---- texts
 
 
 class Trace(NamedTuple):
@@ -72,12 +74,19 @@ def filter_traces(
     do not crowd out hard ones (Yuan et al. 2023, RFT, section 3.3). A right answer behind a wrong
     step passes.
 
+    Args:
+      prompts: G of them.
+      completions: of N chains for each.
+      golds: G, as for ``verify.grade``.
+      max_tokens, max_per_prompt: None is no limit.
+
     Raises:
       InputError: the numbers of prompts, completions and golds differ, or a limit is below 1.
     """
     if not len(prompts) == len(completions.texts) == len(golds):
         raise InputError(
-            f"{len(prompts)} prompts, {len(completions.texts)} groups of completions and {len(golds)} answers: expected as many of each"
+            f"{len(prompts)} prompts, {len(completions.texts)} groups of completions and "
+            f"{len(golds)} answers: expected as many of each"
         )
     for name, limit in (("max_tokens", max_tokens), ("max_per_prompt", max_per_prompt)):
         if limit is not None and limit < 1:
@@ -88,20 +97,18 @@ def filter_traces(
         seen: set[str] = set()
         for n, text in enumerate(completions.texts[g]):
             if not completions.finished[g, n]:
-                reason = "unfinished"
+                removed["unfinished"] += 1
             elif not is_correct(text, gold):
-                reason = "wrong"
+                removed["wrong"] += 1
             elif max_tokens is not None and completions.num_tokens[g, n] > max_tokens:
-                reason = "too long"
+                removed["too long"] += 1
             elif text in seen:
-                reason = "duplicate"
+                removed["duplicate"] += 1
             elif max_per_prompt is not None and len(seen) >= max_per_prompt:
-                reason = "surplus"
+                removed["surplus"] += 1
             else:
                 seen.add(text)
                 kept.append(Trace(prompt, text))
-                continue
-            removed[reason] += 1
     return Filtered(kept, removed)
 
 
@@ -110,21 +117,30 @@ def answer_traces(
     answers: Sequence[int | str],
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> list[Trace]:
-    """Behaviour cloning of answers alone: the direct prompt and what it asks for; no reasoning is
-    shown.
+    """Behaviour cloning of answers alone: the direct prompt and what it asks for.
+
+    No reasoning is shown. With a tokenizer, prompts take its chat template.
     """
-    asked = [templates.direct(question, tokenizer) for question in questions]
-    said = [templates.direct_answer(answer, tokenizer) for answer in answers]
-    return [
-        Trace(p, a.removeprefix(templates.opening(p))) for p, a in zip(asked, said, strict=True)
-    ]
+    traces = []
+    for question, answer in zip(questions, answers, strict=True):
+        prompt = templates.direct(question, tokenizer)
+        said = templates.direct_answer(answer, tokenizer)
+        traces.append(Trace(prompt, said.removeprefix(templates.opening(prompt))))
+    return traces
 
 
 def trace_batches(
     documents: Sequence[Document], rows: int, length: int, pad_id: int, seed: int = 0
 ) -> Callable[[int], Batch]:
-    """``batch_fn(step)`` for ``train.fit``: documents drawn without replacement, packed; a function
-    of the step alone.
+    """``batch_fn(step)`` for ``loop.fit``: documents drawn without replacement, packed.
+
+    A batch is a function of the step alone.
+
+    Args:
+      documents: from ``sft.encode_pairs``.
+      rows, length: B and T of a batch.
+      pad_id: the token of padding.
+      seed: of the draws.
 
     Raises:
       InputError: there are no documents, or one is longer than a row, which ``sft.pack`` would pass
@@ -133,7 +149,8 @@ def trace_batches(
     longest = max((len(document.tokens) for document in documents), default=0)
     if not 0 < longest <= length:
         raise InputError(
-            f"{len(documents)} examples, the longest of {longest} tokens: expected some, of at most {length} each"
+            f"{len(documents)} examples, the longest of {longest} tokens: expected some, of at "
+            f"most {length} each"
         )
 
     def batch_fn(step: int) -> Batch:
@@ -143,8 +160,7 @@ def trace_batches(
     return batch_fn
 
 
-# --- distributions
-# ------------------------------------------------------------------------------------------
+# ---- distributions
 
 
 def shared_vocabulary(student: LanguageModel, teacher: LanguageModel) -> int:
@@ -160,8 +176,9 @@ def shared_vocabulary(student: LanguageModel, teacher: LanguageModel) -> int:
     if ours != theirs:
         differing = len(ours.items() ^ theirs.items())
         raise InputError(
-            f"student {student.name!r} ({len(ours)} tokens) and teacher {teacher.name!r} ({len(theirs)}) differ in {differing} entries "
-            "of their vocabularies: expected one tokenizer; distil through texts instead (filter_traces, sft.encode_pairs)"
+            f"student {student.name!r} ({len(ours)} tokens) and teacher {teacher.name!r} "
+            f"({len(theirs)}) differ in {differing} entries of their vocabularies: expected one "
+            "tokenizer; distil through texts instead (filter_traces, sft.encode_pairs)"
         )
     return min(student.cfg.vocab_size, teacher.cfg.vocab_size)
 
@@ -181,10 +198,8 @@ def divergence(
     settle on one of several ways.
     """
     chex.assert_equal_shape([student, teacher])
-    s, t = (
-        jax.nn.log_softmax(logits.astype(jnp.float32) / temperature)
-        for logits in (student, teacher)
-    )
+    s = jax.nn.log_softmax(student.astype(jnp.float32) / temperature)
+    t = jax.nn.log_softmax(teacher.astype(jnp.float32) / temperature)
     p, q = (t, s) if kind == "forward" else (s, t)
     return (jnp.exp(p) * (p - q)).sum(-1)
 
@@ -218,30 +233,35 @@ def kd_loss(
       vocab_size: from :func:`shared_vocabulary`; None where both configs have the same.
       chunk: tokens whose logits are formed at a time; ``[B, T, V]`` of two models never exist.
 
+    Returns:
+      The loss ``[]``, and the metrics "loss", "kl" and "nll", in nats a token.
+
     Raises:
       InputError: the vocabularies differ in size, or temperature or alpha is out of its range.
     """
     vocab_size = _check(cfg, teacher_cfg, vocab_size, kind, temperature, alpha)
-    states, of_teacher = (
-        hidden_states(p, batch.tokens, batch.positions, cfg=c, segment_ids=batch.segment_ids)[0][
-            :, :-1
-        ]
-        for p, c in ((params, cfg), (teacher_params, teacher_cfg))
-    )
-    weights = batch.weights[:, 1:] * (batch.positions[:, 1:] > 0)
+
+    def states_of(params: Params, cfg: DecoderConfig) -> jax.Array:
+        """Before every token but the first, ``[B, T - 1, E]``."""
+        states, _ = hidden_states(
+            params, batch.tokens, batch.positions, cfg=cfg, segment_ids=batch.segment_ids
+        )
+        return states[:, :-1]
+
     kl, nll = _by_token(
         params,
         teacher_params,
-        states,
-        of_teacher,
+        states_of(params, cfg),
+        states_of(teacher_params, teacher_cfg),
         batch.tokens[:, 1:],
         kind=kind,
         temperature=temperature,
         vocab_size=vocab_size,
         chunk=chunk,
     )
+    weights = batch.weights[:, 1:] * (batch.positions[:, 1:] > 0)
     total = jnp.where(weights.sum() > 0, weights.sum(), 1.0)
-    kl, nll = ((x * weights).sum() / total for x in (kl, nll))
+    kl, nll = (kl * weights).sum() / total, (nll * weights).sum() / total
     loss = alpha * temperature**2 * kl + (1 - alpha) * nll
     return loss, {"loss": loss, "kl": kl, "nll": nll}
 
@@ -272,6 +292,18 @@ def on_policy_loss(
     into; no gradient goes through the drawing (GKD, section 3.1). One drawn token's log-ratio in
     place of the sum is policy gradient with that as its reward, the same on average (Lu et al.
     2025). No answer is needed: a problem without a known answer teaches as well.
+
+    Args:
+      params, cfg: of the student.
+      samples: what it wrote.
+      teacher_params, teacher_cfg, temperature, vocab_size, chunk: as in :func:`kd_loss`.
+      kind: of :func:`divergence`.
+
+    Returns:
+      The loss ``[]``, and the metrics "loss", "kl" and "entropy", of the student, in nats a token.
+
+    Raises:
+      InputError: as in :func:`kd_loss`.
     """
     vocab_size = _check(cfg, teacher_cfg, vocab_size, kind, temperature)
     chex.assert_equal_shape([samples.tokens, samples.mask])
@@ -289,7 +321,8 @@ def on_policy_loss(
         chunk=chunk,
     )
     count = jnp.maximum(samples.mask.sum(), 1)
-    loss, entropy = ((jnp.where(samples.mask, x, 0.0)).sum() / count for x in (kl, nll))
+    loss = jnp.where(samples.mask, kl, 0.0).sum() / count
+    entropy = jnp.where(samples.mask, nll, 0.0).sum() / count
     return loss, {"loss": loss, "kl": loss, "entropy": entropy}
 
 
@@ -299,52 +332,61 @@ def _check(
     vocab_size: int | None,
     kind: str,
     temperature: float,
-    alpha=0.0,
+    alpha: float = 0.0,
 ) -> int:
-    sizes = cfg.vocab_size, teacher_cfg.vocab_size
-    if vocab_size is None and sizes[0] != sizes[1]:
+    """Refuses what cannot be compared; returns the size of the vocabulary that both have."""
+    student_size, teacher_size = cfg.vocab_size, teacher_cfg.vocab_size
+    smaller = min(student_size, teacher_size)
+    if vocab_size is None and student_size != teacher_size:
         raise InputError(
-            f"vocab_size of the student is {sizes[0]}, of the teacher {sizes[1]}: expected the same vocabulary; "
-            "pass vocab_size=shared_vocabulary(student, teacher), or distil through texts"
+            f"vocab_size of the student is {student_size}, of the teacher {teacher_size}: expected "
+            "the same vocabulary; pass vocab_size=shared_vocabulary(student, teacher), or distil "
+            "through texts"
         )
-    if vocab_size is not None and not 1 <= vocab_size <= min(sizes):
+    if vocab_size is not None and not 1 <= vocab_size <= smaller:
         raise InputError(
-            f"vocab_size is {vocab_size}: expected 1 to {min(sizes)}, the smaller of both models"
+            f"vocab_size is {vocab_size}: expected 1 to {smaller}, the smaller of both models"
         )
     if not temperature > 0 or not 0 <= alpha <= 1:
         raise InputError(
-            f"temperature is {temperature}, alpha {alpha}: expected temperature > 0 and alpha in 0..1"
+            f"temperature is {temperature}, alpha {alpha}: expected temperature > 0 and alpha in "
+            "0..1"
         )
     if kind not in ("forward", "reverse"):
         raise InputError(f"kind is {kind!r}: expected 'forward' or 'reverse'")
-    return vocab_size or sizes[0]
+    return vocab_size or student_size
 
 
 def _by_token(
     params: Params,
     teacher_params: Params,
-    states,
-    of_teacher,
-    targets,
+    states: jax.Array,
+    teacher_states: jax.Array,
+    targets: jax.Array,
     *,
-    kind,
-    temperature,
-    vocab_size,
-    chunk,
+    kind: Divergence,
+    temperature: float,
+    vocab_size: int,
+    chunk: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Divergence and -log p(target) from the states before every target ``[...]``, logits formed
-    for a chunk at a time.
+    """Divergence and -log p(target) at every target ``[...]``, logits formed for a chunk at a time.
+
+    The states ``[..., E]`` are those before the targets.
     """
-    head, teacher_head = (output_head(p, slice(vocab_size)) for p in (params, teacher_params))
+    head = output_head(params, slice(vocab_size))
+    teacher_head = output_head(teacher_params, slice(vocab_size))
 
     @jax.checkpoint
-    def score(
-        state: jax.Array, of_teacher: jax.Array, target: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+    def score(given: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        state, teacher_state, target = given
         logits = head(state)
-        kl = divergence(logits, teacher_head(of_teacher), kind=kind, temperature=temperature)
+        kl = divergence(logits, teacher_head(teacher_state), kind=kind, temperature=temperature)
         return kl, jax.nn.logsumexp(logits) - logits[target]
 
-    flat = *(x.reshape(-1, x.shape[-1]) for x in (states, of_teacher)), targets.reshape(-1)
-    kl, nll = jax.lax.map(lambda x: score(*x), flat, batch_size=chunk)
+    flat = (
+        states.reshape(-1, states.shape[-1]),
+        teacher_states.reshape(-1, teacher_states.shape[-1]),
+        targets.reshape(-1),
+    )
+    kl, nll = jax.lax.map(score, flat, batch_size=chunk)
     return kl.reshape(targets.shape), nll.reshape(targets.shape)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +27,9 @@ from jaxreason.training.checkpoint import Checkpoints
 
 
 class TrainState(NamedTuple):
-    """All that training needs to go on; batches are a function of ``step``, so this is the data
-    cursor too.
+    """All that training needs to go on.
+
+    Batches are a function of ``step``, so this says which data come next too.
     """
 
     params: Any
@@ -50,11 +51,9 @@ def muon(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     """Muon (Jordan et al. 2024) on the layers' matrices, scaled to AdamW's size of update, Adam
     elsewhere; norm clipped at 1.
     """
+    stacked = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)  # [L, in, out]
 
     def matrices(params):
-        stacked = optax.contrib.MuonDimensionNumbers(
-            reduction_axis=1, output_axis=2
-        )  # [L, in, out]
         return jax.tree.map(lambda x: stacked if x.ndim == 3 else None, params)
 
     update = optax.contrib.muon(
@@ -94,16 +93,14 @@ def make_step(
         parts = jax.tree.map(lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), batch)
         if mesh is not None:  # every device takes part in each of them
             parts = jax.lax.with_sharding_constraint(parts, row_sharding(mesh, axis=1))
-        first = jax.eval_shape(grad_fn, params, jax.tree.map(lambda x: x[0], parts), *frozen)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
-        total, _ = jax.lax.scan(
-            lambda total, part: (
-                jax.tree.map(jnp.add, total, grad_fn(params, part, *frozen)),
-                None,
-            ),
-            zeros,
-            parts,
-        )
+
+        def add(total, part):
+            return jax.tree.map(jnp.add, total, grad_fn(params, part, *frozen)), None
+
+        first_part = jax.tree.map(lambda x: x[0], parts)
+        shapes = jax.eval_shape(grad_fn, params, first_part, *frozen)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        total, _ = jax.lax.scan(add, zeros, parts)
         return jax.tree.map(lambda x: x / num_microbatches, total)
 
     def step(state: TrainState, batch, *frozen) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -175,44 +172,47 @@ def fit(
     description: str = "train",
     check: Callable[[dict[str, float]], None] | None = None,
 ) -> TrainState:
-    """Runs ``update`` on ``batch_fn(step)`` up to ``num_steps``, resuming from ``directory`` if it
-    holds a checkpoint.
+    """Trains up to ``num_steps``, going on from the checkpoint in ``directory`` if there is one.
 
-    Ctrl-C and SIGTERM save before they end the program; running again goes on from there, and
-    reaches the same bits as a run without the interruption. Metrics go to ``metrics.jsonl`` beside
-    the checkpoints, and to ``check``, which may raise.
+    Ctrl-C and SIGTERM save before they end the program. Run again, it goes on from there and
+    reaches the same bits as a run without the interruption.
 
     Several processes (:mod:`jaxreason.mesh`) all call it alike, with a directory that they share:
     each writes its part of a checkpoint. It can be resumed on another mesh, or on one device: the
     state lies where the one given lies.
+
+    Args:
+      state: from :func:`init_state`; its structure and place are those of what is restored.
+      update: ``(state, batch) -> (state, metrics)``, from :func:`make_update`.
+      batch_fn: the batch of step 0, 1, ...; a function of the step alone.
+      num_steps: in all, those before a resume included.
+      directory: of the checkpoints, with ``metrics.jsonl`` beside them.
+      save_every, log_every: in steps.
+      description: of the progress bar.
+      check: is given the metrics of every step that is logged, and may raise.
+
+    Returns:
+      The state after ``num_steps``.
 
     Raises:
       FloatingPointError: the loss or the norm of its gradient is not finite; the last checkpoint
         from before stays on disk.
       HostLost: another process ended.
       InputError: the checkpoint found cannot be restored.
+      KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
     """
     directory = Path(directory)
     checkpoints = Checkpoints(directory)
-    if checkpoints.latest_step not in (
-        None,
-        int(state.step),
-    ):  # else it is the state of an earlier call, at hand still
+    # A checkpoint of this very step is the state of an earlier call, at hand still.
+    if checkpoints.latest_step not in (None, int(state.step)):
         state = checkpoints.restore(state)
     start = int(state.step)
     lost = False
     try:
         with (
             stopping() as stopped_by,  # acted on between steps, when the state is whole
-            Path(directory / "metrics.jsonl" if is_first() else os.devnull).open("a") as log,
-            tqdm(
-                total=num_steps,
-                initial=start,
-                desc=description,
-                unit="step",
-                mininterval=1.0,
-                disable=not is_first(),
-            ) as bar,
+            _open_log(directory) as log,
+            _progress(start, num_steps, description) as bar,
         ):
             began = time.perf_counter()
             for step in range(start + 1, num_steps + 1):
@@ -226,15 +226,7 @@ def fit(
                 save = step % save_every == 0 or step == num_steps or stop
                 if save or step % log_every == 0:
                     row = {name: float(value) for name, value in metrics.items()}
-                    for name in (
-                        "loss",
-                        "grad_norm",
-                    ):  # a loss is of the parameters before the update, its gradient's norm of those after
-                        if not np.isfinite(row.get(name, 0.0)):
-                            raise FloatingPointError(
-                                f"{name} is {row[name]} at step {step}: lower the learning rate; "
-                                f"step {checkpoints.latest_step} is saved in {directory}"
-                            )
+                    _check_finite(row, step, checkpoints)
                     seconds = round(time.perf_counter() - began, 2)
                     log.write(json.dumps({"step": step, "seconds": seconds, **row}) + "\n")
                     log.flush()
@@ -249,8 +241,8 @@ def fit(
         lost = jax.process_count() > 1
         check_lost(
             error,
-            f"after step {checkpoints.latest_step or 0} was saved in {directory}; run again to go on from there, on the "
-            "hosts that are left if need be",
+            f"after step {checkpoints.latest_step or 0} was saved in {directory}; run again to go "
+            "on from there, on the hosts that are left if need be",
         )
         raise
     finally:
@@ -259,7 +251,40 @@ def fit(
     return state
 
 
+def _open_log(directory: Path) -> TextIO:
+    """``metrics.jsonl``, to append to; only the first process writes one."""
+    return Path(directory / "metrics.jsonl" if is_first() else os.devnull).open("a")
+
+
+def _progress(start: int, num_steps: int, description: str) -> tqdm:
+    """A bar over the steps, shown by the first process."""
+    return tqdm(
+        total=num_steps,
+        initial=start,
+        desc=description,
+        unit="step",
+        mininterval=1.0,
+        disable=not is_first(),
+    )
+
+
+def _check_finite(row: dict[str, float], step: int, checkpoints: Checkpoints) -> None:
+    """Refuses to go on, and so to save, with weights that are no numbers.
+
+    The loss is that of the parameters before the update; a gradient that is not finite spoils those
+    after it.
+    """
+    for name in ("loss", "grad_norm"):
+        if not np.isfinite(row.get(name, 0.0)):
+            raise FloatingPointError(
+                f"{name} is {row[name]} at step {step}: lower the learning rate; "
+                f"step {checkpoints.latest_step} is saved in {checkpoints.directory}"
+            )
+
+
 class Fitted(NamedTuple):
+    """What :func:`fit_best` found."""
+
     best: TrainState  # that scored highest, the first of equals
     last: TrainState
     scores: list[tuple[int, float]]  # (step, score)
@@ -276,28 +301,34 @@ def fit_best(
     every: int,
     **options,
 ) -> Fitted:
-    """:func:`fit` with ``validate(params)`` before the first step and after every ``every`` steps.
+    """:func:`fit` with a validation before the first step and after every ``every`` steps.
 
     Interrupted and run again, it goes on: scores lie in ``scores.jsonl``, the best state under
     ``best/``.
+
+    Args:
+      state, update, batch_fn, num_steps, directory, options: as there.
+      validate: ``(params) -> score``, the higher the better.
+      every: steps between validations; they are saved as often.
 
     Raises:
       InputError: ``num_steps`` is no multiple of ``every``; and what ``fit`` raises.
     """
     if every < 1 or num_steps % every:
         raise InputError(
-            f"num_steps is {num_steps}, every {every}: expected a multiple, so that the last step is validated"
+            f"num_steps is {num_steps}, every {every}: expected a multiple, so that the last step "
+            "is validated"
         )
-    directory, best = Path(directory), Checkpoints(Path(directory) / "best", keep=1)
+    directory = Path(directory)
+    best = Checkpoints(directory / "best", keep=1)
     path = directory / "scores.jsonl"
-    scores = (
-        [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
-    )
+    lines = path.read_text().splitlines() if path.exists() else []
+    scores = [tuple(json.loads(line)) for line in lines]
     try:
         for step in range(0, num_steps + 1, every):
-            if step:
+            if step > 0:
                 state = fit(state, update, batch_fn, step, directory, save_every=every, **options)
-            if step < len(scores) * every:
+            if step < len(scores) * every:  # scored before an interruption
                 continue
             score = validate(state.params)
             if not scores or score > max(value for _, value in scores):

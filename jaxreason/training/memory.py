@@ -29,20 +29,26 @@ class Workload(NamedTuple):
 class Memory(NamedTuple):
     """Bytes on one device."""
 
-    weights: int  # of the policy, its adapter included
-    reference: int  # the frozen copy that the KL term asks; none with LoRA, whose base it is
-    optimiser: int  # two moments of what is trained (AdamW)
-    # of the rollout: the weights of the layers once more, each in one piece, whole along fsdp
+    # Of the policy, its adapter included.
+    weights: int
+    # The frozen copy that the KL term asks; none with LoRA, whose base it is.
+    reference: int
+    # Two moments of what is trained (AdamW).
+    optimiser: int
+    # Of the rollout: the weights of the layers once more, each in one piece, whole along fsdp.
     layers: int
-    cache: int  # of the rollout: keys and values, and what the prompts' prefill holds
+    # Of the rollout: keys and values, and what the prompts' prefill holds.
+    cache: int
+    # Of the rollout: the logits of the next token of each chain.
     rollout_logits: int
-    # of the update, and their sum over microbatches; with LoRA the merged matrices and their
-    # gradients as well
+    # Of the update, and their sum over microbatches; with LoRA the merged matrices and their
+    # gradients as well.
     gradients: int
-    # of the update: the inputs of all layers, what one layer's backward pass holds, its weights in
-    # several layouts
+    # Of the update: the inputs of all layers, what one layer's backward pass holds, its weights in
+    # several layouts.
     activations: int
-    update_logits: int  # of a chunk of tokens
+    # Of the update: the logits of a chunk of tokens.
+    update_logits: int
 
     @property
     def resident(self) -> int:
@@ -67,30 +73,31 @@ class Memory(NamedTuple):
 
 def bytes_on_device(tree: Any, mesh: Mesh | AbstractMesh | None) -> int:
     """Of one device's part of a tree of arrays or shapes, by the rules of :mod:`jaxreason.mesh`."""
-    total = 0
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        spec = () if mesh is None else partition(names_of(path), leaf.shape, mesh)
-        total += (
-            math.prod(leaf.shape)
-            * np.dtype(leaf.dtype).itemsize
-            // math.prod(mesh.shape[a] for a in spec if a)
-        )
-    return total
+
+    def of_leaf(path, leaf) -> int:
+        whole = math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
+        if mesh is None:
+            return whole
+        spec = partition(names_of(path), leaf.shape, mesh)
+        return whole // math.prod(mesh.shape[axis] for axis in spec if axis)
+
+    return sum(of_leaf(*found) for found in jax.tree_util.tree_leaves_with_path(tree))
 
 
 @functools.lru_cache
 def _shapes(
     cfg: DecoderConfig, dtype: str, lora_rank: int, lora_targets: tuple[str, ...]
 ) -> tuple[Any, Any]:
-    """Of the parameters and of an adapter, if there is one."""
-    params = jax.eval_shape(
-        lambda: jax.tree.map(lambda x: x.astype(dtype), init(jax.random.key(0), cfg))
-    )
-    if not lora_rank:
-        return params, None
-    return params, jax.eval_shape(
-        lambda p: init_lora(jax.random.key(0), p, lora_rank, lora_targets), params
-    )
+    """Of the parameters and of an adapter, None without one."""
+
+    def make_params():
+        return jax.tree.map(lambda x: x.astype(dtype), init(jax.random.key(0), cfg))
+
+    def make_lora(params):
+        return init_lora(jax.random.key(0), params, lora_rank, lora_targets)
+
+    params = jax.eval_shape(make_params)
+    return params, jax.eval_shape(make_lora, params) if lora_rank else None
 
 
 def grpo_memory(
@@ -103,19 +110,30 @@ def grpo_memory(
     lora_targets: tuple[str, ...] = ("q", "v"),
     reference: bool = True,
 ) -> Memory:
-    """An estimate; that of weights and optimiser is exact.
+    """An estimate of the bytes on each device; that of weights and optimiser is exact.
 
     Args:
       cfg: with ``remat``, as large models are trained.
+      workload: one step.
       mesh: of devices, or abstract: no device is needed. None is one device.
       dtype: of the parameters, and so of their moments and of the activations. A LoRA adapter is
         float32.
       lora_rank: 0 trains all parameters.
+      lora_targets: the matrices that an adapter is of.
+      reference: whether there is a KL term.
     """
-    sizes = {} if mesh is None else dict(mesh.shape)
-    size, by_model = jnp.dtype(dtype).itemsize, sizes.get("model", 1)
+    num_layers = cfg.num_hidden_layers
+    size = jnp.dtype(dtype).itemsize
+    by_model = 1 if mesh is None else dict(mesh.shape).get("model", 1)
+    by_head = by_model if cfg.num_key_value_heads % by_model == 0 else 1
+
+    # Parameters. Along fsdp weights are put together to be used: of all layers, for XLA may do so
+    # ahead of its loops.
     params, lora = _shapes(cfg, jnp.dtype(dtype).name, lora_rank, lora_targets)
     weights = bytes_on_device(params, mesh)
+    without_fsdp = AbstractMesh((by_model,), ("model",))
+    gathered = bytes_on_device(params, without_fsdp) - weights
+    layer_weights = bytes_on_device({"layers": params["layers"]}, without_fsdp) // num_layers
     trained, merged = weights, 0
     if lora_rank:
         trained = bytes_on_device(lora, mesh)
@@ -127,48 +145,42 @@ def grpo_memory(
         }
         merged = 2 * bytes_on_device(matrices, mesh)  # and as much of gradients
 
-    by_head = by_model if cfg.num_key_value_heads % by_model == 0 else 1
-    prompts = -(-workload.prompts // num_row_parts(mesh))  # on a device
-    rows, length = prompts * workload.chains, workload.prompt_tokens + workload.new_tokens
-    row_logits = 4 * -(-cfg.vocab_size // by_model)  # bytes, float32
-
-    def of_layer(rows: int, length: int, scores: int, wide: int, narrow: int) -> int:
-        """Of attention scores (float32), of arrays as wide as the MLP, and as the residual stream.
-        """
-        each = (
-            4 * cfg.num_attention_heads // by_head * length,
-            size * cfg.intermediate_size // by_model,
-            size * cfg.hidden_size,
-        )
-        return rows * length * (scores * each[0] + wide * each[1] + narrow * each[2])
+    # Sizes of the step, on a device.
+    prompts = -(-workload.prompts // num_row_parts(mesh))
+    rows = prompts * workload.chains
+    length = workload.prompt_tokens + workload.new_tokens
+    part = -(-rows // workload.microbatches)  # chains of a microbatch
+    row_logits = 4 * -(-cfg.vocab_size // by_model)  # bytes of one token's, float32
 
     # How many arrays are held at a time is XLA's choice; the numbers were fitted to its own
     # account, see tests/mesh/test_memory.py.
+    def of_layer(rows: int, length: int, *, scores: int, wide: int, narrow: int) -> int:
+        """Of so many arrays of attention scores (float32), as wide as the MLP, and as the residual
+        stream.
+        """
+        of_scores = 4 * cfg.num_attention_heads // by_head * length
+        of_wide = size * cfg.intermediate_size // by_model
+        of_narrow = size * cfg.hidden_size
+        return rows * length * (scores * of_scores + wide * of_wide + narrow * of_narrow)
+
+    # The rollout.
     slots = prompts * workload.prompt_tokens + rows * workload.new_tokens
     keys_and_values = cache_bytes(cfg, slots, size) // by_head
-    part = -(-rows // workload.microbatches)
+    prefill = of_layer(prompts, workload.prompt_tokens, scores=2, wide=2, narrow=2)
+
+    # The update. Logits are gone before the first layer's backward pass.
+    layer = of_layer(part, length, scores=4, wide=3, narrow=4)
+    inputs = num_layers * part * length * cfg.hidden_size * size
+    activations = inputs + layer if cfg.remat else num_layers * layer
     chunk = min(workload.chunk, part * length)
-    # Along fsdp weights are put together to be used: of all layers, for XLA may do so ahead of its
-    # loops.
-    without_fsdp = AbstractMesh((by_model,), ("model",))
-    gathered = bytes_on_device(params, without_fsdp) - weights
-    one = bytes_on_device({"layers": params["layers"]}, without_fsdp) // cfg.num_hidden_layers
-    layer, kept = (
-        of_layer(part, length, 4, 3, 4),
-        cfg.num_hidden_layers * part * length * cfg.hidden_size * size,
-    )
-    activations = kept + layer if cfg.remat else cfg.num_hidden_layers * layer
-    logits = max(
-        0, 4 * chunk * row_logits - layer
-    )  # they are gone before the first layer's backward pass
     return Memory(
         weights=weights + (trained if lora_rank else 0),
         reference=weights if reference and not lora_rank else 0,
         optimiser=2 * trained,
-        layers=one * cfg.num_hidden_layers,
-        cache=keys_and_values + of_layer(prompts, workload.prompt_tokens, 2, 2, 2),
+        layers=layer_weights * num_layers,
+        cache=keys_and_values + prefill,
         rollout_logits=2 * rows * row_logits,
         gradients=(1 if workload.microbatches == 1 else 2) * trained + merged,
-        activations=activations + (3 if lora_rank else 7) * one + gathered,
-        update_logits=logits,
+        activations=activations + (3 if lora_rank else 7) * layer_weights + gathered,
+        update_logits=max(0, 4 * chunk * row_logits - layer),
     )

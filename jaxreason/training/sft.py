@@ -1,6 +1,4 @@
-"""Supervised fine-tuning on text: examples packed into rows without padding, and the loss on
-completions only.
-"""
+"""Supervised fine-tuning on text: examples packed into rows, and a loss on completions only."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -40,11 +38,15 @@ def encode_pairs(
     completions: Sequence[str],
     max_tokens: int,
 ) -> list[Document]:
-    """Documents of prompts and what should follow them: the loss is on the completion and on the
-    end of text behind it.
+    """Documents of prompts and what should follow them.
 
-    Prompt and completion are tokenised apart, as in generation: there the model meets the prompt's
-    tokens and writes its own.
+    The loss is on the completion and on the end of text behind it. Prompt and completion are
+    tokenised apart, as in generation: there the model meets the prompt's tokens and writes its own.
+
+    Args:
+      tokenizer: of the model.
+      prompts, completions: as many of each.
+      max_tokens: of a document.
 
     Raises:
       InputError: a prompt is empty, or a document has more than ``max_tokens`` tokens, which
@@ -56,10 +58,10 @@ def encode_pairs(
     tails = tokenizer(
         [c + tokenizer.eos_token for c in completions], add_special_tokens=False
     ).input_ids
-    documents = [
-        Document(np.r_[head, np.int32(tail)], np.repeat(np.float32([0, 1]), [len(head), len(tail)]))
-        for head, tail in zip(heads, tails, strict=True)
-    ]
+    documents = []
+    for head, tail in zip(heads, tails, strict=True):
+        weights = np.repeat(np.float32([0, 1]), [len(head), len(tail)])
+        documents.append(Document(np.concatenate([head, np.int32(tail)]), weights))
     longest = max(len(document.tokens) for document in documents)
     if longest > max_tokens:
         raise InputError(
@@ -71,12 +73,16 @@ def encode_pairs(
 def pack(documents: Iterable[Document], rows: int, length: int, pad_id: int) -> Batch:
     """First-fit packing: documents are taken until one fits into no row.
 
-    Documents longer than ``length`` are passed over.
+    Args:
+      documents: those longer than ``length`` are passed over.
+      rows, length: B and T.
+      pad_id: the token of padding.
     """
     tokens = np.full((rows, length), pad_id, np.int32)
-    positions, segment_ids = np.zeros((rows, length), np.int32), np.zeros((rows, length), np.int32)
+    positions = np.zeros((rows, length), np.int32)
+    segment_ids = np.zeros((rows, length), np.int32)
     weights = np.zeros((rows, length), np.float32)
-    used, count = np.zeros(rows, int), np.zeros(rows, int)
+    used, count = np.zeros(rows, int), np.zeros(rows, int)  # tokens and documents of each row
     for document in documents:
         n = len(document.tokens)
         if n > length:
@@ -90,7 +96,7 @@ def pack(documents: Iterable[Document], rows: int, length: int, pad_id: int) -> 
         tokens[row, span], weights[row, span] = document.tokens, document.weights
         positions[row, span], segment_ids[row, span] = np.arange(n), count[row]
         used[row] += n
-    return Batch(tokens, positions, segment_ids, weights)
+    return Batch(tokens=tokens, positions=positions, segment_ids=segment_ids, weights=weights)
 
 
 def sft_loss(
@@ -99,6 +105,9 @@ def sft_loss(
     """Weighted mean of -log p(token | document so far) over completion tokens, in nats.
 
     The weight of a document's first token is ignored: nothing predicts it.
+
+    Returns:
+      The loss ``[]``, and the metrics "loss" and "token_accuracy".
     """
     logits, _ = forward(
         params, batch.tokens, batch.positions, cfg=cfg, segment_ids=batch.segment_ids

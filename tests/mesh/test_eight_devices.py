@@ -278,7 +278,7 @@ def test_grpo_with_rewards_of_texts_is_that_of_one_device(tiny, spec):
         update = grpo_text.make_text_update(
             model,
             QUESTIONS,
-            lambda i, text: float(zlib.crc32(text.encode()) % 2),
+            lambda prompt, text: float(zlib.crc32(text.encode()) % 2),
             tx=GRADIENTS,
             objective=grpo.Objective(kl_coef=0.1),
             num_samples=2,

@@ -26,7 +26,8 @@ with warnings.catch_warnings():
 from jaxreason.decoding.logprobs import completion_logprobs
 from jaxreason.decoding.rollout import Rollout
 from jaxreason.models.tokens import Prompt
-from jaxreason.training.grpo import RLOO, make_batch
+from jaxreason.training.grpo import RLOO
+from jaxreason.training.grpo_batch import make_batch
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

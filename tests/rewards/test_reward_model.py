@@ -196,6 +196,39 @@ def test_targets():
     np.testing.assert_array_equal(sl.step_targets(chain, "orm"), [np.nan] * 4 + [0])
 
 
+def test_labels_given_by_hand():
+    """One for each line that is not blank; the last says whether the chain is right."""
+    chain = sl.label_steps("Q\n", "a\n\n b\nc", [1, 0, 1])
+    assert chain.prompt == "Q\n" and chain.text == "a\n b\nc\n" and chain.correct is True
+    assert chain.success.tolist() == [1, 0, 1] and chain.success.dtype == np.float32
+    assert sl.step_targets(chain, "prm").tolist() == [1, 0, 1]
+    assert sl.label_steps("Q\n", "a\nb", [1, 0]).correct is False
+    assert sl.label_steps("Q\n", "a\nb", [1, 0], correct=True).correct is True
+
+
+def test_it_is_the_chain_that_rollouts_label(tokenizer):
+    """Fed the same labels, training sees the same example."""
+    by_hand = sl.label_steps("Tom has", "1+1=2\n#### 2", [1, 0.25], correct=False)
+    found = sl.LabelledChain("Tom has", "1+1=2\n#### 2\n", np.float32([1, 0.25]), False)
+    [ours], [theirs] = (verifier.examples(tokenizer, [c], "prm") for c in (by_hand, found))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "said"),
+    [
+        ("a\nb", [1], "2 steps and labels of shape"),
+        ("\n", [], "0 steps"),
+        ("a", [2], "expected 0 .wrong. to 1"),
+        ("a", [float("nan")], "labels are"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(text, labels, said):
+    with pytest.raises(InputError, match=said):
+        sl.label_steps("Q\n", text, labels)
+
+
 # ---- training
 
 

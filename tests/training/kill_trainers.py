@@ -101,7 +101,7 @@ def by_grpo_of_texts():
     update = grpo_text.make_text_update(
         model(),
         PROMPTS,
-        lambda i, text: float(len(text) + i % 2),
+        lambda prompt, text: float(len(text) + len(prompt) % 2),
         tx=TX,
         objective=grpo.Objective(),
         num_samples=4,

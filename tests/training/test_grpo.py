@@ -28,26 +28,19 @@ from jaxreason.training.grpo import (
     GSPO,
     KNOWN,
     RLOO,
-    GroupBatch,
-    NothingToLearn,
     Objective,
-    Watch,
     _bounded,
     group_advantages,
-    grpo_loss,
     informative,
     kl_k3,
-    make_batch,
     overlong_penalty,
-    policy_loss,
     squared_norms,
     token_weights,
 )
+from jaxreason.training.grpo_batch import GroupBatch, batch_loss, grpo_loss, make_batch
 from jaxreason.training.grpo_device import (
     Problems,
-    contains,
     encode_problems,
-    exact_match,
     make_grpo_step,
     problem_batches,
     run_steps,
@@ -56,6 +49,8 @@ from jaxreason.training.grpo_device import (
 from jaxreason.training.grpo_text import make_text_update, text_batches
 from jaxreason.training.loop import fit_best, init_state, make_step
 from jaxreason.training.ppo import gae, init_critic, make_ppo_step, standardised
+from jaxreason.training.token_rewards import contains, exact_match
+from jaxreason.training.watch import NothingToLearn, Watch
 
 VARIANTS = {"GRPO": GRPO, "DR_GRPO": DR_GRPO, "DAPO": DAPO, "RLOO": RLOO, "GSPO": GSPO}
 
@@ -78,7 +73,6 @@ def random_batch(rng, b=3, n=4, t=5, off_policy=0.0):
 
 
 # ---- advantages, weights, penalties
-# ----------------------------------------------------------------------------
 
 
 def test_advantages_by_hand():
@@ -260,7 +254,7 @@ def test_truncated_chains_are_left_out_of_the_loss(average):
     batch, metrics = make_batch(
         of_all.prompt, rollout, rewards, of_all.reference, objective=objective
     )
-    loss_fn = jax.value_and_grad(lambda x, given: policy_loss(x, given, objective=objective)[0])
+    loss_fn = jax.value_and_grad(lambda x, given: batch_loss(x, given, objective=objective)[0])
     loss, gradient = loss_fn(now, batch)
     assert (np.asarray(gradient)[~ended] == 0).all() and metrics["truncated"] == 0.5
 
@@ -298,7 +292,6 @@ def test_overlong_penalty_by_hand():
 
 
 # ---- the loss
-# --------------------------------------------------------------------------------------------------
 
 
 def reference_loss(now, batch, o):
@@ -333,7 +326,7 @@ def test_every_variant_is_its_formula(name):
     for seed in range(5):
         now, batch = random_batch(np.random.default_rng(seed), off_policy=0.3)
         batch = batch._replace(weights=token_weights(jnp.asarray(batch.mask), objective.average))
-        loss, _ = policy_loss(now, batch, objective=objective)
+        loss, _ = batch_loss(now, batch, objective=objective)
         assert loss == pytest.approx(reference_loss(now, batch, objective), rel=1e-5, abs=1e-6)
 
 
@@ -342,9 +335,9 @@ def test_parts_of_a_batch_average_to_the_whole(name):
     objective = VARIANTS[name]
     now, batch = random_batch(np.random.default_rng(0), b=4, off_policy=0.3)
     batch = batch._replace(weights=token_weights(jnp.asarray(batch.mask), objective.average))
-    whole, _ = policy_loss(now, batch, objective=objective)
+    whole, _ = batch_loss(now, batch, objective=objective)
     halves = [
-        policy_loss(
+        batch_loss(
             now[rows], jax.tree.map(lambda x, rows=rows: x[rows], batch), objective=objective
         )[0]
         for rows in (slice(2), slice(2, 4))
@@ -386,7 +379,7 @@ def test_the_clip_stops_the_gradient_on_one_side_only():
     def gradient(ratio, advantage):
         given = batch._replace(advantages=jnp.full((1, 1, 1), advantage))
         now = jnp.asarray(batch.logprobs + np.log(ratio), jnp.float32)
-        loss_fn = lambda x: policy_loss(x, given, objective=objective)  # noqa: E731
+        loss_fn = lambda x: batch_loss(x, given, objective=objective)  # noqa: E731
         gradient, metrics = jax.grad(loss_fn, has_aux=True)(now)
         return float(gradient.sum()), float(metrics["clip_fraction"])
 
@@ -404,7 +397,7 @@ def test_ratios_of_any_size_leave_loss_and_gradient_finite(name):
     """
     objective = VARIANTS[name]
     loss_fn = jax.jit(
-        jax.value_and_grad(functools.partial(policy_loss, objective=objective), has_aux=True)
+        jax.value_and_grad(functools.partial(batch_loss, objective=objective), has_aux=True)
     )
     for away in (35.0, 89.0, 100.0, 1e4, 1e9, -35.0, -100.0, -1e9):
         for everywhere in (False, True):
@@ -472,10 +465,10 @@ def test_padding_has_no_influence():
     now, batch = random_batch(np.random.default_rng(1), off_policy=0.3)
     noise = jnp.where(batch.mask, 0.0, -80.0)
     objective = Objective(kl_coef=0.1)
-    grad = jax.grad(lambda x: policy_loss(x, batch, objective=objective)[0])
+    grad = jax.grad(lambda x: batch_loss(x, batch, objective=objective)[0])
     assert (
-        policy_loss(now, batch, objective=objective)[0]
-        == policy_loss(now + noise, batch, objective=objective)[0]
+        batch_loss(now, batch, objective=objective)[0]
+        == batch_loss(now + noise, batch, objective=objective)[0]
     )
     np.testing.assert_array_equal(grad(now + noise), grad(now))
     assert (np.asarray(grad(now))[~batch.mask] == 0).all()
@@ -554,7 +547,6 @@ class _NoText:
 
 
 # ---- rewards on the device
-# -------------------------------------------------------------------------------------
 
 ANSWERS = ["63", "7", "108", "0"]
 TEXTS = [
@@ -643,7 +635,6 @@ def test_a_substring_reward_pays_for_17_where_7_is_right(tokenizer):
 
 
 # ---- probes: what the answer is, is known
-# ----------------------------------------------------------------------
 
 PROBES = VARIANTS | {
     "least variance": Objective(advantages="least_variance"),
@@ -661,7 +652,7 @@ def test_every_variant_learns_a_bandit(name):
         scores = jnp.take_along_axis(
             jax.nn.log_softmax(logits), batch.tokens.reshape(-1, 2).T, axis=-1
         )
-        return policy_loss(scores.T.reshape(batch.tokens.shape), batch, objective=objective)
+        return batch_loss(scores.T.reshape(batch.tokens.shape), batch, objective=objective)
 
     update = make_step(loss_fn, tx)
 
@@ -685,7 +676,6 @@ def test_every_variant_learns_a_bandit(name):
 
 
 # ---- loops
-# -----------------------------------------------------------------------------------------------------
 
 NAMES, ANSWERS_OF = ["Tom", "Wait", "has", "apples"] * 2, ["5", "7", "2", "9"] * 2
 
@@ -875,12 +865,13 @@ def test_the_best_state_by_validation_is_kept_and_resumed(tmp_path):
         run(5)
 
 
-def near_as_text(i, text):
-    return (
-        float(np.exp(-0.5 * abs(ord(text[0]) - ord(ANSWERS_OF[i]))))
-        if text[:1] and ord(text[0]) < 128
-        else 0.0
-    )
+ANSWER_TO = dict(zip(NAMES, ANSWERS_OF, strict=True))
+
+
+def near_as_text(prompt, text):
+    if not text or ord(text[0]) >= 128:
+        return 0.0
+    return float(np.exp(-0.5 * abs(ord(text[0]) - ord(ANSWER_TO[prompt]))))
 
 
 def text_update(model, tx, **options):
@@ -914,7 +905,10 @@ def test_rewards_of_texts_take_the_same_step_and_resume_to_the_same_bits(small, 
     assert problems.answer[:, 0].tolist() == tokens
     values = np.array(
         [
-            [near_as_text(i, piece.decode("latin1")) for piece in token_bytes(small.tokenizer)]
+            [
+                near_as_text(NAMES[i], piece.decode("latin1"))
+                for piece in token_bytes(small.tokenizer)
+            ]
             for i in range(8)
         ]
     )
@@ -992,7 +986,6 @@ def test_each_pass_over_the_problems_sees_each_once():
 
 
 # ---- what goes wrong
-# -------------------------------------------------------------------------------------------
 
 FINE = {
     "zero_variance": 0.2,
@@ -1053,7 +1046,7 @@ def test_a_reward_that_is_no_number_is_refused(small):
     update = make_text_update(
         small,
         ["Tom"],
-        lambda i, text: float("nan"),
+        lambda prompt, text: float("nan"),
         tx=optax.sgd(0.1),
         objective=Objective(),
         num_samples=2,
@@ -1070,7 +1063,7 @@ def test_equal_rewards_of_different_lengths_teach_to_be_short(small):
     update = make_text_update(
         small,
         NAMES,
-        lambda i, text: 0.0,
+        lambda prompt, text: 0.0,
         tx=optax.sgd(0.1),
         objective=Objective(overlong=8),
         num_samples=16,

@@ -21,11 +21,10 @@ from jaxreason.training.grpo import (
     GRPO,
     GSPO,
     RLOO,
-    GroupBatch,
     group_advantages,
-    policy_loss,
     token_weights,
 )
+from jaxreason.training.grpo_batch import GroupBatch, batch_loss
 
 VARIANTS = {"GRPO": GRPO, "DR_GRPO": DR_GRPO, "DAPO": DAPO, "GSPO": GSPO, "RLOO": RLOO}
 
@@ -55,7 +54,7 @@ def our_loss(name: str, params, cfg, fixed: dict[str, np.ndarray], advantages: n
     )
     # grpo_loss, in two parts of which the one that takes long to compile is the same for all
     # variants.
-    loss_fn = functools.partial(policy_loss, batch=batch, objective=VARIANTS[name])
+    loss_fn = functools.partial(batch_loss, batch=batch, objective=VARIANTS[name])
     scores = score(params, batch.prompt, batch.tokens, cfg=cfg)
     (loss, metrics), of_scores = jax.value_and_grad(loss_fn, has_aux=True)(scores)
     gradients = pull_back(params, batch.prompt, batch.tokens, of_scores, cfg=cfg)
