@@ -140,8 +140,10 @@ def main() -> None:
     )
     table = (
         f"{model.name}, {len(problems)} {options.split} problems of "
-        f"{options.task.partition(':')[0]}, greedy, at most {options.max_new_tokens} tokens, {dtype}.\n\n"
-        f"| | after the question | right | 95% interval | tokens | under {REASONED_TOKENS} | ended |\n"
+        f"{options.task.partition(':')[0]}, greedy, at most {options.max_new_tokens} tokens, "
+        f"{dtype}.\n\n"
+        f"| | after the question | right | 95% interval | tokens | under {REASONED_TOKENS} "
+        "| ended |\n"
         "| --- | --- | ---: | :---: | ---: | ---: | ---: |\n"
     )
     for name in options.wordings:

@@ -31,8 +31,8 @@ from jaxreason.training.grpo_text import make_text_update, text_batches
 from jaxreason.training.loop import fit, init_state
 
 ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
 ).split()
 TENS = "- - twenty thirty forty fifty sixty seventy eighty ninety".split()
 EXAMPLES = ((27, 35), (64, 52), (18, 41), (76, 89))
@@ -188,7 +188,8 @@ def main(options: Options) -> None:
         lora_key, model.params, options.rank, ("q", "k", "v", "o", "gate", "up", "down")
     )
     print(
-        f"{model.num_params:,} parameters, {sum(x.size for x in jax.tree.leaves(lora)):,} trained; {lesson.device()}"
+        f"{model.num_params:,} parameters, {sum(x.size for x in jax.tree.leaves(lora)):,} trained; "
+        f"{lesson.device()}"
     )
     state = fit(
         init_state(lora, tx),
@@ -262,7 +263,10 @@ def draw(rewards: np.ndarray, folder: Path, found: str, every: int = 10) -> None
     figure = viz.curves(
         ends,
         {"chains drawn for training": curve},
-        title=f"SmolLM2-135M learns to add in {len(rewards)} steps: reward {curve[0].value:.2f} to {curve[-1].value:.2f};\n{found}",
+        title=(
+            f"SmolLM2-135M learns to add in {len(rewards)} steps: "
+            f"reward {curve[0].value:.2f} to {curve[-1].value:.2f};\n{found}"
+        ),
         xlabel=f"step (mean of the last {every})",
         ylabel="share of right chains at T = 1 (95% interval)",
     )

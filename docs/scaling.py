@@ -114,9 +114,11 @@ def table(name: str) -> str:
     """Of one kind of hardware, GiB on each device."""
     memory, specs = HARDWARE[name]
     rows = [
-        "| model | training | mesh | M | chunk | weights | reference | optimiser | cache | rollout in all | gradients | "
+        "| model | training | mesh | M | chunk | weights | reference | optimiser | cache "
+        "| rollout in all | gradients | "
         "activations | update in all | peak | fits |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: "
+        "| ---: | --- |",
     ]
     for (model, cfg), (training, (dtype, rank)) in itertools.product(
         MODELS.items(), TRAINING.items()
@@ -136,7 +138,8 @@ def table(name: str) -> str:
         shown = " | ".join(f"{size / GIB:.1f}" for size in sizes)
         mesh = "none" if math.prod(abstract(spec).shape.values()) == 1 else f"`{spec}`"
         rows.append(
-            f"| {model} | {training} | {mesh} | {workload.microbatches} | {workload.chunk} | {shown} | {'yes' if fits else '**no**'} |"
+            f"| {model} | {training} | {mesh} | {workload.microbatches} | {workload.chunk} "
+            f"| {shown} | {'yes' if fits else '**no**'} |"
         )
     return "\n".join(rows) + "\n"
 

@@ -215,7 +215,8 @@ def table(folder: str, shown: dict[str, list[str]] | None, root: str) -> str:
                     claim["holds"]
                 ]
                 rows.append(
-                    f"| {link} | {claim['claim']}{verdict} | {cells(claim)} |{'' if shown is None else ' | |'}"
+                    f"| {link} | {claim['claim']}{verdict} "
+                    f"| {cells(claim)} |{'' if shown is None else ' | |'}"
                 )
     return "\n".join(rows) + "\n"
 
