@@ -25,7 +25,7 @@ from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
 from benchmarks import sampling
-from jaxreason.course import lesson
+from jaxreason.course.machine import device
 from jaxreason.decoding.prompts import zero_shot_cot
 from jaxreason.decoding.rollout import Rollout
 from jaxreason.decoding.stop import compile_stop
@@ -267,7 +267,7 @@ def compare() -> str:
                 f"| {tokens:.0f}, {length:.0f} |"
             )
     return (
-        f"{lesson.device()}, {cores} of them used; trl {trl.__version__}, transformers "
+        f"{device()}, {cores} of them used; trl {trl.__version__}, transformers "
         f"{transformers.__version__}, torch {torch.__version__}. Float32, temperature 1, one "
         "update of all weights a step by Adam, no reference; rewards that a checksum of the text "
         f"tosses. Medians of {REPEATS} steps. *Limit*: a step that reads every chain behind its "

@@ -15,7 +15,7 @@ import mctx
 import numpy as np
 from tqdm.auto import tqdm
 
-from jaxreason.course.lesson import device
+from jaxreason.course.machine import device
 from jaxreason.search.mcts import SearchResult, search
 from jaxreason.search.toy_mdp import TableMDP, expand_table, table_root
 

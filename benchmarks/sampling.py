@@ -23,7 +23,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
-from jaxreason.course import lesson
+from jaxreason.course.machine import device
 from jaxreason.decoding.rollout import generate
 from jaxreason.decoding.sampling import Sampler, sample
 from jaxreason.decoding.stop import Stop
@@ -283,7 +283,7 @@ def compare() -> str:
     profiled = [case for case in CASES if case.prompts * case.chains >= 32 and not case.divided]
     parts = "\n".join(profile(pairs[case.model][0], case) for case in profiled)
     return (
-        f"{lesson.device()}, {len(os.sched_getaffinity(0))} of them used; transformers "
+        f"{device()}, {len(os.sched_getaffinity(0))} of them used; transformers "
         f"{transformers.__version__}, torch {torch.__version__}. Float32, prompts of "
         f"{PROMPT_TOKENS} tokens, {NEW_TOKENS} new ones, temperature {SAMPLER.temperature}, "
         f"top-p {SAMPLER.top_p}; medians of {REPEATS} runs. *Limit*: the prefill at "

@@ -19,9 +19,11 @@ import tyro
 from tqdm.auto import tqdm
 
 from benchmarks.sampling import smollm2
-from jaxreason.course import lesson, viz
+from jaxreason.course import viz
+from jaxreason.course.machine import device
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import GREEDY
+from jaxreason.errors import clean_exit
 from jaxreason.evaluation.intervals import accuracy, mean_interval, paired_difference
 from jaxreason.evaluation.results import Results
 from jaxreason.models.hf import LanguageModel, load_model, save_model
@@ -189,7 +191,7 @@ def main(options: Options) -> None:
     )
     print(
         f"{model.num_params:,} parameters, {sum(x.size for x in jax.tree.leaves(lora)):,} trained; "
-        f"{lesson.device()}"
+        f"{device()}"
     )
     state = fit(
         init_state(lora, tx),
@@ -274,5 +276,5 @@ def draw(rewards: np.ndarray, folder: Path, found: str, every: int = 10) -> None
 
 
 if __name__ == "__main__":
-    with lesson.clean_exit():
+    with clean_exit():
         main(tyro.cli(Options))

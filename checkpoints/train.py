@@ -30,10 +30,10 @@ from jaxreason import resume
 from jaxreason.answers.extract import extract_answer
 from jaxreason.answers.verify import answer_ids, gold_ids, grade
 from jaxreason.answers.vote import majority
-from jaxreason.course.lesson import clean_exit
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import GREEDY, Sampler
+from jaxreason.errors import clean_exit
 from jaxreason.evaluation.intervals import Interval, accuracy, auc, mean_interval
 from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel, load_model, save_model

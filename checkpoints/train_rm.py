@@ -33,11 +33,10 @@ from train import (
 )
 
 from jaxreason.answers.verify import grade
-from jaxreason.course.lesson import clean_exit
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import GREEDY, Sampler
-from jaxreason.errors import InputError
+from jaxreason.errors import InputError, clean_exit
 from jaxreason.evaluation.intervals import Interval, accuracy, auc, mean_interval
 from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel, load_model

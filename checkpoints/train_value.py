@@ -17,7 +17,7 @@ import optax
 import tyro
 from train import Piece, documents, result_rows, training_seconds, working_folder, write_card
 
-from jaxreason.course.lesson import clean_exit
+from jaxreason.errors import clean_exit
 from jaxreason.evaluation.intervals import Interval, auc, mean_interval
 from jaxreason.models.hf import LanguageModel, load_model, save_model
 from jaxreason.search import evaluators, game24_rules, tree_of_thoughts

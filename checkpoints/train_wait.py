@@ -22,11 +22,11 @@ import tyro
 from train import result_rows, training_seconds, working_folder, write_card
 
 from jaxreason.answers.attempts import last_attempt
-from jaxreason.course.lesson import clean_exit
 from jaxreason.decoding import budget_forcing
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.prompts import WAIT
 from jaxreason.decoding.sampling import Sampler
+from jaxreason.errors import clean_exit
 from jaxreason.evaluation.intervals import Interval, mean_interval
 from jaxreason.models.hf import LanguageModel, load_model, save_model
 from jaxreason.tasks import game24

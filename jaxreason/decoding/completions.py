@@ -65,7 +65,7 @@ def complete(
 
     In a ``folder`` every finished batch is kept, and a call with the same arguments takes it from
     there: interrupted, it goes on. The weights are not compared, so the folder has to be theirs
-    (:meth:`jaxreason.course.lesson.Lesson.kept`).
+    (:meth:`jaxreason.course.run.Run.kept`).
 
     Raises:
       InputError: a prompt is empty or leaves no room for ``max_new_tokens`` in the context, there

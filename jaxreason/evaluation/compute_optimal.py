@@ -69,7 +69,8 @@ def compute_optimal(right: np.ndarray, cost: np.ndarray, budgets: Sequence[float
         or not (np.isfinite(right).all() and np.isfinite(cost).all())
     ):
         raise InputError(
-            f"right {list(right.shape)}, cost {list(cost.shape)}: expected finite numbers [C, B] both"
+            f"right {list(right.shape)}, cost {list(cost.shape)}: expected finite numbers [C, B] "
+            "both"
         )
     front: list[tuple[float, float, tuple[int, ...]]] = [
         (0.0, 0.0, ())

@@ -76,12 +76,14 @@ def rollout_flops(
     prompt, lengths = np.asarray(prompt_length, np.float64), np.asarray(lengths, np.float64)
     if lengths.ndim == 0 or prompt.shape not in ((), lengths.shape[:-1]):
         raise InputError(
-            f"prompt_length {list(prompt.shape)}, lengths {list(lengths.shape)}: expected [...] or a number "
+            f"prompt_length {list(prompt.shape)}, lengths {list(lengths.shape)}: expected [...] or "
+            "a number "
             "and [..., N]; put the N chains of a prompt along the last axis"
         )
     if (prompt < 1).any() or (lengths < 0).any():
         raise InputError(
-            f"shortest prompt {prompt.min():g}, shortest chain {lengths.min():g}: expected at least 1 and 0"
+            f"shortest prompt {prompt.min():g}, shortest chain {lengths.min():g}: expected at "
+            "least 1 and 0"
         )
     # FLOPs are affine in the context, so a run of passes costs its number times the cost at its
     # mean context.

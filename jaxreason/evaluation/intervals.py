@@ -67,7 +67,8 @@ def mean_interval(
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or values.size < 2 or not np.isfinite(values).all():
         raise InputError(
-            f"values has shape {list(values.shape)}: expected finite numbers [G], one per problem, G >= 2"
+            f"values has shape {list(values.shape)}: expected finite numbers [G], one per problem, "
+            "G >= 2"
         )
     if num_resamples < 1:
         raise InputError(f"num_resamples is {num_resamples}: expected at least 1; 10000 is usual")
@@ -100,7 +101,8 @@ def paired_difference(
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape:
         raise InputError(
-            f"a and b have shapes {list(a.shape)} and {list(b.shape)}: expected the same problems [G] in both"
+            f"a and b have shapes {list(a.shape)} and {list(b.shape)}: expected the same problems "
+            "[G] in both"
         )
     return mean_interval(a - b, confidence, num_resamples, seed)
 
@@ -152,7 +154,8 @@ def auc(scores: np.ndarray, positive: np.ndarray, confidence: float = 0.95) -> I
     scores, positive = np.asarray(scores, np.float64), np.asarray(positive)
     if scores.ndim != 1 or positive.shape != scores.shape or not np.isfinite(scores).all():
         raise InputError(
-            f"scores {list(scores.shape)}, positive {list(positive.shape)}: expected finite numbers and bools [G]"
+            f"scores {list(scores.shape)}, positive {list(positive.shape)}: expected finite "
+            "numbers and bools [G]"
         )
     up, down = scores[positive.astype(bool)], scores[~positive.astype(bool)]
     if min(len(up), len(down)) < 2:
