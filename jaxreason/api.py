@@ -27,7 +27,12 @@ from jaxreason.decoding.rollout import Rollout, Rule, generate
 from jaxreason.decoding.sampling import GREEDY, Sampler
 from jaxreason.decoding.stop import Stop, compile_stop
 from jaxreason.errors import InputError
-from jaxreason.evaluation.compute_optimal import allocate, compute_optimal
+from jaxreason.evaluation.compute_optimal import (
+    Capped,
+    allocate,
+    compute_optimal,
+    within_budget,
+)
 from jaxreason.evaluation.flops import forward_flops, rollout_flops, search_flops, training_flops
 from jaxreason.evaluation.intervals import (
     Interval,
@@ -257,6 +262,8 @@ __all__ = [
     "training_flops",
     "rollout_flops",
     "search_flops",
+    "Capped",
+    "within_budget",
     "allocate",
     "compute_optimal",
     "Results",

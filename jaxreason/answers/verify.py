@@ -135,7 +135,10 @@ def answer_ids(answers: Sequence[Sequence[str | None]]) -> np.ndarray:
     their group.
 
     answers: G groups of N extracted answers -> int32 [G, N]; ids count from 0 in order of first
-    appearance in the group, None is -1. Raises `InputError` where the groups differ in size.
+    appearance in the group, None is -1.
+
+    Raises:
+      InputError: the groups differ in size.
     """
     sizes = {len(group) for group in answers} or {0}
     if len(sizes) > 1:

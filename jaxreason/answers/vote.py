@@ -19,6 +19,8 @@ from jaxreason.errors import InputError
 
 
 class Vote(NamedTuple):
+    """The outcome of a vote, for each of G problems."""
+
     winner: jax.Array  # [G] int32, the winning answer id, -1 where no chain cast a vote
     # [G] float32, the winner's share of all weight, chains without an answer included
     confidence: jax.Array
@@ -65,6 +67,9 @@ def vote(answer_ids: jax.Array, weights: jax.Array | None = None) -> Vote:
 
 def majority(answer_ids: jax.Array, weights: jax.Array | None = None) -> jax.Array:
     """The winning answer id ``[G]`` of :func:`vote` (a plurality: no absolute majority is needed).
+
+    Args:
+        answer_ids, weights: as for :func:`vote`.
     """
     return vote(answer_ids, weights).winner
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from jaxreason.errors import InputError
 from jaxreason.models.tokens import token_bytes
@@ -20,7 +21,9 @@ class Stop(NamedTuple):
     next_state: np.ndarray
 
 
-def compile_stop(tokenizer, strings: Sequence[str] = (), eos_ids: Sequence[int] = ()) -> Stop:
+def compile_stop(
+    tokenizer: PreTrainedTokenizerBase, strings: Sequence[str] = (), eos_ids: Sequence[int] = ()
+) -> Stop:
     """Stops on the tokenizer's end-of-text token, on ``eos_ids``, and as soon as the completion
     contains a string.
 

@@ -71,6 +71,9 @@ def step_scores(
       prompts: G; texts: N of each, any number of lines, whether or not the last one ends with a
         newline.
       rows: chains at a time.
+
+    Raises:
+      InputError: a prompt and a chain are longer than the context of the reward model.
     """
     pieces, tokenizer = token_bytes(reward.tokenizer), reward.tokenizer
     heads = encode_prompts(tokenizer, prompts, reward.cfg.max_position_embeddings)
@@ -150,8 +153,11 @@ def _score(params: Params, prompt: Prompt, tokens: jax.Array, *, cfg: DecoderCon
 
 
 def aggregate(scores: np.ndarray, how: str) -> np.ndarray:
-    """One score for each chain ``[...]`` from those of its steps ``[..., S]``, NaN behind the last;
-    0 for no steps.
+    """One score for each chain ``[...]`` from the scores of its steps.
+
+    Args:
+      scores: ``[..., S]``, NaN behind the last step; a chain of no steps scores 0.
+      how: "min", "prod", "mean" or "last".
 
     Lightman et al. 2023 take the product, the chance that all steps are right; Wang et al. 2024 the
     minimum.
@@ -175,7 +181,11 @@ def aggregate(scores: np.ndarray, how: str) -> np.ndarray:
 
 
 def first_error(scores: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """Index ``[...]`` of the first step below the threshold in ``[..., S]``, -1 if there is none.
+    """Index ``[...]`` of the first step whose score is below the threshold, -1 if there is none.
+
+    Args:
+      scores: ``[..., S]``, NaN behind the last step.
+      threshold: between 0 and 1.
     """
     below = scores < threshold  # NaN is not
     return np.where(below.any(-1), below.argmax(-1), -1)

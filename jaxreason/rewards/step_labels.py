@@ -62,6 +62,8 @@ def step_ends(ids: Sequence[int], pieces: Sequence[bytes]) -> list[int]:
 
 
 class LabelledChain(NamedTuple):
+    """A chain whose steps are labelled by rollouts."""
+
     prompt: str
     text: str  # its steps, each ended by a newline
     # [S] float32, the share of rollouts from behind each step that reach the right answer

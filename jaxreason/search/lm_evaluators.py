@@ -21,6 +21,8 @@ from jaxreason.tasks import game24_tokens as g24
 
 
 class Evaluation(NamedTuple):
+    """What an evaluator says of R texts, and what that took."""
+
     value: jax.Array  # [R] float32
     cost: jax.Array  # [R] int32, tokens read and written
     # [R, T] int32, the end of the text that a rollout wrote; T = 0 for other evaluators
@@ -159,7 +161,7 @@ def process_reward(cfg: DecoderConfig, newline: int, *, prompt_lines: int) -> Ev
 
 
 def likelihood(weights: Weights, keys: jax.Array, text: Text) -> Evaluation:
-    """p(lines | prompt), at no cost."""
+    """p(lines | prompt), at no cost; ``keys`` ``[R]`` are not used."""
     return _evaluation(jnp.exp(text.logprob), jnp.int32(0))
 
 

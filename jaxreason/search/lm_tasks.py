@@ -36,7 +36,7 @@ class TextTask(NamedTuple):
 
 def append(text: Text, line: jax.Array, length: jax.Array, logprob: jax.Array) -> Text:
     """The texts with ``length[R]`` tokens of ``line[R, T]`` behind them; what no longer fits is
-    lost in front.
+    lost in front. ``logprob[R]`` is that of the line.
     """
     width = text.tokens.shape[1]
     shifted = length[:, None] + jnp.arange(width)

@@ -25,6 +25,8 @@ class State(NamedTuple):
 
 
 class Thought(NamedTuple):
+    """One step that a proposer suggests."""
+
     text: str  # without its newline
     logprob: float = 0.0  # log p(thought | state), untempered, in nats
 

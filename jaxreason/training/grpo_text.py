@@ -63,6 +63,9 @@ def make_text_update(
       lora_scale: None trains all weights, ``state.params`` being those; else ``state.params`` is an
         adapter of ``init_lora``.
       chunk: tokens whose logits exist at a time.
+
+    Raises:
+      InputError: in the update, if its problems do not divide among the microbatches.
     """
     encoded = encode_prompts(
         model.tokenizer, prompts, model.cfg.max_position_embeddings, max_new_tokens

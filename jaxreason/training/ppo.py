@@ -25,6 +25,8 @@ PPO = Objective(average="token")  # the clip of GRPO; advantages are made here
 
 
 class PPOBatch(NamedTuple):
+    """What the policy and the critic learn from in one update."""
+
     policy: GroupBatch
     values: jax.Array  # [B, N, T] float32, of the critic before the update
     returns: jax.Array  # [B, N, T] float32, what it should have said
@@ -43,8 +45,9 @@ def gae(
     discount: float = 1.0,
     trace: float = 0.95,
 ) -> tuple[jax.Array, jax.Array]:
-    """Generalised advantage estimates and returns (Schulman et al. 2016, equation 16), all ``[...,
-    T]``.
+    """Generalised advantage estimates and returns (Schulman et al. 2016, equation 16).
+
+    Arguments and results are all ``[..., T]``.
 
     delta_t = r_t + discount V_{t+1} - V_t and A_t = delta_t + discount trace A_{t+1}; V and A are 0
     behind the end.
