@@ -18,7 +18,8 @@ SHARED = re.compile(
 )  # one for all
 ELSEWHERE = re.compile(r":(?:func|class|meth|mod):`|\bas (?:there|in|for)\b|likewise")
 RAISES = re.compile(r"^ *raise InputError\b", re.MULTILINE)
-ARRAYS = (jax.Array, np.ndarray)
+ARRAYS = {jax.Array, np.ndarray}
+NUMBERS = {int, float, bool, type(None)}
 
 # What a paper introduced, and its first author: named with the year in the source of the function,
 # or in the docstring of its module.
@@ -97,24 +98,23 @@ TUPLES = {
 
 
 def body(function):
-    """A function's source behind its docstring, without the functions defined in it."""
-    source = inspect.getsource(function)
-    return source.split('"""', 2)[-1]
+    """A function's source behind its docstring."""
+    return inspect.getsource(function).split('"""', 2)[-1]
 
 
 def holds_array(annotation):
-    """Whether a value of that type is an array, or may be one; not a tree or a list of them."""
+    """Whether a value of that type is an array, or else a number or None; no tree, no list."""
+    parts = {annotation}
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
-        return any(holds_array(part) for part in typing.get_args(annotation))
-    return annotation in ARRAYS
+        parts = set(typing.get_args(annotation))
+    return bool(parts & ARRAYS) and parts <= ARRAYS | NUMBERS
 
 
 def arrays_of(value):
-    """The names of the parameters or fields that hold arrays; one key has no shape to tell."""
-    hints = inspect.get_annotations(value)
+    """The names of the parameters or fields that hold arrays; a single key has no shape to tell."""
     return [
         name
-        for name, annotation in hints.items()
+        for name, annotation in inspect.get_annotations(value).items()
         if holds_array(annotation) and name not in ("return", "key")
     ]
 
@@ -130,6 +130,7 @@ def passages(docstring, name):
 
 
 def has_shape(docstring, name):
+    """Whether a docstring tells a parameter's shape, or refers to where it is told."""
     if SHARED.search(docstring):
         return True
     told = list(passages(docstring, name))

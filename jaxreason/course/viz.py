@@ -152,17 +152,17 @@ def tree(
       label: what the colour is.
     """
     depth, rows = _layout(parents)
-    width, height = 3.0 * (max(depth) + 1), max(2.5, 0.24 * max(rows) + 1.24)
-    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    size = 3.0 * (max(depth) + 1), max(2.5, 0.24 * max(rows) + 1.24)
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
     finite = [score for score in scores if np.isfinite(score)]
     scale = Normalize(min(finite, default=0.0), max(finite, default=1.0))
     for i in _from_the_top(parents):
         near = i in path
         color = plt.cm.viridis_r(scale(scores[i])) if np.isfinite(scores[i]) else GREY
         if i:
-            edge = (depth[i] - 1, depth[i]), (rows[parents[i]], rows[i])
-            style = {"color": COLORS[2], "lw": 2.6} if near else {"color": "#cccccc", "lw": 0.9}
-            axes.plot(*edge, **style, zorder=1)
+            x, y = (depth[i] - 1, depth[i]), (rows[parents[i]], rows[i])
+            line, width = (COLORS[2], 2.6) if near else ("#cccccc", 0.9)
+            axes.plot(x, y, color=line, lw=width, zorder=1)
         fill = color if expanded[i] or near else "white"
         axes.scatter(depth[i], rows[i], s=34, facecolor=fill, edgecolor=color, zorder=2)
         _label(axes, labels[i], (depth[i], rows[i]), bold=near)
