@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
 if TYPE_CHECKING:  # for editors and type checkers
-    from jaxreason.api import *  # noqa: F403
+    from jaxreason.api import *
 
 
 def __getattr__(name: str) -> Any:

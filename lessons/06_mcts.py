@@ -55,6 +55,7 @@ from jaxreason.course import lesson, viz
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import Sampler
+from jaxreason.errors import InputError
 from jaxreason.evaluation.compute_optimal import within_budget
 from jaxreason.evaluation.intervals import accuracy, mean_interval, paired_difference
 from jaxreason.models.hf import load_model
@@ -353,7 +354,7 @@ for wrong in (
 ):
     try:
         wrong()
-    except lesson.InputError as error:
+    except InputError as error:
         print("refused:", error)
 nodes = tot.outline(shown, max_children=3)
 run.figure(
