@@ -31,7 +31,8 @@ SECTIONS = {
 def main() -> None:
     report = (
         "# Benchmarks\n\nWritten by one run of `python -m benchmarks`.\n\n"
-        f"{os.cpu_count()} cores of {platform.machine()}, Python {platform.python_version()}, jax {version('jax')}.\n"
+        f"{os.cpu_count()} cores of {platform.machine()}, "
+        f"Python {platform.python_version()}, jax {version('jax')}.\n"
     )
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         for title, compare in SECTIONS.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-from jaxreason.course import lesson
+from jaxreason.course.machine import device
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import Sampler
@@ -75,7 +75,7 @@ def compare() -> str:
         f"| {what} | {seconds:.1f} | {note} |"
         for what, seconds, note in [*many_chains(), *first_result()]
     )
-    return f"{lesson.device()}.\n\n| what | seconds | note |\n| --- | ---: | --- |\n{rows}\n"
+    return f"{device()}.\n\n| what | seconds | note |\n| --- | ---: | --- |\n{rows}\n"
 
 
 if __name__ == "__main__":

@@ -40,9 +40,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:  # where lessons keep what they compile
         took = {number: seconds(number, home) for number in tqdm(numbers, desc="lessons")}
     report = (
-        "# How long the lessons take\n\nWritten by one run of `python -m benchmarks.course`: each lesson with its defaults, a process of its "
-        "own, imports and compilation included.\n\n"
-        f"{os.cpu_count()} cores of {platform.machine()}, Python {platform.python_version()}, jax {version('jax')}.\n\n"
+        "# How long the lessons take\n\n"
+        "Written by one run of `python -m benchmarks.course`: each lesson with its defaults, "
+        "a process of its own, imports and compilation included.\n\n"
+        f"{os.cpu_count()} cores of {platform.machine()}, "
+        f"Python {platform.python_version()}, jax {version('jax')}.\n\n"
         "| lesson | seconds |\n| --- | ---: |\n"
         + "".join(f"| {number} | {value:.0f} |\n" for number, value in took.items())
         + f"| all (bound: {BOUND}) | {sum(took.values()):.0f} |\n"

@@ -25,7 +25,7 @@ from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
 from benchmarks import sampling
-from jaxreason.course import lesson
+from jaxreason.course.machine import device
 from jaxreason.decoding.prompts import zero_shot_cot
 from jaxreason.decoding.rollout import Rollout
 from jaxreason.decoding.stop import compile_stop
@@ -90,8 +90,7 @@ def reward(text: str) -> float:
 
 
 def timed(run: Callable[[], float]) -> tuple[float, float, float]:
-    """Median seconds of a few runs, what the first took on top, and the mean of what they return.
-    """
+    """Median seconds of a few runs, what the first took on top, and the mean of their results."""
     seconds, returned = [], []
     for _ in range(1 + REPEATS):
         began = time.perf_counter()
@@ -179,8 +178,7 @@ def limit(model: LanguageModel, case: Case, prompt: float, machine: sampling.Mac
 
 
 def theirs(model, tokenizer, texts: list[str], case: Case) -> tuple[float, float]:
-    """TRL's trainer: the median between the ends of its steps, and the mean tokens of the chains.
-    """
+    """TRL's trainer: median seconds between the ends of its steps, mean tokens of its chains."""
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
@@ -262,16 +260,22 @@ def compare() -> str:
         least = limit(mine, case, prompt, hardware)
         for name, ((median, compilation, tokens), bound) in measured.items():
             rows.append(
-                f"| {case.model} ({mine.num_params:,}) | {case.prompts} x {case.chains} x {case.new_tokens} | {prompt:.0f} | {name} "
-                f"| {median:.2f} | {seconds:.2f} | {seconds / median:.2f} | {bound} | {least:.2f}, {seconds / least:.1f} | {compilation:.1f} | {tokens:.0f}, {length:.0f} |"
+                f"| {case.model} ({mine.num_params:,}) "
+                f"| {case.prompts} x {case.chains} x {case.new_tokens} | {prompt:.0f} | {name} "
+                f"| {median:.2f} | {seconds:.2f} | {seconds / median:.2f} | {bound} "
+                f"| {least:.2f}, {seconds / least:.1f} | {compilation:.1f} "
+                f"| {tokens:.0f}, {length:.0f} |"
             )
     return (
-        f"{lesson.device()}, {cores} of them used; trl {trl.__version__}, transformers {transformers.__version__}, torch "
-        f"{torch.__version__}. Float32, temperature 1, one update of all weights a step by Adam, no reference; rewards that a "
-        f"checksum of the text tosses. Medians of {REPEATS} steps. *Limit*: a step that reads every chain behind its prompt takes at least so long, its products at "
-        f"{hardware.flops / 1e9:.0f} GFLOP/s, and weights and cache read at {hardware.bandwidth / 1e9:.1f} GB/s while chains are drawn, as for "
-        f"sampling; ours reads a prompt once for all its chains, and can be below it.\n\n"
-        "| model (parameters) | prompts x chains x tokens | prompt, tokens | our loop | jaxreason, s a step | TRL, s a step | ratio | bound | limit, s and ratio "
+        f"{device()}, {cores} of them used; trl {trl.__version__}, transformers "
+        f"{transformers.__version__}, torch {torch.__version__}. Float32, temperature 1, one "
+        "update of all weights a step by Adam, no reference; rewards that a checksum of the text "
+        f"tosses. Medians of {REPEATS} steps. *Limit*: a step that reads every chain behind its "
+        f"prompt takes at least so long, its products at {hardware.flops / 1e9:.0f} GFLOP/s, and "
+        f"weights and cache read at {hardware.bandwidth / 1e9:.1f} GB/s while chains are drawn, as "
+        "for sampling; ours reads a prompt once for all its chains, and can be below it.\n\n"
+        "| model (parameters) | prompts x chains x tokens | prompt, tokens | our loop "
+        "| jaxreason, s a step | TRL, s a step | ratio | bound | limit, s and ratio "
         "| compilation, s | mean length, ours and TRL's |\n"
         "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         + "\n".join(rows)

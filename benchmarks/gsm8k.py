@@ -31,7 +31,8 @@ def main() -> None:
         if rows.any():
             shown = int(np.flatnonzero(rows)[0])
             print(
-                f"\n--- {kind} (gold: {problems[shown].answer})\n{problems[shown].question}\n\n{written.texts[shown][0]}"
+                f"\n--- {kind} (gold: {problems[shown].answer})\n"
+                f"{problems[shown].question}\n\n{written.texts[shown][0]}"
             )
     run.finish()
 

@@ -15,7 +15,7 @@ import mctx
 import numpy as np
 from tqdm.auto import tqdm
 
-from jaxreason.course.lesson import device
+from jaxreason.course.machine import device
 from jaxreason.search.mcts import SearchResult, search
 from jaxreason.search.toy_mdp import TableMDP, expand_table, table_root
 
@@ -95,8 +95,7 @@ def mean_depth(tree: SearchResult) -> float:
 
 
 def tree_copies(mdp: TableMDP, states: jax.Array, num_simulations: int) -> int:
-    """Copies of whole tree arrays, [B, N, ...], that the compiled loop makes in every simulation.
-    """
+    """Copies of whole tree arrays `[B, N, ...]` that the compiled loop makes in a simulation."""
     compiled = ours.lower(mdp, jax.random.key(0), states, num_simulations).compile().as_text()
     loops = compiled.split("\nENTRY ")[0]  # what is outside the loop runs once
     return len(re.findall(rf"\[{BATCH},{num_simulations + 1}(?:,\d+)*\]\S* copy\(", loops))
@@ -115,13 +114,16 @@ def compare() -> str:
             seconds(theirs, mdp, key, states, n),
         )
         rows.append(
-            f"| {name} | {n} | {BATCH * n / time_ours:,.0f} | {BATCH * n / time_theirs:,.0f} | {time_theirs / time_ours:.1f} "
-            f"| {'equal' if same else 'DIFFER'} | {mean_depth(tree):.1f} | {tree_copies(mdp, states, n)} |"
+            f"| {name} | {n} | {BATCH * n / time_ours:,.0f} | {BATCH * n / time_theirs:,.0f} "
+            f"| {time_theirs / time_ours:.1f} | {'equal' if same else 'DIFFER'} "
+            f"| {mean_depth(tree):.1f} | {tree_copies(mdp, states, n)} |"
         )
     return (
-        f"{device()}; mctx {version('mctx')}. Batch {BATCH}, {NUM_ACTIONS} actions, `muzero_policy` without noise; medians of "
-        f"{REPEATS} runs. *Copies*: whole tree arrays that our compiled loop copies in a simulation.\n\n"
-        "| episodes | simulations | jaxreason, simulations/s | mctx, simulations/s | ratio | visit counts | longest path | copies |\n"
+        f"{device()}; mctx {version('mctx')}. Batch {BATCH}, {NUM_ACTIONS} actions, "
+        f"`muzero_policy` without noise; medians of {REPEATS} runs. *Copies*: whole tree arrays "
+        "that our compiled loop copies in a simulation.\n\n"
+        "| episodes | simulations | jaxreason, simulations/s | mctx, simulations/s | ratio "
+        "| visit counts | longest path | copies |\n"
         "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |\n" + "\n".join(rows) + "\n"
     )
 

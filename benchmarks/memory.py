@@ -62,17 +62,19 @@ def compare() -> str:
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         found = json.loads(done.stdout.splitlines()[-1])
         rows.append(
-            f"| {case[0]} x {case[1]} | {found['weights']:.2f} | {found['imports']:.2f} | {found['loaded']:.2f} "
-            f"| {found['decoded']:.2f} | {BOUND} |"
+            f"| {case[0]} x {case[1]} | {found['weights']:.2f} | {found['imports']:.2f} "
+            f"| {found['loaded']:.2f} | {found['decoded']:.2f} | {BOUND} |"
         )
     torch = (
         "; torch, which transformers imports where it is installed, counts among the imports"
         * bool(find_spec("torch"))
     )
     return (
-        f"SmolLM2-135M-Instruct from GGUF, float32, {NEW_TOKENS} new tokens, temperature 0.7, top-p 0.95. Peak resident memory in "
-        f"GiB above a process that has only imported jax; compilation included{torch}.\n\n"
-        "| prompts x chains | the weights | after imports | after loading | after decoding | bound |\n"
+        f"SmolLM2-135M-Instruct from GGUF, float32, {NEW_TOKENS} new tokens, temperature 0.7, "
+        "top-p 0.95. Peak resident memory in GiB above a process that has only imported jax; "
+        f"compilation included{torch}.\n\n"
+        "| prompts x chains | the weights | after imports | after loading | after decoding "
+        "| bound |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
     )
 

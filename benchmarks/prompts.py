@@ -19,11 +19,12 @@ import numpy as np
 import tyro
 
 from jaxreason.answers.verify import grade
-from jaxreason.course.lesson import REASONED_TOKENS, clean_exit, keep_compiled
+from jaxreason.course.chains import REASONED_TOKENS
+from jaxreason.course.machine import keep_compiled
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import GREEDY
-from jaxreason.errors import InputError
+from jaxreason.errors import InputError, clean_exit
 from jaxreason.evaluation.intervals import accuracy
 from jaxreason.evaluation.results import Results
 from jaxreason.models.hf import LanguageModel, default_dtype, load_model
@@ -140,8 +141,10 @@ def main() -> None:
     )
     table = (
         f"{model.name}, {len(problems)} {options.split} problems of "
-        f"{options.task.partition(':')[0]}, greedy, at most {options.max_new_tokens} tokens, {dtype}.\n\n"
-        f"| | after the question | right | 95% interval | tokens | under {REASONED_TOKENS} | ended |\n"
+        f"{options.task.partition(':')[0]}, greedy, at most {options.max_new_tokens} tokens, "
+        f"{dtype}.\n\n"
+        f"| | after the question | right | 95% interval | tokens | under {REASONED_TOKENS} "
+        "| ended |\n"
         "| --- | --- | ---: | :---: | ---: | ---: | ---: |\n"
     )
     for name in options.wordings:

@@ -23,7 +23,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm.auto import tqdm
 
-from jaxreason.course import lesson
+from jaxreason.course.machine import device
 from jaxreason.decoding.rollout import generate
 from jaxreason.decoding.sampling import Sampler, sample
 from jaxreason.decoding.stop import Stop
@@ -275,7 +275,8 @@ def compare() -> str:
         total = case.prompts * case.chains * NEW_TOKENS
         least = limit(mine, case.prompts, case.chains, PROMPT_TOKENS, NEW_TOKENS, hardware)
         rows.append(
-            f"| {case.model} ({mine.num_params:,}) | {case.prompts} x {case.chains} | {2 if mesh else 1} | {total / seconds:,.0f} | "
+            f"| {case.model} ({mine.num_params:,}) | {case.prompts} x {case.chains} "
+            f"| {2 if mesh else 1} | {total / seconds:,.0f} | "
             f"{total / other_seconds:,.0f} | {other_seconds / seconds:.2f} | {case.bound} | "
             f"{total / least:,.0f} | {1e3 * prefill:,.0f} | "
             f"{1e3 * (seconds - prefill) / (NEW_TOKENS - 1):.1f} | {compilation:.1f} |"
@@ -283,18 +284,23 @@ def compare() -> str:
     profiled = [case for case in CASES if case.prompts * case.chains >= 32 and not case.divided]
     parts = "\n".join(profile(pairs[case.model][0], case) for case in profiled)
     return (
-        f"{lesson.device()}, {len(os.sched_getaffinity(0))} of them used; transformers {transformers.__version__}, torch "
-        f"{torch.__version__}. Float32, prompts of {PROMPT_TOKENS} tokens, {NEW_TOKENS} new ones, temperature "
-        f"{SAMPLER.temperature}, top-p {SAMPLER.top_p}; medians of {REPEATS} runs. *Limit*: the prefill at {hardware.flops / 1e9:.0f} "
-        f"GFLOP/s, a 2048 x 2048 product's, then each step the slower of its products at that speed and of reading weights and cache "
-        f"once at {hardware.bandwidth / 1e9:.1f} GB/s, a large matrix-vector product's; nothing else.\n\n"
-        "Devices: into how many JAX divides the cores; with two, each decodes half of the prompts.\n\n"
-        "| model (parameters) | prompts x chains | devices | jaxreason, tokens/s | transformers, tokens/s | ratio | bound | limit, tokens/s "
+        f"{device()}, {len(os.sched_getaffinity(0))} of them used; transformers "
+        f"{transformers.__version__}, torch {torch.__version__}. Float32, prompts of "
+        f"{PROMPT_TOKENS} tokens, {NEW_TOKENS} new ones, temperature {SAMPLER.temperature}, "
+        f"top-p {SAMPLER.top_p}; medians of {REPEATS} runs. *Limit*: the prefill at "
+        f"{hardware.flops / 1e9:.0f} GFLOP/s, a 2048 x 2048 product's, then each step the slower "
+        "of its products at that speed and of reading weights and cache once at "
+        f"{hardware.bandwidth / 1e9:.1f} GB/s, a large matrix-vector product's; nothing else.\n\n"
+        "Devices: into how many JAX divides the cores; with two, each decodes half of the "
+        "prompts.\n\n"
+        "| model (parameters) | prompts x chains | devices | jaxreason, tokens/s "
+        "| transformers, tokens/s | ratio | bound | limit, tokens/s "
         "| prefill, ms | step, ms | compilation, s |\n"
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         + "\n".join(rows)
         + "\n\n"
-        "Where a step goes: its parts, each compiled alone, on one device; of the cache only the slots that chains do not share.\n\n"
+        "Where a step goes: its parts, each compiled alone, on one device; of the cache only the "
+        "slots that chains do not share.\n\n"
         "| model and rows | part of a step | ms | speed |\n| --- | --- | ---: | ---: |\n"
         + parts
         + "\n"

@@ -19,9 +19,11 @@ import tyro
 from tqdm.auto import tqdm
 
 from benchmarks.sampling import smollm2
-from jaxreason.course import lesson, viz
+from jaxreason.course import viz
+from jaxreason.course.machine import device
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import GREEDY
+from jaxreason.errors import clean_exit
 from jaxreason.evaluation.intervals import accuracy, mean_interval, paired_difference
 from jaxreason.evaluation.results import Results
 from jaxreason.models.hf import LanguageModel, load_model, save_model
@@ -32,8 +34,8 @@ from jaxreason.training.loop import fit, init_state
 from jaxreason.training.watch import Watch
 
 ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
 ).split()
 TENS = "- - twenty thirty forty fifty sixty seventy eighty ninety".split()
 EXAMPLES = ((27, 35), (64, 52), (18, 41), (76, 89))
@@ -190,7 +192,8 @@ def main(options: Options) -> None:
         lora_key, model.params, options.rank, ("q", "k", "v", "o", "gate", "up", "down")
     )
     print(
-        f"{model.num_params:,} parameters, {sum(x.size for x in jax.tree.leaves(lora)):,} trained; {lesson.device()}"
+        f"{model.num_params:,} parameters, {sum(x.size for x in jax.tree.leaves(lora)):,} trained; "
+        f"{device()}"
     )
     state = fit(
         init_state(lora, tx),
@@ -264,7 +267,10 @@ def draw(rewards: np.ndarray, folder: Path, found: str, every: int = 10) -> None
     figure = viz.curves(
         ends,
         {"chains drawn for training": curve},
-        title=f"SmolLM2-135M learns to add in {len(rewards)} steps: reward {curve[0].value:.2f} to {curve[-1].value:.2f};\n{found}",
+        title=(
+            f"SmolLM2-135M learns to add in {len(rewards)} steps: "
+            f"reward {curve[0].value:.2f} to {curve[-1].value:.2f};\n{found}"
+        ),
         xlabel=f"step (mean of the last {every})",
         ylabel="share of right chains at T = 1 (95% interval)",
     )
@@ -272,5 +278,5 @@ def draw(rewards: np.ndarray, folder: Path, found: str, every: int = 10) -> None
 
 
 if __name__ == "__main__":
-    with lesson.clean_exit():
+    with clean_exit():
         main(tyro.cli(Options))

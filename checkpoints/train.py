@@ -30,10 +30,10 @@ from jaxreason import resume
 from jaxreason.answers.extract import extract_answer
 from jaxreason.answers.verify import answer_ids, gold_ids, grade
 from jaxreason.answers.vote import majority
-from jaxreason.course.lesson import clean_exit
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import GREEDY, Sampler
+from jaxreason.errors import clean_exit
 from jaxreason.evaluation.intervals import Interval, accuracy, auc, mean_interval
 from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel, load_model, save_model
@@ -503,14 +503,16 @@ def seeds_section(shipped: Path) -> str:
     if not seeds:
         return ""
     rows = "\n".join(
-        f"| {key} | {', '.join(f'{v:.3f}' for v in values)} | {max(0, i.low):.3f} - {min(1, i.high):.3f} |"
+        f"| {key} | {', '.join(f'{v:.3f}' for v in values)} "
+        f"| {max(0, i.low):.3f} - {min(1, i.high):.3f} |"
         for key, values, i in ((key, values, new_seed(values)) for key, values in seeds.items())
     )
     count = len(next(iter(seeds.values())))
     return f"""
-Seeds 0 to {count - 1} of the same recipe differ by more than the intervals above, which are about the problems. One more seed is expected
-in the last column (95%, Student's t). Each of the {count} lies in the interval that the others give, and `train.py` compares with it. All but
-seed 0 were trained on a GPU, where the same seed gives other bits.
+Seeds 0 to {count - 1} of the same recipe differ by more than the intervals above, which are about
+the problems. One more seed is expected in the last column (95%, Student's t). Each of the {count}
+lies in the interval that the others give, and `train.py` compares with it. All but seed 0 were
+trained on a GPU, where the same seed gives other bits.
 
 | measurement | seeds 0 to {count - 1} | a new seed |
 | --- | --- | --- |
@@ -569,8 +571,10 @@ def card(
         )
     if recipe.traces:
         mixture = (
-            f"{TRACE_SHARE:.0%} of the documents one of {recipe.traces:,} chains of thought (1 to 6 operations, drawn once and for all); "
-            f"{EXPRESSION_SHARE:.0%} bare expressions, and the rest bare lines, of which there is no end"
+            f"{TRACE_SHARE:.0%} of the documents one of {recipe.traces:,} chains of thought "
+            "(1 to 6 operations, drawn once and for all); "
+            f"{EXPRESSION_SHARE:.0%} bare expressions, and the rest bare lines, "
+            "of which there is no end"
         )
         reads = (
             "small arithmetic word problems, of which it was shown few (lesson 08 starts from it)"
@@ -594,14 +598,18 @@ nothing else. {purpose}
 | recipe | |
 | --- | --- |
 | seed | {seed} |
-| architecture | {recipe.num_layers} layers, width {recipe.hidden_size}, {recipe.num_heads} heads, SwiGLU {recipe.intermediate_size} |
-| optimiser | {"Muon on the layers' matrices, Adam on the rest" if recipe.muon else "AdamW"} (b2 0.95, weight decay 0.05) |
-| training | {recipe.num_steps} steps of {recipe.rows * recipe.row_length} tokens, one cosine from a peak learning rate of {recipe.learning_rate:g} |
+| architecture | {recipe.num_layers} layers, width {recipe.hidden_size}, {recipe.num_heads} heads, \
+SwiGLU {recipe.intermediate_size} |
+| optimiser | {"Muon on the layers' matrices, Adam on the rest" if recipe.muon else "AdamW"} \
+(b2 0.95, weight decay 0.05) |
+| training | {recipe.num_steps} steps of {recipe.rows * recipe.row_length} tokens, one cosine from \
+a peak learning rate of {recipe.learning_rate:g} |
 | mixture (share of documents) | {mixture} |
 | weights | stored as {recipe.stored_as}, sha256 of model.safetensors `{model.sha256}` |
 
-Held-out results (test split, disjoint from training by a hash of the numbers; 95% intervals; greedy unless a temperature
-is named; arithmetic problems of 2 to 6 operations unless the row says otherwise):
+Held-out results (test split, disjoint from training by a hash of the numbers; 95% intervals; greedy
+unless a temperature is named; arithmetic problems of 2 to 6 operations unless the row says
+otherwise):
 
 | measurement | value | 95% interval | n |
 | --- | --- | --- | --- |

@@ -33,11 +33,10 @@ from train import (
 )
 
 from jaxreason.answers.verify import grade
-from jaxreason.course.lesson import clean_exit
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import GREEDY, Sampler
-from jaxreason.errors import InputError
+from jaxreason.errors import InputError, clean_exit
 from jaxreason.evaluation.intervals import Interval, accuracy, auc, mean_interval
 from jaxreason.models.block_expansion import deepen
 from jaxreason.models.hf import LanguageModel, load_model
@@ -293,32 +292,46 @@ def card(
     every = min(recipe.every, -(-steps // 4))
     rows = result_rows(results)
     target = (
-        f"hard Monte Carlo labels: 1 if any of {ROLLOUTS} rollouts from behind the step (temperature {ROLLOUT_TEMPERATURE}) is right"
+        f"hard Monte Carlo labels: 1 if any of {ROLLOUTS} rollouts from behind the step "
+        f"(temperature {ROLLOUT_TEMPERATURE}) is right"
         if recipe.kind == "prm"
         else "the outcome of the chain, at its last step"
     )
     return f"""# {name}
 
-A reward model for `{policy.name}`: its weights with {NEW_LAYERS} more blocks and a scalar head, trained by
+A reward model for `{policy.name}`: its weights with {NEW_LAYERS} more blocks and a scalar head,
+trained by
 
     python checkpoints/train_rm.py {name} --seed {seed} --shards {len(shards)} --steps {steps}
 
-It reads word problems and reasoning lines of this course, and nothing else. The exact step checker had no part in its training.
+It reads word problems and reasoning lines of this course, and nothing else. The exact step checker
+had no part in its training.
 
 | recipe | |
 | --- | --- |
 | seed | {seed} |
 | policy | `{policy.name}`, sha256 `{policy.sha256}` |
-| base | the policy with {NEW_LAYERS} new blocks on top, trained on for {BASE_STEPS} steps of {ROWS * ROW_LENGTH} tokens as a language model on reasoning for training problems (Muon, peak learning rate {BASE_LEARNING_RATE:g}): a verifier that knows no more than the policy cannot see its errors. As a policy it would be right more often (below) |
-| chains | {len(shards) * SHARD_PROBLEMS * CHAINS} of {len(shards) * SHARD_PROBLEMS} training problems of 2 to 6 operations, temperature {CHAIN_TEMPERATURE}; those of {held_out_shards(shards) * SHARD_PROBLEMS} problems held out to stop early |
+| base | the policy with {NEW_LAYERS} new blocks on top, trained on for {BASE_STEPS} steps of \
+{ROWS * ROW_LENGTH} tokens as a language model on reasoning for training problems (Muon, peak \
+learning rate {BASE_LEARNING_RATE:g}): a verifier that knows no more than the policy cannot see \
+its errors. As a policy it would be right more often (below) |
+| chains | {len(shards) * SHARD_PROBLEMS * CHAINS} of {len(shards) * SHARD_PROBLEMS} training \
+problems of 2 to 6 operations, temperature {CHAIN_TEMPERATURE}; those of \
+{held_out_shards(shards) * SHARD_PROBLEMS} problems held out to stop early |
 | labels | {target} |
-| cost of the Monte Carlo labels | {cost["steps"]} steps, {cost["states"]} different states, {cost["rollouts"]} rollouts, {cost["tokens"]} tokens, {cost["seconds"] / 60:.1f} minutes on a two-core CPU shared with other work |
-| training | Muon, {ROWS * ROW_LENGTH} tokens a step, peak learning rate {LEARNING_RATE:g} (of the head {HEAD_LEARNING_RATE:g}, Adam); {len(losses) * every} steps, stopped after {recipe.patience} held-out losses without a new low or at {steps}; lowest {min(losses):.4f} nats at step {every * (1 + int(np.argmin(losses)))}; {seconds / 60:.0f} minutes |
+| cost of the Monte Carlo labels | {cost["steps"]} steps, {cost["states"]} different states, \
+{cost["rollouts"]} rollouts, {cost["tokens"]} tokens, {cost["seconds"] / 60:.1f} minutes on a \
+two-core CPU shared with other work |
+| training | Muon, {ROWS * ROW_LENGTH} tokens a step, peak learning rate {LEARNING_RATE:g} (of the \
+head {HEAD_LEARNING_RATE:g}, Adam); {len(losses) * every} steps, stopped after {recipe.patience} \
+held-out losses without a new low or at {steps}; lowest {min(losses):.4f} nats at step \
+{every * (1 + int(np.argmin(losses)))}; {seconds / 60:.0f} minutes |
 | weights | float32, sha256 of backbone and head `{sha256}` |
 
-Held-out results (500 test problems of 2 to 6 operations, 4 chains each at temperature 1; 95% intervals). Step AUC: does a step that
-the exact checker accepts outscore one that it refuses? First error: of the chains with one, in how many the first step that scores
-below 1/2 is the first wrong one. The interval of a quantity with several chains of a problem treats them as independent.
+Held-out results (500 test problems of 2 to 6 operations, 4 chains each at temperature 1; 95%
+intervals). Step AUC: does a step that the exact checker accepts outscore one that it refuses? First
+error: of the chains with one, in how many the first step that scores below 1/2 is the first wrong
+one. The interval of a quantity with several chains of a problem treats them as independent.
 
 | measurement | value | 95% interval | n |
 | --- | --- | --- | --- |

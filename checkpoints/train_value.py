@@ -17,7 +17,7 @@ import optax
 import tyro
 from train import Piece, documents, result_rows, training_seconds, working_folder, write_card
 
-from jaxreason.course.lesson import clean_exit
+from jaxreason.errors import clean_exit
 from jaxreason.evaluation.intervals import Interval, auc, mean_interval
 from jaxreason.models.hf import LanguageModel, load_model, save_model
 from jaxreason.search import evaluators, game24_rules, tree_of_thoughts
@@ -93,24 +93,30 @@ def card(
     chosen = validation["game24, value AUC/3 numbers, unseen"]
     return f"""# {NAME}
 
-`{BASE}` ({model.num_params:,} parameters), fine-tuned to think before it values a state of the Game of 24 by
+`{BASE}` ({model.num_params:,} parameters), fine-tuned to think before it values a state of the Game
+of 24 by
 
     python checkpoints/train_value.py --seed {seed}
 
-in {seconds / 60:.0f} minutes of training on one core of a two-core CPU shared with other work. It values states of two and three numbers, and
-does nothing else.
+in {seconds / 60:.0f} minutes of training on one core of a two-core CPU shared with other work. It
+values states of two and three numbers, and does nothing else.
 
 | recipe | |
 | --- | --- |
 | seed | {seed} |
 | start | `{base.name}`, sha256 of model.safetensors `{base.sha256}` |
-| set | value chains of `jaxreason/tasks/game24_value.py`, half of solvable states, {game24_value.SIZES[3]:.0%} of three numbers; {game24_value.WIDE_SHARE:.0%} of the states have any numbers of 1..{game24_training.WIDE_NUMBERS}, the others lie under training puzzles; none that `substate_split` calls unseen |
-| training | Muon on the layers' matrices, Adam on the rest, {STEPS} steps of {ROWS * ROW_LENGTH} tokens, one cosine from a peak learning rate of {LEARNING_RATE:g} |
+| set | value chains of `jaxreason/tasks/game24_value.py`, half of solvable states, \
+{game24_value.SIZES[3]:.0%} of three numbers; {game24_value.WIDE_SHARE:.0%} of the states have any \
+numbers of 1..{game24_training.WIDE_NUMBERS}, the others lie under training puzzles; none that \
+`substate_split` calls unseen |
+| training | Muon on the layers' matrices, Adam on the rest, {STEPS} steps of {ROWS * ROW_LENGTH} \
+tokens, one cosine from a peak learning rate of {LEARNING_RATE:g} |
 | weights | stored as float16, sha256 of model.safetensors `{model.sha256}` |
 
-Held-out results (the states that legal moves reach from 306 test puzzles and the 100 of the paper; greedy; 95% intervals; tokens are those
-of the prompt and of the chain). The recipe was tried on the states under the 137 validation puzzles, where the AUC on unseen states of
-three numbers is {chosen.value:.3f} [{chosen.low:.3f}, {chosen.high:.3f}].
+Held-out results (the states that legal moves reach from 306 test puzzles and the 100 of the paper;
+greedy; 95% intervals; tokens are those of the prompt and of the chain). The recipe was tried on the
+states under the 137 validation puzzles, where the AUC on unseen states of three numbers is
+{chosen.value:.3f} [{chosen.low:.3f}, {chosen.high:.3f}].
 
 | measurement | value | 95% interval | n |
 | --- | --- | --- | --- |

@@ -22,11 +22,11 @@ import tyro
 from train import result_rows, training_seconds, working_folder, write_card
 
 from jaxreason.answers.extract import last_attempt
-from jaxreason.course.lesson import clean_exit
 from jaxreason.decoding import budget_forcing
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.prompts import WAIT
 from jaxreason.decoding.sampling import Sampler
+from jaxreason.errors import clean_exit
 from jaxreason.evaluation.intervals import Interval, mean_interval
 from jaxreason.models.hf import LanguageModel, load_model, save_model
 from jaxreason.tasks import game24, game24_puzzles, game24_training
@@ -228,21 +228,27 @@ def card(
 
     python checkpoints/train_wait.py --seed {seed}
 
-in {seconds / 60:.0f} minutes of training, beside the sampling of attempts, on one core of a two-core CPU shared with other work. It plays the
-Game of 24, and does nothing else: it gave up the values (`Value: 4 6`) of `tiny-24`. Lesson 07 says `{WAIT}` for it, where it would have stopped.
+in {seconds / 60:.0f} minutes of training, beside the sampling of attempts, on one core of a
+two-core CPU shared with other work. It plays the Game of 24, and does nothing else: it gave up the
+values (`Value: 4 6`) of `tiny-24`. Lesson 07 says `{WAIT}` for it, where it would have stopped.
 
 | recipe | |
 | --- | --- |
 | seed | {seed} |
 | start | `{base.name}`, sha256 of model.safetensors `{base.sha256}` |
-| set | {len(docs)} texts, {tokens} tokens, one for each training puzzle: {TRIES} attempts drawn from `{BASE}` at temperature 1; failed ones joined by `{WAIT}`, up to {MOST_WAITS} of them, then a success (chance {HAZARD} at every attempt), or giving up |
-| loss | on the attempts, the puzzle read once more behind a `{WAIT}`, and the answer; none on the prompt and on `{WAIT}` |
+| set | {len(docs)} texts, {tokens} tokens, one for each training puzzle: {TRIES} attempts drawn \
+from `{BASE}` at temperature 1; failed ones joined by `{WAIT}`, up to {MOST_WAITS} of them, then a \
+success (chance {HAZARD} at every attempt), or giving up |
+| loss | on the attempts, the puzzle read once more behind a `{WAIT}`, and the answer; none on the \
+prompt and on `{WAIT}` |
 | replay | {REPLAY:.0%} of the documents of a batch are single traces of the mixture of `{BASE}` |
-| training | AdamW, {STEPS} steps of {ROWS * ROW_LENGTH} tokens, one cosine from a peak learning rate of {LEARNING_RATE:g} |
+| training | AdamW, {STEPS} steps of {ROWS * ROW_LENGTH} tokens, one cosine from a peak learning \
+rate of {LEARNING_RATE:g} |
 | weights | stored as float16, sha256 of model.safetensors `{model.sha256}` |
 
-Held-out results (306 test puzzles and the 100 of the paper, 2 chains each at temperature 1; 95% intervals, bootstrapped over puzzles; a
-chain counts by its last attempt alone). The recipe was chosen on the 137 validation puzzles, where 0, 1, 2, 4 and 8 waits solve {chosen}.
+Held-out results (306 test puzzles and the 100 of the paper, 2 chains each at temperature 1; 95%
+intervals, bootstrapped over puzzles; a chain counts by its last attempt alone). The recipe was
+chosen on the 137 validation puzzles, where 0, 1, 2, 4 and 8 waits solve {chosen}.
 
 | measurement | value | 95% interval | n |
 | --- | --- | --- | --- |
@@ -270,7 +276,8 @@ def main(seed: int = 0, out: Path | None = None) -> None:
     rng = np.random.default_rng([seed, 1])
     docs = [tokenise(base.tokenizer, example(rng, attempts)) for attempts in drawn]
     print(
-        f"{len(docs)} texts, {sum(len(d.tokens) for d in docs)} tokens, at most {max(len(d.tokens) for d in docs)}"
+        f"{len(docs)} texts, {sum(len(d.tokens) for d in docs)} tokens, at most "
+        f"{max(len(d.tokens) for d in docs)}"
     )
     model = train_model(base, docs, seed, work)
     out = out or (Path(__file__).parent / NAME if seed == 0 else work / "model")

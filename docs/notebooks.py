@@ -1,14 +1,17 @@
-"""The lessons as notebooks: ``python docs/notebooks.py`` writes docs/notebooks/NN_name.ipynb of every lessons/NN_name.py.
+"""The lessons as notebooks: ``python docs/notebooks.py`` writes one for every script.
 
-The scripts are what is edited. A notebook is a script behind three cells: the first says where it comes from, the second
-installs the package where it is missing, and the third takes options. No outputs, and the same bytes for the same script: a
-test asks whether they are in step. Needs jupytext, of the ``dev`` extra. To run one from its first cell to the last, with
-jupyter alone:
+docs/notebooks/NN_name.ipynb is lessons/NN_name.py behind three cells: the first says where the
+notebook comes from, the second installs the package where it is missing, and the third takes
+options. Edit the scripts. Notebooks have no outputs, and the same script gives the same bytes: a
+test checks that both agree. Needs jupytext, of the ``dev`` extra. With jupyter alone a notebook
+runs from its first cell to the last by
 
-    JAXREASON_OPTIONS=--quick jupyter nbconvert --to notebook --execute --output-dir /tmp docs/notebooks/00_introduction.ipynb
+    JAXREASON_OPTIONS=--quick jupyter nbconvert --to notebook --execute --output-dir /tmp \\
+        docs/notebooks/00_introduction.ipynb
 
-The address of the project stands in one place, as ``Repository`` in ``[project.urls]`` of pyproject.toml. With one on GitHub the
-first cell links to Colab and the second installs from there; without one there is no link, and a checkout or a wheel is needed.
+The address of the project stands in one place, as ``Repository`` in ``[project.urls]`` of
+pyproject.toml. If it is on GitHub, the first cell links to Colab and the second installs from
+there. Without an address there is no link, and a checkout or a wheel is needed.
 """
 
 import tomllib
@@ -27,9 +30,10 @@ BADGE = """[![Open in Colab](https://colab.research.google.com/assets/colab-badg
 Written by `docs/notebooks.py` from [lessons/{name}.py](https://github.com/{repository}/blob/main/lessons/{name}.py)."""
 
 # No wheel, no checkout and no address: one line says what to do.
-INSTALL = """# Installs jaxreason where it is missing, as on Colab: from a wheel or a checkout that is there, or else from its address.
-# Jax, and what a kernel may have loaded already, keep their versions, so that nothing needs a restart and jax goes on to match
-# the accelerator.
+INSTALL = """\
+# Installs jaxreason where it is missing, as on Colab: from a wheel or a checkout that is there, or
+# else from its address. Jax, and what a kernel may have loaded already, keep their versions, so
+# that nothing needs a restart and jax goes on to match the accelerator.
 import importlib.util
 import subprocess
 import sys
@@ -40,19 +44,27 @@ ADDRESS = "{address}"
 if importlib.util.find_spec("jaxreason") is None:
     here = Path.cwd()
     wheels = sorted(here.glob("jaxreason-*.whl"), reverse=True)
-    checkouts = [folder for folder in (here, *here.parents) if (folder / "jaxreason" / "lesson.py").is_file()]
+    folders = (here, *here.parents)
+    checkouts = [folder for folder in folders if (folder / "jaxreason" / "api.py").is_file()]
     sources = [*map(str, wheels + checkouts), ADDRESS]
     if not sources[0]:
-        raise SystemExit("jaxreason is not installed: put its wheel (jaxreason-*.whl) beside this notebook and run this cell again")
-    kept = ("jax", "libtpu", "numpy", "matplotlib", "tqdm")
-    installed = (f"{d.name}=={d.version}\\n" for d in metadata.distributions() if (d.name or "").lower().startswith(kept))
-    Path("constraints.txt").write_text("".join(sorted(installed)))
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-c", "constraints.txt", sources[0]], check=True)
+        raise SystemExit(
+            "jaxreason is not installed: put its wheel (jaxreason-*.whl) beside this notebook "
+            "and run this cell again"
+        )
+    keep = ("jax", "libtpu", "numpy", "matplotlib", "tqdm")
+    found = [(package.name or "", package.version) for package in metadata.distributions()]
+    kept = (f"{name}=={version}\\n" for name, version in found if name.lower().startswith(keep))
+    Path("constraints.txt").write_text("".join(sorted(kept)))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "-c", "constraints.txt", sources[0]], check=True)
     importlib.invalidate_caches()"""
 
-OPTIONS = """from jaxreason import options
+OPTIONS = """\
+from jaxreason.course import options
 
-# As on the command line: "--quick" is a smoke run, "--model Qwen/Qwen2.5-0.5B-Instruct --problems 50" another model.
+# As on the command line: "--quick" is a smoke run,
+# "--model Qwen/Qwen2.5-0.5B-Instruct --problems 50" another model.
 options.notebook_options = \"\""""
 
 

@@ -1,8 +1,7 @@
 """Reasoning models from scratch in JAX. The public names are listed in :mod:`jaxreason.api`.
 
-They are there from the start, as in ``from jaxreason import complete``, and imported when the first
-of them is asked for (PEP 562): with JAX that takes seconds, which a misspelt option need not wait
-for.
+``from jaxreason import complete`` imports JAX, which takes seconds; ``import jaxreason`` alone does
+not (PEP 562), so a misspelt option is refused at once.
 """
 
 import importlib
@@ -10,12 +9,11 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault(
-    "TRANSFORMERS_NO_ADVISORY_WARNINGS", "1"
-)  # on import it would say that PyTorch is missing
+# When imported, transformers would say that PyTorch is missing.
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
 if TYPE_CHECKING:  # for editors and type checkers
-    from jaxreason.api import *  # noqa: F403  # it is the list of what is exported
+    from jaxreason.api import *
 
 
 def __getattr__(name: str) -> Any:

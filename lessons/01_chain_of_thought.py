@@ -42,6 +42,7 @@ import numpy as np
 from jaxreason.answers.extract import extract_answer
 from jaxreason.answers.verify import grade, read_answers
 from jaxreason.course import lesson, viz
+from jaxreason.course.chains import REASONED_TOKENS
 from jaxreason.decoding import prompts
 from jaxreason.decoding.logprobs import text_logprobs
 from jaxreason.decoding.sampling import GREEDY, Sampler
@@ -235,8 +236,8 @@ for name, c in completions.items():
     if not run.as_measured:
         run.results.measure(f"finished/{name}", accuracy(c.finished[:, 0]))
         run.results.measure(f"answered/{name}", accuracy(answered))
-        short = c.num_tokens[:, 0] < lesson.REASONED_TOKENS
-        run.results.measure(f"under_{lesson.REASONED_TOKENS}_tokens/{name}", accuracy(short))
+        short = c.num_tokens[:, 0] < REASONED_TOKENS
+        run.results.measure(f"under_{REASONED_TOKENS}_tokens/{name}", accuracy(short))
 if not prompt_failed and correct["cot"].mean() < 0.1:
     print(
         "\nChains are right so seldom here that the claims cannot be seen, whatever they are worth for a stronger model."

@@ -55,7 +55,9 @@ from jaxreason.course import lesson, viz
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import Sampler
-from jaxreason.evaluation.intervals import accuracy, mean_interval, paired_difference, within_budget
+from jaxreason.errors import InputError
+from jaxreason.evaluation.compute_optimal import within_budget
+from jaxreason.evaluation.intervals import accuracy, mean_interval, paired_difference
 from jaxreason.models.hf import load_model
 from jaxreason.rewards.reward_model import aggregate, load_reward_model, step_scores
 from jaxreason.search import (
@@ -353,7 +355,7 @@ for wrong in (
 ):
     try:
         wrong()
-    except lesson.InputError as error:
+    except InputError as error:
         print("refused:", error)
 nodes = tree_text.outline(shown, max_children=3)
 run.figure(

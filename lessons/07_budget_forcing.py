@@ -52,7 +52,8 @@ from jaxreason.decoding import budget_forcing, prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import GREEDY, Sampler
 from jaxreason.evaluation import compute_optimal
-from jaxreason.evaluation.intervals import accuracy, mean_interval, paired_difference, within_budget
+from jaxreason.evaluation.compute_optimal import within_budget
+from jaxreason.evaluation.intervals import accuracy, mean_interval, paired_difference
 from jaxreason.models.hf import load_model
 from jaxreason.tasks import arithmetic, game24, game24_puzzles
 

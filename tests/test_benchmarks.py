@@ -93,7 +93,8 @@ def test_what_a_wording_comes_to():
     problems = [Problem("?", gold) for gold in (7, 8, 10, 1)]
     row = prompts.measure(results, "step_by_step", chains, problems)
     assert row == (
-        "| step_by_step | `Let's think step by step.` | 50.0% | 15.0% to 85.0% | 112 | 50.0% | 75.0% |\n"
+        "| step_by_step | `Let's think step by step.` | 50.0% | 15.0% to 85.0% | 112 | 50.0% "
+        "| 75.0% |\n"
     )
     assert {m["name"]: m["value"] for m in results.measurements} == {
         "accuracy/step_by_step": 0.5,

@@ -100,7 +100,7 @@ def test_the_first_cell_installs_only_what_is_missing_and_keeps_jax(
     root = here if there == "checkout" else tmp_path
     if there.startswith("checkout"):
         (root / "jaxreason").mkdir()
-        (root / "jaxreason" / "lesson.py").touch()
+        (root / "jaxreason" / "api.py").touch()
     if there == "wheel":
         (here / "jaxreason-0.1.0-py3-none-any.whl").touch()
     cell = notebooks.opening("00_introduction", "someone/jaxreason" if there == "address" else "")[

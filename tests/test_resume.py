@@ -17,7 +17,8 @@ import pytest
 from conftest import ROOT
 
 from jaxreason import resume
-from jaxreason.course import lesson
+from jaxreason.course.options import Options
+from jaxreason.course.run import Run
 from jaxreason.decoding import budget_forcing, completions
 from jaxreason.decoding.sampling import Sampler
 from jaxreason.evaluation.intervals import Interval
@@ -158,25 +159,25 @@ def test_chains_go_on_from_the_batch_that_was_interrupted(model, tmp_path, monke
 
 
 def begun(folder, **options):
-    given = dataclasses.replace(lesson.Options(out=folder.parent), **options)
+    given = dataclasses.replace(Options(out=folder.parent), **options)
     model = LanguageModel({}, None, None, "none", "a" * 64)
     results = Results(
         "99_none", model={"name": "none", "params": 0, "sha256": None}, seed=0, problems=1
     )
-    return lesson.Lesson(
-        "99_none",
-        given,
-        folder,
-        model,
-        jax.random.key(0),
-        None,
-        1,
-        None,
-        None,
-        8,
-        8,
-        False,
-        results,
+    return Run(
+        name="99_none",
+        options=given,
+        folder=folder,
+        model=model,
+        key=jax.random.key(0),
+        task=None,
+        problems=1,
+        chains=None,
+        seeds=None,
+        max_new_tokens=8,
+        rows=8,
+        as_measured=False,
+        results=results,
     )
 
 

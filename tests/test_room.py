@@ -9,12 +9,13 @@ import re
 import jax
 import jax.numpy as jnp
 import matplotlib.figure
+import matplotlib.pyplot as plt
 import pytest
 from conftest import failed_cli
 
 from jaxreason import InputError, Sampler, complete, files, generate
-from jaxreason.course import lesson
 from jaxreason.course.options import Options
+from jaxreason.course.run import Run
 from jaxreason.decoding import memory
 from jaxreason.decoding.memory import cache_bytes, check_decoding
 from jaxreason.decoding.stop import Stop
@@ -185,7 +186,7 @@ def run(monkeypatch, tmp_path, model):
     identity = {"name": "random", "params": 1, "sha256": None}
     results = Results("02_test", model=identity, seed=0, problems=4)
     results.measure("accuracy", Interval(0.5, 0.2, 0.8, 4))
-    fields = dict.fromkeys(lesson.Lesson.__dataclass_fields__)
+    fields = dict.fromkeys(Run.__dataclass_fields__)
     given = {
         "name": "02_test",
         "options": Options(),
@@ -193,16 +194,16 @@ def run(monkeypatch, tmp_path, model):
         "model": model,
         "results": results,
     }
-    return lesson.Lesson(**fields | given)
+    return Run(**fields | given)
 
 
 def test_a_figure_that_the_disk_has_no_room_for_ends_no_lesson(monkeypatch, capsys, run):
-    run.figure(lesson.plt.figure(), "kept")
+    run.figure(plt.figure(), "kept")
     before = (run.folder / "kept.png").read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(matplotlib.figure.Figure, "savefig", full)
         for name in ("kept", "lost"):
-            run.figure(lesson.plt.figure(), name)
+            run.figure(plt.figure(), name)
     assert [path.name for path in run.folder.iterdir()] == ["kept.png"]
     assert (run.folder / "kept.png").read_bytes() == before
     error = capsys.readouterr().err

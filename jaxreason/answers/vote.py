@@ -18,6 +18,8 @@ from jaxreason.errors import InputError
 
 
 class Vote(NamedTuple):
+    """The outcome of a vote, for each of G problems."""
+
     winner: jax.Array  # [G] int32, the winning answer id, -1 where no chain cast a vote
     confidence: jax.Array  # [G] float32, its share of all weight, unanswered chains included
     counts: jax.Array  # [G, N] float32, the votes for each chain's answer, 0 where it has none

@@ -1,7 +1,7 @@
-"""The options of a lesson: read, and checked as far as that takes no time.
+"""The options of a lesson: it reads them and checks all that takes no time to check.
 
-No JAX is imported here. A lesson reads its options before it imports what takes seconds, so that a
-misspelt one, or a model that it cannot use, is refused at once.
+This module does not import JAX. A lesson reads its options before its slow imports, so a misspelt
+option, or a model that the lesson cannot use, is refused at once.
 """
 
 import dataclasses
@@ -24,30 +24,40 @@ QUICK_PROBLEMS = 24
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Options that all lessons take."""
+    """Options that all lessons take.
 
-    model: str = "tiny"  # a shipped model, a directory, a .gguf file, or a Hugging Face id
-    task: str | None = None  # arithmetic[:LOW-HIGH], gsm8k[:FILE], math500[:FILE] or gym:FAMILY
-    problems: int = 500  # number of held-out problems
-    seed: int = 0  # of the problems and of the sampling
-    chains: int | None = None  # sampled chains per problem
-    seeds: int | None = None  # training runs, of as many seeds
-    # longest chain; if unset 96 of shipped models, 512 of others, 2048 if they think
+    Args:
+      model: A shipped model, a directory, a .gguf file, or a Hugging Face id.
+      task: Problems to solve: arithmetic[:LOW-HIGH], gsm8k[:FILE], math500[:FILE] or gym:FAMILY.
+      problems: Number of held-out problems.
+      seed: Seed of the problems and of the sampling.
+      chains: Sampled chains per problem.
+      seeds: Training runs, each with its own seed.
+      max_new_tokens: Longest chain in tokens. If unset: 96 for shipped models, 2048 for models that
+        think, 512 for others.
+      rows: Chains decoded at a time; fewer save memory. If unset: 512 for shipped models, 64 for
+        others.
+      dtype: With auto, bfloat16 where the device is fast in it, else float32.
+      mesh: Devices to spread over, such as data=4,model=2. Prompts are split along data and fsdp,
+        matrices along fsdp and model.
+      chat: Use the chat template of a model that has one.
+      out: Results and figures go to OUT/NN_name/.
+      quick: A smoke run on a few problems: it takes seconds, and the intervals are wide.
+    """
+
+    model: str = "tiny"
+    task: str | None = None
+    problems: int = 500
+    seed: int = 0
+    chains: int | None = None
+    seeds: int | None = None
     max_new_tokens: int | None = None
-    rows: int | None = (
-        # chains decoded at a time; if unset 512 of shipped models, 64 of others; fewer save memory
-        None
-    )
-    # auto: bfloat16 where the device is fast in it
+    rows: int | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    mesh: str | None = (
-        # devices to spread over, such as data=4,model=2: prompts along data and fsdp, matrices
-        # along fsdp and model
-        None
-    )
-    chat: bool = True  # use the chat template of a model that has one
-    out: Path = Path("outputs")  # results and figures go to OUT/NN_name/
-    quick: bool = False  # a smoke run on a few problems: seconds, wide intervals
+    mesh: str | None = None
+    chat: bool = True
+    out: Path = Path("outputs")
+    quick: bool = False
 
 
 class Given(NamedTuple):
@@ -60,11 +70,8 @@ class Given(NamedTuple):
     @property
     def num_problems(self) -> int:
         """Held-out problems: fewer in a smoke run."""
-        return (
-            min(self.options.problems, QUICK_PROBLEMS)
-            if self.options.quick
-            else self.options.problems
-        )
+        most = QUICK_PROBLEMS if self.options.quick else self.options.problems
+        return min(self.options.problems, most)
 
 
 def in_notebook() -> bool:
@@ -72,7 +79,7 @@ def in_notebook() -> bool:
     return "ipykernel" in sys.modules
 
 
-# in a notebook: the options, as on the command line; if empty, those of JAXREASON_OPTIONS
+# A notebook sets its options here, as on the command line; if empty, JAXREASON_OPTIONS has them.
 notebook_options = ""
 
 
@@ -88,19 +95,19 @@ def read_options(
     reward_models: tuple[str, ...] = (),
     student: str | None = None,
 ) -> Given:
-    """The options on the command line, or in a notebook those in ``notebook_options`` or in
-    ``JAXREASON_OPTIONS``.
+    """Reads the options from the command line.
 
-    Bad ones end the program with one line and exit status 2; in a notebook they raise.
+    A notebook has none: there they are ``notebook_options`` or else ``JAXREASON_OPTIONS``. Bad
+    options end the program with one line and exit status 2; in a notebook they raise.
 
     Args:
       name: of the lesson and its folder.
-      problems, task, chains, model, seeds: defaults; without a task, chains or seeds the lesson has
-        no such option.
-      halved: the chains are halved again and again.
-      reward_models: kinds of reward models, such as ``prm``, that the lesson takes from beside the
-        model.
-      student: a model that has to read the same tokens.
+      problems, task, chains, model, seeds: defaults. A lesson with no default for task, chains or
+        seeds has no such option.
+      halved: the lesson halves the number of chains again and again, so it has to be a power of 2.
+      reward_models: kinds of reward models that the lesson needs, such as ``prm``; they lie beside
+        the model.
+      student: a model that has to read the same tokens as ``model``.
 
     Raises:
       InputError: in a notebook only.
@@ -131,21 +138,8 @@ def _checked(
     reward_models: tuple[str, ...],
     student: str | None,
 ) -> Given:
-    if options.problems < 1:
-        raise InputError(f"--problems is {options.problems}: expected at least 1")
-    for option in ("task", "chains", "seeds"):
-        if getattr(options, option) is not None and getattr(own, option) is None:
-            raise InputError(
-                f"--{option} is {getattr(options, option)!r}: this lesson has no such option, leave it out"
-            )
-    for option in ("chains", "seeds", "max_new_tokens", "rows"):
-        value = getattr(options, option)
-        if value is not None and value < 1:
-            raise InputError(f"--{option.replace('_', '-')} is {value}: expected at least 1")
-    if halved and (options.chains < 4 or options.chains & (options.chains - 1)):
-        raise InputError(
-            f"--chains is {options.chains}: expected 4, 8, 16, ..., since they are halved again and again"
-        )
+    _check_known(options, own)
+    _check_numbers(options, halved)
     if options.task is not None:
         check_task(options.task)
     names.check_name(options.model)
@@ -155,8 +149,31 @@ def _checked(
     return Given(name, options, own.task)
 
 
+def _check_known(options: Options, own: Options) -> None:
+    """Refuses options that other lessons have and this one does not."""
+    for option in ("task", "chains", "seeds"):
+        value = getattr(options, option)
+        if value is not None and getattr(own, option) is None:
+            raise InputError(
+                f"--{option} is {value!r}: this lesson has no such option, leave it out"
+            )
+
+
+def _check_numbers(options: Options, halved: bool) -> None:
+    for option in ("problems", "chains", "seeds", "max_new_tokens", "rows"):
+        value = getattr(options, option)
+        if value is not None and value < 1:
+            raise InputError(f"--{option.replace('_', '-')} is {value}: expected at least 1")
+    chains = options.chains
+    if halved and chains is not None and (chains < 4 or chains & (chains - 1)):
+        raise InputError(
+            f"--chains is {chains}: expected 4, 8, 16, ..., "
+            "because the lesson halves it again and again"
+        )
+
+
 def _check_model(model: str, reward_models: tuple[str, ...], student: str | None) -> None:
-    """That a lesson can use another model than its own."""
+    """Refuses a model other than the lesson's own if the lesson cannot use it."""
     if model.endswith(".gguf") and importlib.util.find_spec("gguf") is None:
         raise InputError("GGUF files need the gguf package: pip install 'jaxreason[gguf]'")
     for kind in reward_models:

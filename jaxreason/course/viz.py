@@ -5,23 +5,21 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from jaxreason.evaluation.intervals import Interval
 
-COLORS = (
-    "#3b6fb6",
-    "#d1603d",
-    "#4f9d69",
-    "#8e6bbf",
-    "#c9a227",
-    "#5c5c5c",
-)  # told apart by colour-blind readers too
+# Colour-blind readers tell these apart too.
+COLORS = ("#3b6fb6", "#d1603d", "#4f9d69", "#8e6bbf", "#c9a227", "#5c5c5c")
+GREY = "#999999"
 
 
-def _axes(title: str, xlabel: str, ylabel: str, width: float = 6.4) -> tuple[plt.Figure, plt.Axes]:
+def _axes(title: str, xlabel: str, ylabel: str, width: float = 6.4) -> tuple[Figure, Axes]:
     figure, axes = plt.subplots(figsize=(width, 4.2), layout="constrained")
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", wrap=True)
+    _set_title(axes, title)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
@@ -29,10 +27,15 @@ def _axes(title: str, xlabel: str, ylabel: str, width: float = 6.4) -> tuple[plt
     return figure, axes
 
 
+def _set_title(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", wrap=True)
+
+
 def _errors(intervals: Sequence[Interval]) -> np.ndarray:
-    return np.array(
-        [[i.value - i.low for i in intervals], [i.high - i.value for i in intervals]]
-    ).clip(min=0)
+    """``[2, N]``: how far each interval reaches below and above its value."""
+    below = [i.value - i.low for i in intervals]
+    above = [i.high - i.value for i in intervals]
+    return np.array([below, above]).clip(min=0)
 
 
 def bars(
@@ -42,7 +45,7 @@ def bars(
     title: str,
     xlabel: str,
     ylabel: str,
-) -> plt.Figure:
+) -> Figure:
     """One bar for each series in each group, with its interval."""
     figure, axes = _axes(title, xlabel, ylabel, width=7.2)
     width = 0.8 / len(series)
@@ -79,11 +82,16 @@ def curves(
     ylabel: str,
     log2: bool = False,
     ticks: Sequence[float] | None = None,
-) -> plt.Figure:
-    """Lines with shaded 95% intervals over ``x``; None leaves a point out. A series named ``...
-    (theory)`` is dashed.
+) -> Figure:
+    """Lines with shaded 95% intervals over ``x``.
 
-    With ``log2`` the axis is logarithmic and labelled at ``ticks``, by default at every x.
+    Args:
+      x: where the points are.
+      series: name -> an interval for each x; None leaves the point out. A series whose name ends
+        in ``(theory)`` is dashed.
+      title, xlabel, ylabel: what stands around it.
+      log2: whether the x axis is logarithmic, to base 2.
+      ticks: where that axis is labelled; by default at every x.
     """
     figure, axes = _axes(title, xlabel, ylabel)
     for index, (name, intervals) in enumerate(series.items()):
@@ -107,7 +115,7 @@ def curves(
 
 def shares(
     labels: Sequence[str], values: Sequence[float], right: int | None, *, title: str, xlabel: str
-) -> plt.Figure:
+) -> Figure:
     """Horizontal bars of shares, the right answer coloured."""
     figure, axes = _axes(title, xlabel, "answer", width=5.6)
     colors = [COLORS[2] if i == right else COLORS[5] for i in range(len(labels))]
@@ -133,7 +141,7 @@ def tree(
     *,
     title: str,
     label: str = "score of the evaluator",
-) -> plt.Figure:
+) -> Figure:
     """A search tree from left to right: colour is the score, a filled node was expanded, the thick
     path is the answer.
 
@@ -143,86 +151,98 @@ def tree(
       path: indices of the nodes on the way to the answer; empty if there is none.
       label: what the colour is.
     """
-    depth, rows, ends = [0] * len(parents), [0.0] * len(parents), 0
-    children: list[list[int]] = [[] for _ in parents]
-    for i, parent in enumerate(parents[1:], 1):
-        depth[i] = depth[parent] + 1
-        children[parent].append(i)
-    stack, order = [0], []
-    while stack:
-        order.append(stack.pop())
-        stack += children[order[-1]][::-1]
-    for i in order:  # leaves one row each, from the top
-        if not children[i]:
-            rows[i], ends = float(ends), ends + 1
-    for i in order[::-1]:  # a parent in the middle of its children
-        if children[i]:
-            rows[i] = (rows[children[i][0]] + rows[children[i][-1]]) / 2
-
-    figure, axes = plt.subplots(
-        figsize=(3.0 * (max(depth) + 1), max(2.5, 0.24 * ends + 1)), layout="constrained"
-    )
+    depth, rows = _layout(parents)
+    size = 3.0 * (max(depth) + 1), max(2.5, 0.24 * max(rows) + 1.24)
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
     finite = [score for score in scores if np.isfinite(score)]
-    scale = plt.Normalize(min(finite, default=0.0), max(finite, default=1.0))
-    for i in order:
-        color = plt.cm.viridis_r(scale(scores[i])) if np.isfinite(scores[i]) else "#999999"
+    scale = Normalize(min(finite, default=0.0), max(finite, default=1.0))
+    for i in _from_the_top(parents):
+        near = i in path
+        color = plt.cm.viridis_r(scale(scores[i])) if np.isfinite(scores[i]) else GREY
         if i:
-            near = i in path
             x, y = (depth[i] - 1, depth[i]), (rows[parents[i]], rows[i])
-            axes.plot(
-                x, y, color=COLORS[2] if near else "#cccccc", lw=2.6 if near else 0.9, zorder=1
-            )
-        axes.scatter(
-            depth[i],
-            rows[i],
-            s=34,
-            facecolor=color if expanded[i] or i in path else "white",
-            edgecolor=color,
-            zorder=2,
-        )
-        axes.annotate(
-            labels[i],
-            (depth[i], rows[i]),
-            (5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7.5,
-            fontweight="bold" if i in path else "normal",
-            bbox={"fc": "white", "ec": "none", "pad": 0.6, "alpha": 0.8},
-        )
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", wrap=True)
+            line, width = (COLORS[2], 2.6) if near else ("#cccccc", 0.9)
+            axes.plot(x, y, color=line, lw=width, zorder=1)
+        fill = color if expanded[i] or near else "white"
+        axes.scatter(depth[i], rows[i], s=34, facecolor=fill, edgecolor=color, zorder=2)
+        _label(axes, labels[i], (depth[i], rows[i]), bold=near)
+    _set_title(axes, title)
     axes.set_xlim(-0.1, max(depth) + 0.75)
     axes.invert_yaxis()
     axes.axis("off")
-    figure.colorbar(
-        plt.cm.ScalarMappable(scale, "viridis_r"), ax=axes, label=label, shrink=0.6, pad=0.01
-    )
+    colors = plt.cm.ScalarMappable(scale, "viridis_r")
+    figure.colorbar(colors, ax=axes, label=label, shrink=0.6, pad=0.01)
     return figure
+
+
+def _layout(parents: Sequence[int]) -> tuple[list[int], list[float]]:
+    """The depth of each node, and its row: a leaf has its own, a parent is amid its children."""
+    depth = [0] * len(parents)
+    for i, parent in enumerate(parents[1:], 1):
+        depth[i] = depth[parent] + 1
+    children = _children(parents)
+    order = _from_the_top(parents)
+    rows = [0.0] * len(parents)
+    leaves = [i for i in order if not children[i]]
+    for row, i in enumerate(leaves):
+        rows[i] = float(row)
+    for i in reversed(order):
+        if children[i]:
+            rows[i] = (rows[children[i][0]] + rows[children[i][-1]]) / 2
+    return depth, rows
+
+
+def _from_the_top(parents: Sequence[int]) -> list[int]:
+    """The nodes in the order they are drawn: each before its children, the first child first."""
+    children = _children(parents)
+    order, stack = [], [0]
+    while stack:
+        order.append(stack.pop())
+        stack += reversed(children[order[-1]])
+    return order
+
+
+def _children(parents: Sequence[int]) -> list[list[int]]:
+    children: list[list[int]] = [[] for _ in parents]
+    for i, parent in enumerate(parents[1:], 1):
+        children[parent].append(i)
+    return children
+
+
+def _label(axes: Axes, text: str, at: tuple[float, float], bold: bool) -> None:
+    """The text of a node, right beside it."""
+    axes.annotate(
+        text,
+        at,
+        (5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7.5,
+        fontweight="bold" if bold else "normal",
+        bbox={"fc": "white", "ec": "none", "pad": 0.6, "alpha": 0.8},
+    )
 
 
 def heat_map(
     lines: Sequence[str], scores: Mapping[str, Sequence[float]], *, title: str, xlabel: str
-) -> plt.Figure:
-    """A row for each line of a text, a column for each judge, from red (0) to blue (1); NaN stays
-    white.
+) -> Figure:
+    """A row for each line of a text and a column for each judge, from red (0) to blue (1).
+
+    Args:
+      lines: of the text.
+      scores: judge -> its score of each line; NaN stays white.
+      title, xlabel: what stands around it.
     """
     values = np.array(list(scores.values()), float).T  # [lines, judges]
     figure, axes = plt.subplots(figsize=(6.4, 1.6 + 0.38 * len(lines)), layout="constrained")
     image = axes.imshow(np.ma.masked_invalid(values), cmap="RdYlBu", vmin=0, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            dark = abs(value - 0.5) > 0.4
-            axes.text(
-                column,
-                row,
-                f"{value:.2f}",
-                ha="center",
-                va="center",
-                color="white" if dark else "black",
-            )
+            color = "white" if abs(value - 0.5) > 0.4 else "black"  # on a dark cell, or a light one
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color)
     axes.set_yticks(range(len(lines)), lines, family="monospace")
     axes.set_xticks(range(len(scores)), list(scores))
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", wrap=True)
+    _set_title(axes, title)
     axes.set(xlabel=xlabel, ylabel="step")
     figure.colorbar(image, ax=axes, label="score", shrink=0.8)
     return figure

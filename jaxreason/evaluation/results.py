@@ -1,6 +1,4 @@
-"""Measuring a claim: intervals, compute in FLOPs, and a lesson's ``results.json`` (numpy, on the
-host).
-"""
+"""What a lesson measured and claims: :class:`Results` collects it and writes ``results.json``."""
 
 import json
 import math
@@ -17,10 +15,6 @@ from jaxreason.errors import InputError
 from jaxreason.evaluation.intervals import Interval
 from jaxreason.files import atomic_file
 
-# --- results.json
-# -------------------------------------------------------------------------------------------
-
-
 VERDICTS = {True: "holds", False: "NOT SEEN", None: "not testable here"}  # of Results.claim
 
 
@@ -28,11 +22,14 @@ class Results:
     """Collects a lesson's measurements and claims; :meth:`write` puts them in ``results.json``.
 
     Args:
-        lesson: the lesson's name, such as "02_self_consistency".
-        model: ``{"name": str, "params": int, "sha256": str or None}``.
-        seed: the lesson's seed.
-        problems: number of held-out problems.
-        settings: what else the figures depend on, such as the task and the dtype.
+      lesson: the lesson's name, such as "02_self_consistency".
+      model: ``{"name": str, "params": int, "sha256": str or None}``.
+      seed: the lesson's seed.
+      problems: number of held-out problems.
+      settings: what else the figures depend on, such as the task and the dtype.
+
+    Raises:
+      InputError: ``model`` has other keys.
     """
 
     def __init__(
@@ -48,22 +45,30 @@ class Results:
             raise InputError(
                 f"model has the keys {sorted(model)}: expected name, params and sha256"
             )
-        self.header = {
+        self.header: dict[str, Any] = {
             "lesson": lesson,
             "model": {**model, "params": int(model["params"])},
             "seed": int(seed),
             "problems": int(problems),
-        } | ({"settings": dict(settings)} if settings else {})
+        }
+        if settings:
+            self.header["settings"] = dict(settings)
         self.measurements: list[dict[str, Any]] = []
         self.claims: list[dict[str, Any]] = []
         self._start = time.perf_counter()
 
     def measure(self, name: str, interval: Interval, tokens: float | None = None) -> None:
-        """Record an interval and, if given, the mean number of tokens generated per problem to get
-        it.
+        """Records what was measured.
+
+        Args:
+          name: such as "accuracy/greedy".
+          interval: its value and limits.
+          tokens: mean tokens generated per problem to get it, if they were counted.
+
+        Raises:
+          InputError: the interval is not finite.
         """
         value, low, high = _finite(name, interval)
-        tokens = None if tokens is None else float(tokens)
         self.measurements.append(
             {
                 "name": name,
@@ -71,7 +76,7 @@ class Results:
                 "low": low,
                 "high": high,
                 "n": int(interval.n),
-                "tokens": tokens,
+                "tokens": None if tokens is None else float(tokens),
             }
         )
 
@@ -85,21 +90,24 @@ class Results:
         excludes_zero: bool = False,
         worst: float | None = None,
     ) -> bool | None:
-        """Record and return whether a claim holds; None if it cannot be tested here.
+        """Records a claim, and returns whether it holds: None if it cannot be tested here.
 
-        It holds if the *value* is at least ``at_least`` and at most ``at_most`` (those given) and,
-        with
-        ``excludes_zero``, the *interval* lies on the bounded side of zero: low > 0 for
-        ``at_least``, high < 0 for ``at_most``. Say ``excludes_zero`` for a difference, not for an
-        accuracy.
+        It holds if the *value* keeps its bounds. With ``excludes_zero`` the *interval* has to lie
+        on the bounded side of zero as well: low > 0 for ``at_least``, high < 0 for ``at_most``.
 
-        A claim that nothing could refute is not testable: a method cannot lose more than its
-        baseline has, so "loses at most 1 point" says nothing of a baseline at 0%. ``worst`` is the
-        value that the claim would have had if all had gone against it, given the baseline; where
-        even that keeps the bound, the claim is recorded as not testable.
+        A claim that nothing could refute is not testable. A method cannot lose more than its
+        baseline has, so "loses at most 1 point" says nothing if the baseline is at 0%.
+
+        Args:
+          claim: in words.
+          interval: what was measured.
+          at_least, at_most: the bounds of the value; one of them may be left out.
+          excludes_zero: use it for a difference, not for an accuracy; it takes exactly one bound.
+          worst: the value if all had gone against the claim, given the baseline. If even this value
+            keeps the bounds, the claim is recorded as not testable.
 
         Raises:
-            InputError: no bound, ``excludes_zero`` with two, or limits that are not finite.
+          InputError: no bound, ``excludes_zero`` with two, or an interval that is not finite.
         """
         if (at_least is None) == (at_most is None) and (at_least is None or excludes_zero):
             raise InputError(
@@ -133,7 +141,7 @@ class Results:
         return "\n".join(lines)
 
     def write(self, folder: str | Path) -> Path:
-        """Write ``folder/results.json`` atomically: a reader finds the old file or the new one."""
+        """Writes ``folder/results.json``; a reader finds the old file or the new one, whole."""
         path = Path(folder) / "results.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         device = jax.devices()[0]
@@ -157,7 +165,7 @@ class Results:
 
 
 def _finite(name: str, interval: Interval) -> tuple[float, float, float]:
-    value, low, high = map(float, interval[:3])
+    value, low, high = float(interval.value), float(interval.low), float(interval.high)
     if not all(map(math.isfinite, (value, low, high))):
         raise InputError(
             f"{name!r} is {value} [{low}, {high}]: expected finite numbers, which JSON can hold"

@@ -37,7 +37,7 @@ class TrainState(NamedTuple):
     step: jax.Array  # [] int32
 
 
-def init_state(params, tx: optax.GradientTransformation) -> TrainState:
+def init_state(params: Any, tx: optax.GradientTransformation) -> TrainState:
     """The state before the first step; on the mesh that the parameters lie on, cut as they are."""
     mesh = mesh_of(params)
     if mesh is None:

@@ -43,8 +43,9 @@ def gae(
     discount: float = 1.0,
     trace: float = 0.95,
 ) -> tuple[jax.Array, jax.Array]:
-    """Generalised advantage estimates and returns (Schulman et al. 2016, equation 16), all ``[...,
-    T]``.
+    """Generalised advantage estimates and returns (Schulman et al. 2016, equation 16).
+
+    Arguments and results are all ``[..., T]``.
 
     delta_t = r_t + discount V_{t+1} - V_t and A_t = delta_t + discount trace A_{t+1}; V and A are 0
     behind the end. The return is A_t + V_t, what the critic should have said.

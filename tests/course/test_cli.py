@@ -1,5 +1,4 @@
-"""The command line: what it prints for good input, and one line with exit status 2 for bad input.
-"""
+"""The command line: what good input prints, and bad input as one line with exit status 2."""
 
 import json
 import subprocess

@@ -14,8 +14,9 @@ import pytest
 from conftest import failed_cli, random_params, run_cli
 
 from jaxreason import save_model
-from jaxreason.course import lesson, viz
-from jaxreason.course.lesson import failed_prompt
+from jaxreason.course import run as course_run
+from jaxreason.course import viz
+from jaxreason.course.chains import failed_prompt
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import Completions
 from jaxreason.models.decoder import DecoderConfig
@@ -23,7 +24,10 @@ from jaxreason.models.hf import default_dtype, fast_dtype
 from jaxreason.models.tokens import build_tokenizer
 
 LESSONS = sorted(Path(__file__).parents[2].glob("lessons/0[0-2]_*.py"))
-TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 
 
 def row(i: int) -> str:
@@ -296,7 +300,7 @@ def fake_complete(tokens: int, finished: bool = True):
 def test_solve_says_that_the_prompt_fails(
     monkeypatch, capsys, chat_model, options, tokens, finished, noted
 ):
-    monkeypatch.setattr("jaxreason.decoding.completions.complete", fake_complete(tokens, finished))
+    monkeypatch.setattr("jaxreason.course.solve.complete", fake_complete(tokens, finished))
     run_cli(monkeypatch, "solve", "What is 1+2?", "--model", str(chat_model), *options)
     captured = capsys.readouterr()
     assert "So it is 3." in captured.out and "prompt" not in captured.out
@@ -309,7 +313,7 @@ def test_solve_says_that_the_prompt_fails(
 def test_a_lesson_blames_the_prompt_and_not_the_model(
     monkeypatch, capsys, tmp_path, chat_model, problems, script, tokens
 ):
-    monkeypatch.setattr(lesson, "complete", fake_complete(tokens))
+    monkeypatch.setattr(course_run, "complete", fake_complete(tokens))
     options = (
         "--model",
         str(chat_model),

@@ -12,7 +12,7 @@ from conftest import random_params
 
 from jaxreason import load_model
 from jaxreason.errors import InputError
-from jaxreason.evaluation.intervals import within_budget
+from jaxreason.evaluation.compute_optimal import within_budget
 from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.hf import LanguageModel
 from jaxreason.models.tokens import build_tokenizer, pad_left

@@ -1,0 +1,212 @@
+"""A lesson under way: it asks the model, records claims, saves figures and writes its results."""
+
+import dataclasses
+import functools
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import matplotlib.pyplot as plt
+from jax.sharding import Mesh
+from matplotlib.figure import Figure
+from transformers import PreTrainedTokenizerBase
+
+from jaxreason import resume
+from jaxreason.course.chains import failed_prompt
+from jaxreason.course.machine import device
+from jaxreason.course.options import Options, in_notebook
+from jaxreason.decoding import prompts
+from jaxreason.decoding.completions import Completions, complete
+from jaxreason.decoding.sampling import Sampler
+from jaxreason.errors import InputError
+from jaxreason.evaluation.intervals import Interval
+from jaxreason.evaluation.results import VERDICTS, Results
+from jaxreason.files import atomic_file, writing_to
+from jaxreason.hosts import is_first
+from jaxreason.mesh import mesh_of
+from jaxreason.models.hf import LanguageModel
+from jaxreason.models.names import shipped
+
+AT_ONCE_TOKENS = 32  # a real model's direct answer; a longer text is no answer at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A lesson under way. :func:`jaxreason.course.lesson.start` makes it."""
+
+    name: str  # of the lesson and its folder
+    options: Options
+    folder: Path  # OUT/NN_name
+    model: LanguageModel
+    key: jax.Array  # of the seed
+    task: str | None
+    problems: int  # held-out problems; fewer in a smoke run
+    chains: int | None  # sampled per problem
+    seeds: int | None  # training runs
+    max_new_tokens: int  # of a chain
+    rows: int  # chains decoded at a time
+    # a shipped model on the lesson's own task: claims may name the sizes of effects measured there
+    as_measured: bool
+    results: Results
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """For the prompts: the tokenizer of a chat model, or None where prompts are plain text."""
+        chat = self.options.chat and prompts.has_template(self.model.tokenizer)
+        return self.model.tokenizer if chat else None
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """The devices that the model is spread over, or None if there is one. For other models."""
+        return mesh_of(self.model.params)
+
+    def complete(
+        self,
+        key: jax.Array,
+        texts: Sequence[str],
+        *,
+        sampler: Sampler,
+        num_samples: int = 1,
+        at_once: bool = False,
+        stop_strings: Sequence[str] = (),
+        description: str | None = None,
+    ) -> Completions:
+        """:func:`jaxreason.decoding.completions.complete` with the options of the lesson.
+
+        Args:
+          key, texts, sampler, num_samples, description: as there.
+          at_once: the prompts ask for the answer alone. A real model may not heed this, so it gets
+            few tokens.
+          stop_strings: where shipped models stop. Other chat models end their turn, and other
+            plain-text models stop where they would ask the next question.
+
+        Returns:
+          The completions. Each text starts with what its prompt already began of the model's turn,
+          such as ``<think>``.
+        """
+        max_new_tokens = self.max_new_tokens
+        if self.model.name not in shipped():
+            stop_strings = () if self.tokenizer else ("\nQ:",)
+            if at_once:
+                max_new_tokens = min(AT_ONCE_TOKENS, max_new_tokens)
+        written = complete(
+            self.model,
+            key,
+            texts,
+            sampler=sampler,
+            max_new_tokens=max_new_tokens,
+            num_samples=num_samples,
+            stop_strings=stop_strings,
+            rows=self.rows,
+            description=description,
+        )
+        openings = [prompts.opening(text) for text in texts]
+        whole = [
+            [opening + text for text in row]
+            for opening, row in zip(openings, written.texts, strict=True)
+        ]
+        return written._replace(texts=whole)
+
+    def prompt_fails(self, written: Completions) -> bool:
+        """Whether the model answered at once though asked to reason; prints a note if so."""
+        failed = failed_prompt(self.model, written)
+        if failed:
+            print(f"\nnote: {failed}")
+        return failed is not None
+
+    def figure(self, figure: Figure, name: str) -> None:
+        """Saves ``OUT/NN_name/name.png``, shows it in a notebook, and closes it.
+
+        If it cannot be saved, as on a full disk, the lesson says so and goes on: its measurements
+        are worth more than a figure.
+        """
+        if is_first():
+            try:
+                with writing_to(self.folder), atomic_file(self.folder / f"{name}.png") as path:
+                    figure.savefig(path, dpi=130)
+            except InputError as error:
+                print(f"no figure {name}: {error}", file=sys.stderr)
+        if in_notebook():
+            plt.show()
+        plt.close(figure)
+
+    def claim(
+        self,
+        text: str,
+        interval: Interval,
+        *,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        excludes_zero: bool = False,
+        worst: float | None = None,
+    ) -> None:
+        """Records a claim with its interval, and prints whether it holds.
+
+        Args:
+          text: the claim.
+          interval: what was measured.
+          at_least, at_most, excludes_zero, worst: as in
+            :meth:`jaxreason.evaluation.results.Results.claim`.
+        """
+        holds = self.results.claim(
+            text,
+            interval,
+            at_least=at_least,
+            at_most=at_most,
+            excludes_zero=excludes_zero,
+            worst=worst,
+        )
+        shown = f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+        print(f"{VERDICTS[holds]:<8} {text}: {shown} (n={interval.n})")
+
+    @functools.cached_property
+    def unfinished(self) -> Path:
+        """Where this run keeps its parts until it is finished.
+
+        Runs share the folder only if they have the same options, model, device and code.
+        """
+        options = dataclasses.replace(self.options, out=Path())
+        code = (resume.sources(), _script())
+        digest = resume.digest(options, self.model.sha256, device(), code)
+        return self.folder / "unfinished" / digest
+
+    def kept(self, name: str, *determined_by: Any) -> Path:
+        """The folder for a part that takes long, such as a training or the chains of one model.
+
+        An interrupted lesson finds its files there again. They are removed when it is finished.
+
+        Args:
+          name: of the part.
+          determined_by: what else the part depends on, such as constants that a reader may change
+            in a notebook.
+        """
+        folder = re.sub(r"[^\w.]+", "_", name)
+        if determined_by:
+            folder += f"-{resume.digest(*determined_by)}"
+        return self.unfinished / folder
+
+    def finish(self) -> None:
+        """Prints the measurements, writes ``OUT/NN_name/results.json`` and drops the kept parts.
+
+        Raises:
+          InputError: the file cannot be written. The measurements are printed all the same, and
+            the same command can go on from the kept parts.
+        """
+        if not is_first():
+            return
+        print(f"\n{self.results.table()}\n")
+        with writing_to(self.folder):
+            path = self.results.write(self.folder)
+        shutil.rmtree(self.unfinished, ignore_errors=True)
+        print(f"written to {path.parent}{os.sep}")
+
+
+def _script() -> bytes | None:
+    """The source of the lesson; None in a notebook."""
+    path = getattr(sys.modules["__main__"], "__file__", None)
+    return Path(path).read_bytes() if path and os.path.exists(path) else None
