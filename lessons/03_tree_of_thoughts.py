@@ -693,6 +693,7 @@ claim_better(
     word_right["oracle"],
     equal_vote["oracle"],
 )
+
 # %% [markdown]
 # The figure puts them beside one sampled chain.
 

@@ -18,7 +18,7 @@
 # probability, and its logarithm, that the model gave to the least likely token of the chain so far.
 #
 # Where do labels of steps come from? People are expensive. Math-Shepherd (Wang et al. 2024) asks
-# the policy itself: go on from behind the step several times, and count how often the *final
+# the policy itself: go on from the step several times, and count how often the *final
 # answer* comes out right. This takes answers only, and no label of a step.
 #
 # The course's word problems have an exact step checker. It trains nothing here; it judges what was
@@ -80,13 +80,13 @@ print()
 # %% [markdown]
 # ## Labels without a teacher
 #
-# $\hat v_i = \frac1K \sum_{k=1}^K \mathbf 1[\text{rollout } k \text{ from behind } s_i \text{ is
+# $\hat v_i = \frac1K \sum_{k=1}^K \mathbf 1[\text{rollout } k \text{ from after } s_i \text{ is
 # right}]$ is the *soft* label, and $\mathbf 1[\hat v_i > 0]$ the *hard* one: a step is good if
 # *some* solution goes on from it. All rollouts of all steps are one batch, and prefixes that
 # several chains share are labelled once.
 #
 # How good are they? We compare them with the exact checker, on validation problems. A hard label
-# errs in two ways: the policy could not finish from a right step, or it came out right behind a
+# errs in two ways: the policy could not finish from a right step, or it came out right after a
 # wrong one, by luck or by a second slip.
 
 # %%
@@ -105,6 +105,7 @@ labelled, cost = monte_carlo_labels(
     max_new_tokens=run.max_new_tokens,
     description="rollouts",
 )
+
 # %% [markdown]
 # Beside each label we put the verdict of the exact checker.
 

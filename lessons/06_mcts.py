@@ -154,8 +154,8 @@ def draw_toy(tree: mcts.SearchResult, path: list[int], file: str, *, title: str)
 # each state, one column for each action. States are numbered level by level, so the two children of
 # state 0 are 1 and 2, theirs are 3 to 6, and the leaves are 7 to 14.
 #
-# The same function makes the larger random trees further below, so the leaves come as an array `[G,
-# A, ..., A]`: one axis for the trees, and one for the action at each level.
+# The same function makes the larger random trees further below. So the leaves come as an array
+# `[G, A, ..., A]`: one axis for the trees, and one for the action at each level.
 
 
 # %%
@@ -194,7 +194,7 @@ def full_trees(leaves: np.ndarray, state_values: np.ndarray) -> toy_mdp.TableMDP
 
 # %% [markdown]
 # The value is wrong on purpose: it likes action 0 everywhere, and the best leaf (reward 1) lies
-# behind 1, 0, 1. Watch the visits: first they follow the value, then the returns.
+# after actions 1, 0, 1. Watch the visits: first they follow the value, then the returns.
 
 # %%
 leaves = np.array([0.3, 0.2, 0.1, 0.0, 0.2, 1.0, 0.1, 0.0]).reshape(1, 2, 2, 2)
@@ -267,6 +267,7 @@ for rule, c in (("puct", 1.25), ("uct", 0.5)):
             q_range=(0.0, 1.0),
         )
         hits[rule, n] = np.asarray(mcts.action_values(tree)[0].argmax(-1) == best_action)
+
 # %% [markdown]
 # For comparison, the action that the value alone likes best:
 
@@ -341,7 +342,7 @@ by_size: dict[str, list[list[tot.Tree]]] = {}
 
 
 def search(evaluate: lm_evaluators.EvaluateFn, name: str) -> list[tot.Tree]:
-    """The trees of all puzzles after all simulations, that of the hopeless one behind them."""
+    """The trees of all puzzles after all simulations, that of the hopeless one last."""
     searcher = lm_mcts.searcher(run.model, task, evaluate, num_lines=LINES, widen=WIDEN)
     result = lm_mcts.search(
         searcher,
@@ -425,8 +426,8 @@ run.figure(
 # ## Look at a search
 #
 # Each line shows Q, the text, and in brackets the order in which nodes were written. A star marks
-# the solution. After its search a puzzle without a solution says so. What is no puzzle, or a search
-# without simulations, is refused.
+# the solution. The search of a puzzle without a solution ends by saying so. A malformed puzzle, or
+# a search without simulations, is refused.
 
 # %%
 solved_trees = [tree for tree in trees if tree.answer >= 0] or trees
@@ -727,7 +728,7 @@ run.claim(
 #
 # The search is the same, but the value is the process reward model of lesson 04: the lowest score
 # of the lines so far, and of a finished chain. The search sees a wrong line at once and spends no
-# token behind it, while best-of-N pays for every chain to its end. A token that the reward model
+# token after it, while best-of-N pays for every chain to its end. A token that the reward model
 # reads counts like one that is written, for all methods.
 #
 # So the search is far ahead of best-of-N. It is not ahead of BFS, which judges every line just as

@@ -77,7 +77,7 @@ def claim_better(text: str, better: np.ndarray, worse: np.ndarray) -> None:
 #
 # `tiny-24` never read the word between two attempts. Like s1, `tiny-24-wait` learned it from about
 # 1,000 texts, and all of them are the model's own: attempts at training puzzles that failed, joined
-# by `Wait`, up to one that succeeded (a search written into one text, Gandhi et al. 2024). Behind a
+# by `Wait`, up to one that succeeded (a search written into one text, Gandhi et al. 2024). After a
 # `Wait` the model reads the puzzle once more. The loss leaves `Wait` itself out, so the model still
 # stops after one attempt: its **natural stop**. The budget does everything beyond that.
 #
@@ -175,7 +175,7 @@ for k in (0, 2, 8):
 #
 # A chain counts by its *last* attempt alone: if a wait made it leave a solution, it has lost that
 # solution. Nobody tells the chain whether it has solved the puzzle, and it is told to wait all the
-# same. Behind a solution it has learned to stay with its answer.
+# same. After a solution it has learned to stay with its answer.
 
 # %%
 tokens = {k: written.num_tokens.mean(1) for k, written in by_waits.items()}
@@ -596,7 +596,7 @@ run.figure(
 # - *Word problems*: 4 chains for all; then up to 16 in the vote, in proportion to the entropy, 8 on
 #   average, against as many for all.
 # - *Puzzles*: 4 tries, and up to 8 waits in proportion to the entropy of where they end, 4 on
-#   average, against 4 for all. A wait wastes little on an easy puzzle: behind a solution it costs
+#   average, against 4 for all. A wait wastes little on an easy puzzle: after a solution it costs
 #   two tokens.
 
 # %%

@@ -20,9 +20,9 @@
 # \rho_{i,t} = \frac{\pi_\theta(o_{i,t} \mid q, o_{i,<t})}
 # {\pi_{old}(o_{i,t} \mid q, o_{i,<t})},$$
 # $$L = -\sum_{i,t} w_{i,t} \min\big(\rho_{i,t} A_i,\
-# \mathrm{clip}(\rho_{i,t}, 1-\epsilon_{low}, 1+\epsilon_{high})\, A_i\big)
-# + \beta \sum_{i,t} w_{i,t}\, \Big(\tfrac{\pi_{ref}}{\pi_\theta}
-# - \log \tfrac{\pi_{ref}}{\pi_\theta} - 1\Big).$$
+# \mathrm{clip}(\rho_{i,t}, 1-\epsilon_{low}, 1+\epsilon_{high})\, A_i\big) +
+# \beta \sum_{i,t} w_{i,t}\, \Big(\tfrac{\pi_{ref}}{\pi_\theta} -
+# \log \tfrac{\pi_{ref}}{\pi_\theta} - 1\Big).$$
 #
 # At the first update of a rollout $\rho = 1$, and the gradient is that of REINFORCE with a
 # baseline. The clip matters from the second on: no gain is paid for moving a token further than
@@ -179,7 +179,7 @@ before = measure(run.model.params, "before")
 # %% [markdown]
 # ## Training
 #
-# A step draws 8 chains for each of 112 training questions, compares the tokens behind `####` with
+# A step draws 8 chains for each of 112 training questions, compares the tokens after `####` with
 # the answer's tokens, and updates the weights once, from 64 of the questions. It takes those with
 # right *and* wrong chains first (DAPO's dynamic sampling), since a group whose rewards are all
 # equal teaches nothing. All of it is one compiled program. On a CPU each of two cores runs one, and
@@ -339,7 +339,7 @@ def train(
     places = range(len(fitted.scores))
     files = [folder / "validated" / f"{place}.npz" for place in places]
     log = read_log(folder)
-    passed = np.diff(log["seconds"])  # a clock that starts anew behind every validation
+    passed = np.diff(log["seconds"])  # a clock that starts again after every validation
     return Run(
         params=policy(fitted.best.params),
         last=policy(fitted.last.params),

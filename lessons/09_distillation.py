@@ -19,8 +19,8 @@
 #   2025, section 2.4: this is how the small R1 models were made);
 # - **token-level KD**: on the same texts, match the teacher's whole distribution at every token
 #   (Hinton et al. 2015),
-#   $$L = \alpha T^2\, \mathrm{KL}\big(p^T_{\text{teacher}} \| p^T_{\text{student}}\big)
-#   + (1 - \alpha)\,\big(-\log p_{\text{student}}(\text{token})\big);$$
+#   $$L = \alpha T^2\, \mathrm{KL}\big(p^T_{\text{teacher}} \| p^T_{\text{student}}\big) +
+#   (1 - \alpha)\,\big(-\log p_{\text{student}}(\text{token})\big);$$
 # - **on-policy**: the *student* writes, and the teacher says at each of its tokens what it would
 #   have said, $\mathrm{KL}(p_{\text{student}} \| p_{\text{teacher}})$ (Agarwal et al. 2024; Gu et
 #   al. 2024; Lu et al. 2025).

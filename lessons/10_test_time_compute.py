@@ -113,7 +113,7 @@ def count(some: list[str]) -> np.ndarray:
 prompt_tokens = count(asked)
 costs = {"tiny-l": load_model("tiny-l").cfg, run.model.name: run.model.cfg, prm.name: prm.cfg}
 for name, cfg in costs.items():
-    print(f"a token behind 60 others costs {forward_flops(cfg, 61) / 1e6:6.2f} MFLOPs of {name}")
+    print(f"a token after 60 others costs {forward_flops(cfg, 61) / 1e6:6.2f} MFLOPs of {name}")
 
 
 # %% [markdown]
@@ -165,6 +165,7 @@ methods["greedy"] = Outcome(
     rollout_flops(run.model.cfg, prompt_tokens, greedy.num_tokens),
     greedy.num_tokens[:, 0],
 )
+
 # %% [markdown]
 # One call cuts every chain off at three limits.
 
@@ -382,7 +383,7 @@ for n in SIMULATIONS:
 # %% [markdown]
 # ## Accuracy against compute
 #
-# On the test problems. A method is on the *Pareto front* if none that costs less or as much is
+# On the test problems. A method is on the *Pareto front* if no method that costs as much or less is
 # better.
 
 # %%
@@ -540,7 +541,7 @@ read_by_policy = rollout_flops(run.model.cfg, prompt_tokens, no_chain)
 read_by_prm = reading_flops(prm.cfg, prompt_tokens, no_chain)
 
 
-def costs(among: list[str], told_by: str | None) -> np.ndarray:
+def method_costs(among: list[str], told_by: str | None) -> np.ndarray:
     """[C, G] FLOPs of each method, and of telling the difficulty before it."""
     rows = []
     for name in among:
@@ -575,7 +576,7 @@ def policy(told_by: str | None, among: list[str]) -> Policy:
     """
     in_bin = bins[told_by] if told_by else np.zeros(len(problems), int)  # [G]
     solved = np.array([methods[name].right for name in among], float)  # [C, G]
-    paid = costs(among, told_by)  # [C, G]
+    paid = method_costs(among, told_by)  # [C, G]
 
     # [G, B]: each bin's share of the validation problems.
     weights = np.eye(in_bin.max() + 1)[in_bin] * ~on_test[:, None] / (~on_test).sum()
