@@ -55,6 +55,7 @@ from jaxreason.course import lesson, viz
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import Sampler
+from jaxreason.errors import InputError
 from jaxreason.evaluation.intervals import (
     Interval,
     accuracy,
@@ -441,11 +442,11 @@ print(game24_rules.verdict(given_up))
 one = lm_mcts.searcher(run.model, task, own_words, num_lines=LINES, widen=WIDEN)
 try:
     game24_rules.puzzle("4 6 8")
-except lesson.InputError as error:
+except InputError as error:
     print("refused:", error)
 try:
     lm_mcts.search(one, run.key, puzzle_prompts[:1], num_simulations=0)
-except lesson.InputError as error:
+except InputError as error:
     print("refused:", error)
 
 draw_tree(
