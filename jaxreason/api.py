@@ -113,8 +113,8 @@ from jaxreason.training.grpo_text import TextReward, make_text_update, text_batc
 from jaxreason.training.loop import TrainState, fit, init_state, make_update
 from jaxreason.training.memory import Memory, Workload, grpo_memory
 from jaxreason.training.ppo import PPO, PPOBatch, gae, init_critic, make_ppo_step, ppo_loss
-from jaxreason.training.token_rewards import RewardFn, exact_match
 from jaxreason.training.sft import Batch, Document, encode_pairs, pack, sft_loss
+from jaxreason.training.token_rewards import RewardFn, exact_match
 
 __all__ = [
     # errors: what bad input raises

@@ -12,22 +12,22 @@
 #
 # A transformer spends the same computation on every token: a model of three layers makes three
 # steps in a row, and then it has to answer. A question that needs five sums, each of the result of
-# the one before, asks for more. Written reasoning lifts the limit, since every line the model
-# writes is read again: the text is its working memory, and the number of serial steps grows with
+# the one before, asks for more. Written reasoning lifts the limit, because the model reads again
+# every line it writes: the text is its working memory, and the number of serial steps grows with
 # the number of tokens.
 #
 # This lesson asks **one set of weights** the same held-out questions in four ways and measures
 #
 # 1. how accuracy falls with the number of operations when the model answers at once, and when it
 #   reasons first;
-# 2. that the *prompt* decides which of the two happens, also when only the examples in it differ;
+# 2. that the *prompt* decides which of the two happens, even when only its examples differ;
 # 3. both sides of $P(a \mid q) = \sum_r P(a \mid r, q)\,P(r \mid q)$;
 # 4. where reasoning does not help, and what it costs.
 #
-# By default that is `tiny` on word problems made here. `--model` takes a real model and `--task` a
-# published set of problems: `--task gsm8k` (Cobbe et al. 2021), `math500` or any family of
-# reasoning-gym such as `gym:chain_sum`. The claims with numbers in them are about the shipped
-# models; of any other model only the directions are claimed.
+# By default the model is `tiny`, on word problems made here. `--model` takes a real model and
+# `--task` a published set of problems: `--task gsm8k` (Cobbe et al. 2021), `math500` or any family
+# of reasoning-gym such as `gym:chain_sum`. Claims with numbers in them are about the shipped
+# models. Of any other model the lesson claims only the direction.
 
 # %%
 from jaxreason.course.options import read_options
@@ -57,19 +57,19 @@ questions, golds = [p.question for p in problems], [p.gold for p in problems]
 # %% [markdown]
 # A problem's *depth* is the number of steps that follow from one another: operations, lines of the
 # worked solution (GSM8K) or, for want of better, the level of difficulty (MATH-500). Where a task
-# says nothing, all problems make one group.
+# gives no depth, all problems form one group.
 
 # %%
 DEEPEST = 6  # or deeper
 depth = np.array([min(p.depth or 0, DEEPEST) for p in problems])
-DEPTHS = [
-    k for k in sorted(set(depth.tolist())) if (depth == k).sum() > 1
-]  # one problem has no interval
+counts = {k: int((depth == k).sum()) for k in sorted(set(depth.tolist()))}
+DEPTHS = [k for k, count in counts.items() if count > 1]  # one problem has no interval
 if not DEPTHS:
     raise InputError(f"--problems is {run.problems}: too few, no depth occurs twice")
-shallow, deep = depth == DEPTHS[0], depth >= min(4, DEPTHS[-1])
+FROM = min(4, DEPTHS[-1])  # the deep problems begin here
+shallow, deep = depth == DEPTHS[0], depth >= FROM
 unit = "operations" if run.task.startswith("arithmetic") else "depth"
-at_deep = f" at {min(4, DEPTHS[-1])}+" if len(DEPTHS) > 1 else ""
+at_deep = f" at {FROM}+" if len(DEPTHS) > 1 else ""
 
 # %% [markdown]
 # ## Four prompts for the same weights
@@ -80,11 +80,11 @@ at_deep = f" at {min(4, DEPTHS[-1])}+" if len(DEPTHS) > 1 else ""
 #   at once, so should the model; if they reason (Wei et al. 2022), so should it.
 #
 # A chat model gets the same four through its chat template: the examples are earlier turns of the
-# conversation, and since an instruct model likes to explain whatever it is told, its direct answer
-# is begun for it: `The answer is`.
+# conversation. An instruct model likes to explain whatever it is told, so we begin its direct
+# answer for it: `The answer is`.
 #
 # The 8-shot results of Wei et al. are often credited to the sentence "Let's think step by step".
-# They are two different prompts of two different papers; here both are run.
+# They are two different prompts from two different papers; we run both here.
 
 # %%
 examples = load_examples(run.task, 2, seed=run.options.seed)
@@ -104,6 +104,10 @@ if all(p.answer is not None for p in examples):
 if all(p.steps for p in examples):  # a generator of puzzles has answers and no worked solutions
     PROMPTS["few_shot_cot"] = [prompts.few_shot(q, cot_examples, run.tokenizer) for q in questions]
 print(list(PROMPTS.values())[-1][0])
+
+# %% [markdown]
+# That is one of the prompts as the model sees it. All four are decoded greedily, from the same
+# weights.
 
 # %%
 completions = {
@@ -128,9 +132,9 @@ for name, c in completions.items():
 # %% [markdown]
 # ## Reading the answer out of the text
 #
-# The grader has to find *the* answer. Taking the first number after "=" or "is", as the original
-# course does, reads 80 out of the first text below, loses the sign of the second and the comma of
-# the third. Here the last *stated* answer wins, and equality is equality of values, never of
+# The grader has to find *the* answer. The original course takes the first number after "=" or "is".
+# That reads 80 out of the first text below, loses the sign of the second and the comma of the
+# third. Here the last *stated* answer wins, and equality is equality of values, never of
 # substrings: "17" is not "7".
 
 # %%
@@ -157,11 +161,15 @@ for name, c in correct.items():
             tokens=completions[name].num_tokens[depth == k].mean(),
         )
 
+# %% [markdown]
+# The claims compare the same problems with and without reasoning: the shallow ones, and the deep
+# ones.
+
+# %%
 gap = {
-    name: paired_difference(correct["cot"][rows], correct["direct"][rows])
-    for name, rows in (("shallow", shallow), ("deep", deep))
+    "shallow": paired_difference(correct["cot"][shallow], correct["direct"][shallow]),
+    "deep": paired_difference(correct["cot"][deep], correct["direct"][deep]),
 }
-title = f"{run.model.name}: {accuracy(correct['direct']).value:.0%} right at once, {accuracy(correct['cot']).value:.0%} after reasoning"
 if run.as_measured:
     run.claim(
         "direct answers are right on >= 75% of one-operation problems",
@@ -184,19 +192,30 @@ if run.as_measured:
         at_least=0.5,
         excludes_zero=True,
     )
-    title = (
-        f"Thinking is serial computation: without it accuracy falls\nfrom {by_depth['direct'][0].value:.0%} "
-        f"to {by_depth['direct'][-1].value:.0%} in 6 operations, with it to {by_depth['cot'][-1].value:.0%}"
-    )
 else:
     run.claim(f"CoT beats direct answers{at_deep}", gap["deep"], at_least=0.0, excludes_zero=True)
 if "few_shot_cot" in correct:
     run.claim(
-        f"with the same weights, examples that reason make it reason: few-shot CoT beats few-shot direct{at_deep}",
+        "with the same weights, examples that reason make it reason: "
+        f"few-shot CoT beats few-shot direct{at_deep}",
         paired_difference(correct["few_shot_cot"][deep], correct["few_shot_direct"][deep]),
         at_least=0.0,
         excludes_zero=True,
     )
+
+# %% [markdown]
+# The figure shows the same by depth.
+
+# %%
+if run.as_measured:
+    direct_falls = [by_depth["direct"][i].value for i in (0, -1)]
+    title = (
+        f"Thinking is serial computation: without it accuracy falls\nfrom {direct_falls[0]:.0%} "
+        f"to {direct_falls[1]:.0%} in 6 operations, with it to {by_depth['cot'][-1].value:.0%}"
+    )
+else:
+    at_once, reasoned = accuracy(correct["direct"]).value, accuracy(correct["cot"]).value
+    title = f"{run.model.name}: {at_once:.0%} right at once, {reasoned:.0%} after reasoning"
 
 run.figure(
     viz.bars(
@@ -213,11 +232,11 @@ run.figure(
 # ## Finished, answered, right
 #
 # Accuracy lumps three things together: whether a chain came to its end, whether an answer can be
-# read in it, and whether that is right. The shipped models nearly always finish. A real model of a
-# hundred million parameters writes fluent steps, loses the thread or repeats itself, and the
-# numbers it ends with are seldom right on GSM8K; prompts do not mend that, size and training do.
-# Where accuracy is near zero, the claims above cannot be seen, and the lesson says so instead of
-# hiding them.
+# read in it, and whether that answer is right. The shipped models nearly always finish. A real
+# model of a hundred million parameters writes fluent steps, loses the thread or repeats itself, and
+# the numbers it ends with are seldom right on GSM8K. Prompts do not mend that; size and training
+# do. Where accuracy is near zero, the claims above cannot be seen, and the lesson says so instead
+# of hiding them.
 #
 # The number of tokens tells a weak model from a weak prompt. A chain of fewer than 20 tokens has
 # not reasoned: the prompt made the model answer at once. This lesson once told chat models: "Let's
@@ -229,18 +248,18 @@ run.figure(
 print(f"{'prompt':<18}{'finished':>9}{'answered':>10}{'right':>9}{'tokens':>9}")
 for name, c in completions.items():
     answered = np.array([row[0] is not None for row in read_answers(c.texts, golds)])
-    ended, found, right = (
-        f"{share:.1%}" for share in (c.finished[:, 0].mean(), answered.mean(), correct[name].mean())
-    )
-    print(f"{name:<18}{ended:>9}{found:>10}{right:>9}{c.num_tokens.mean():>9.1f}")
+    ended, right = c.finished[:, 0], correct[name]
+    shares = f"{ended.mean():>9.1%}{answered.mean():>10.1%}{right.mean():>9.1%}"
+    print(f"{name:<18}{shares}{c.num_tokens.mean():>9.1f}")
     if not run.as_measured:
-        run.results.measure(f"finished/{name}", accuracy(c.finished[:, 0]))
+        run.results.measure(f"finished/{name}", accuracy(ended))
         run.results.measure(f"answered/{name}", accuracy(answered))
         short = c.num_tokens[:, 0] < REASONED_TOKENS
         run.results.measure(f"under_{REASONED_TOKENS}_tokens/{name}", accuracy(short))
 if not prompt_failed and correct["cot"].mean() < 0.1:
     print(
-        "\nChains are right so seldom here that the claims cannot be seen, whatever they are worth for a stronger model."
+        "\nChains are right so seldom here that the claims cannot be seen, "
+        "whatever they are worth for a stronger model."
         "\nTry an easier task, such as --task arithmetic:1-2, or a larger model."
     )
 
@@ -248,13 +267,14 @@ if not prompt_failed and correct["cot"].mean() < 0.1:
 # ## The sum over reasonings
 #
 # Chain of thought makes the answer's probability a sum over reasonings,
-# $$P_\text{CoT}(a \mid q) = \sum_r P(a \mid r, q)\,P(r \mid q) \approx \frac1N \sum_{n=1}^{N} \mathbf 1[a_n = a],
-# \qquad r_n \sim P(r \mid q),$$ estimated by sampling chains **at temperature 1**, the only
-# temperature at which samples follow the model's own distribution. The direct side needs no
-# sampling: $P(a \mid q)$ is the product of the answer's token probabilities after the direct
-# prompt. Both are probabilities of the *gold* answer, so their means are expected accuracies. A
-# real model can word the same answer in many ways (54, 54 apples, $54); the direct side then counts
-# only the plainest and is a lower bound.
+# $$P_\text{CoT}(a \mid q) = \sum_r P(a \mid r, q)\,P(r \mid q)
+# \approx \frac1N \sum_{n=1}^{N} \mathbf 1[a_n = a], \qquad r_n \sim P(r \mid q).$$
+# We estimate it by sampling chains **at temperature 1**, the only temperature at which samples
+# follow the model's own distribution. The direct side needs no sampling: $P(a \mid q)$ is the
+# product of the answer's token probabilities after the direct prompt. Both are probabilities of the
+# *gold* answer, so their means are expected accuracies. A real model can word the same answer in
+# many ways (54, 54 apples, $54). The direct side then counts only the plainest, and is a lower
+# bound.
 
 # %%
 num_chains = min(8, run.chains) if run.options.quick else run.chains
@@ -271,27 +291,29 @@ if all(p.answer is not None for p in problems):
         prompts.direct_answer(p.answer, run.tokenizer).removeprefix(prompts.THE_ANSWER_IS)
         for p in problems
     ]
-    p_gold = {
-        "direct": np.exp(text_logprobs(run.model, PROMPTS["direct"], wordings, "P(gold | q)")),
-        **p_gold,
-    }
+    at_once = np.exp(text_logprobs(run.model, PROMPTS["direct"], wordings, "P(gold | q)"))
+    p_gold = {"direct": at_once, **p_gold}
 tokens = {"direct": 0, "cot": sampled.num_tokens.sum(1).mean()}
 for name, p in p_gold.items():
     run.results.measure(f"probability_of_gold/{name}", mean_interval(p), tokens=tokens[name])
 
+# %% [markdown]
+# The figure draws both sides by depth.
+
+# %%
 exact = "one wording" if run.tokenizer else "exact"
 legend = {"direct": f"P(gold | q), {exact}", "cot": f"sum over reasonings, {num_chains} samples"}
 how = {"direct": "at once", "cot": "summed over reasonings"}
+series, found = {}, []
+for name, p in p_gold.items():
+    series[legend[name]] = [mean_interval(p[depth == k]) for k in DEPTHS]
+    found.append(f"{p[deep].mean():.2g} {how[name]}")
+which = f" ({unit}: {FROM} or more)" if len(DEPTHS) > 1 else ""
 run.figure(
     viz.curves(
         DEPTHS,
-        {
-            legend[name]: [mean_interval(p[depth == k]) for k in DEPTHS]
-            for name, p in p_gold.items()
-        },
-        title="The gold answer has probability "
-        + "\nand ".join(f"{p[deep].mean():.2g} {how[name]}" for name, p in p_gold.items())
-        + (f" ({unit}: {min(4, DEPTHS[-1])} or more)" if len(DEPTHS) > 1 else ""),
+        series,
+        title="The gold answer has probability " + "\nand ".join(found) + which,
         xlabel=f"{unit} of the problem",
         ylabel="mean probability of the gold answer",
     ),
@@ -306,16 +328,16 @@ run.figure(
 # reasoning buys there, compared with 4+ operations.
 
 # %%
-extra_tokens = (
-    completions["cot"].num_tokens[shallow].mean() / completions["direct"].num_tokens[shallow].mean()
-)
+gain = gap["shallow"]
+cot_tokens, direct_tokens = (completions[name].num_tokens for name in ("cot", "direct"))
+extra_tokens = cot_tokens[shallow].mean() / direct_tokens[shallow].mean()
 print(
-    f"{unit} {DEPTHS[0]}: CoT - direct = {gap['shallow'].value:+.3f} [{gap['shallow'].low:+.3f}, {gap['shallow'].high:+.3f}]"
-    f" for {extra_tokens:.1f} times the tokens"
+    f"{unit} {DEPTHS[0]}: CoT - direct = {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] "
+    f"for {extra_tokens:.1f} times the tokens"
 )
 names = ("one_operation", "four_or_more") if run.as_measured else ("shallow", "deep")
-for name, key, rows in zip(names, gap, (shallow, deep), strict=True):
-    run.results.measure(f"gain/{name}", gap[key], tokens=completions["cot"].num_tokens[rows].mean())
+for name, depths, rows in zip(names, gap, (shallow, deep), strict=True):
+    run.results.measure(f"gain/{name}", gap[depths], tokens=cot_tokens[rows].mean())
 if run.as_measured:
     run.claim("at one operation CoT buys at most 25 points", gap["shallow"], at_most=0.25)
 

@@ -15,12 +15,12 @@
 # again after every step, from what it has seen so far. One **simulation** is
 #
 # 1. **select**: walk down from the root, at every node to the child that looks best now, until a
-#   child is missing;
+#    child is missing;
 # 2. **expand**: add that child;
 # 3. **simulate** (evaluate): estimate the return from there, by a value function or by playing on
-#   to the end at random (a rollout);
-# 4. **back up**: add this return $G$ to the mean of every node on the path, $V \leftarrow V + (G -
-#   V)/(N+1)$, $N \leftarrow N + 1$.
+#    to the end at random (a rollout);
+# 4. **back up**: add this return $G$ to the mean of every node on the path,
+#    $V \leftarrow V + (G - V)/(N+1)$, $N \leftarrow N + 1$.
 #
 # What "looks best" means is a compromise between what is good and what is little known:
 #
@@ -31,9 +31,9 @@
 # is tried. PUCT (AlphaGo Zero) spends the bonus where a **prior** $P(s, a)$ expects it to pay; for
 # language models that is the probability of the step.
 #
-# Here: the search on a toy whose answer is known; then a language model that plays the Game of 24
+# We run the search on a toy whose answer is known. Then a language model plays the Game of 24
 # inside the search, all puzzles in one compiled program, against BFS and independent chains at
-# equal tokens; and word problems, where all depends on the value.
+# equal tokens. Last come word problems, where all depends on the value.
 
 # %%
 from jaxreason.course.options import read_options
@@ -57,7 +57,7 @@ from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import Sampler
 from jaxreason.errors import InputError
 from jaxreason.evaluation.compute_optimal import within_budget
-from jaxreason.evaluation.intervals import accuracy, mean_interval, paired_difference
+from jaxreason.evaluation.intervals import Interval, accuracy, mean_interval, paired_difference
 from jaxreason.models.hf import load_model
 from jaxreason.rewards.reward_model import aggregate, load_reward_model, step_scores
 from jaxreason.search import (
@@ -79,47 +79,124 @@ from jaxreason.tasks import arithmetic, game24, game24_puzzles, game24_tokens
 run = lesson.start(GIVEN, cpu_devices=2)
 
 # %% [markdown]
-# ## A tree small enough to read
-#
-# A binary tree of depth three, with rewards at the end only. The value function is wrong on
-# purpose: it likes action 0 everywhere, and the best leaf (reward 1) lies behind 1, 0, 1. Watch the
-# visits: first they follow the value, then the returns.
+# Four helpers keep the reporting out of the way. The first two state a claim that one method beats
+# another, and draw curves that have points of their own.
 
 
 # %%
-def full_trees(
-    leaves: np.ndarray, values: np.ndarray | None = None, noise: float = 0.0, seed: int = 0
-) -> toy_mdp.TableMDP:
-    """Trees whose steps into the leaves ``[G, A, ..., A]`` pay these rewards and end; the value of
-    a node is given, or the truth with noise. States are numbered level by level."""
-    best = [
-        leaves.max(axis=tuple(range(1 + level, leaves.ndim))) for level in range(leaves.ndim)
-    ]  # dynamic programming
-    sizes, actions = [b.size for b in best], leaves.shape[-1]
-    starts = np.cumsum([0, *sizes])
-    children = np.concatenate(
-        [
-            starts[i + 1] + np.arange(sizes[i + 1]).reshape(-1, actions)
-            for i in range(len(sizes) - 1)
-        ]
+def claim_better(text: str, better: np.ndarray, worse: np.ndarray) -> None:
+    """Claims that the first is right more often than the second, on the same problems [G]."""
+    run.claim(text, paired_difference(better, worse), at_least=0.0, excludes_zero=True)
+
+
+def plot_points(points: dict[str, list[tuple[float, Interval]]], file: str, **labels) -> None:
+    """Curves of (tokens, interval), each with tokens of its own."""
+    x = sorted({at for series in points.values() for at, _ in series})
+    series = {}
+    for name, pairs in points.items():
+        known = dict(pairs)
+        series[name] = [known.get(at) for at in x]
+    ticks = [50, 100, 200, 400, 800, 1600, 3200]
+    run.figure(viz.curves(x, series, log2=True, ticks=ticks, **labels), file)
+
+
+# %% [markdown]
+# The other two draw a tree of thoughts, and a tree of the toy that comes next.
+
+
+# %%
+def draw_tree(tree: tot.Tree, file: str, *, max_children: int, title: str) -> None:
+    """The part of a tree of thoughts that is worth showing."""
+    nodes = tree_text.outline(tree, max_children=max_children)  # the root first
+    place = {index: row for row, index in enumerate(nodes)}
+    shown = [tree.nodes[index] for index in nodes]
+    puzzle = " ".join(map(str, shown[0].state.problem))
+    figure = viz.tree(
+        parents=[-1] + [place[node.parent] for node in shown[1:]],
+        labels=[puzzle] + [node.state.thoughts[-1] for node in shown[1:]],
+        scores=[node.score for node in shown],
+        expanded=[index in tree.expanded for index in nodes],
+        path=[place[index] for index in tree.path(tree.answer)],
+        title=title,
+        label="mean return Q",
     )
-    total, inner = starts[-1], starts[-2]
-    next_states, rewards, discounts = np.zeros((3, total, actions))
-    next_states[:inner], discounts[: starts[-3]] = children, 1.0
-    rewards[starts[-3] : inner] = leaves.reshape(-1, actions)
-    truth = np.concatenate([b.ravel() for b in best])
-    noisy = (
-        truth + noise * np.random.default_rng(seed).normal(size=total) if values is None else values
+    run.figure(figure, file)
+
+
+def draw_toy(tree: mcts.SearchResult, path: list[int], file: str, *, title: str) -> None:
+    """All nodes of the first tree of a batch; the root is node 0."""
+    parents = tree.parents[0].tolist()
+    nodes = [0] + [i for i, parent in enumerate(parents) if i > 0 and parent >= 0]
+    place = {index: row for row, index in enumerate(nodes)}
+    visits, actions = tree.visits[0], tree.actions[0]
+    returns = np.array(tree.rewards[0] + tree.discounts[0] * tree.values[0])
+    returns[0] = tree.values[0, 0]  # no step leads to the root
+    figure = viz.tree(
+        parents=[-1] + [place[parents[i]] for i in nodes[1:]],
+        labels=[f"root, N={visits[0]}"]
+        + [f"action {actions[i]}, N={visits[i]}" for i in nodes[1:]],
+        scores=returns[nodes].tolist(),
+        expanded=[not tree.terminal[0, i] for i in nodes],
+        path=[place[i] for i in path],
+        title=title,
+        label="mean return Q",
     )
-    flat = np.zeros((total, actions))
+    run.figure(figure, file)
+
+
+# %% [markdown]
+# ## A tree small enough to read
+#
+# A binary tree of depth three, with rewards at the end only. We write it as tables: one row for
+# each state, one column for each action. States are numbered level by level, so the two children of
+# state 0 are 1 and 2, theirs are 3 to 6, and the leaves are 7 to 14.
+#
+# The same function makes the larger random trees further below. So the leaves come as an array
+# `[G, A, ..., A]`: one axis for the trees, and one for the action at each level.
+
+
+# %%
+def full_trees(leaves: np.ndarray, state_values: np.ndarray) -> toy_mdp.TableMDP:
+    """G complete trees as tables of S states, the G roots first.
+
+    Args:
+      leaves: rewards [G, A, ..., A] of the steps into the leaves, which end the episode.
+      state_values: [S], what the search is told of each state.
+    """
+    num_trees, *levels = leaves.shape
+    num_actions = levels[-1]
+    # States of each level: the roots, their children, and so on down to the leaves.
+    sizes = [num_trees * num_actions**level for level in range(len(levels) + 1)]
+    num_states, num_inner = sum(sizes), sum(sizes[:-1])
+    num_above = num_inner - sizes[-2]  # states whose children are no leaves
+
+    # Level by level, the next children are always the next numbers.
+    next_states = np.zeros((num_states, num_actions), np.int32)
+    next_states[:num_inner] = np.arange(num_trees, num_states).reshape(-1, num_actions)
+
+    rewards = np.zeros((num_states, num_actions), np.float32)
+    rewards[num_above:num_inner] = leaves.reshape(-1, num_actions)
+
+    discounts = np.zeros((num_states, num_actions), np.float32)
+    discounts[:num_above] = 1.0  # the step into a leaf ends the episode
+
     return toy_mdp.TableMDP(
-        jnp.asarray(next_states, jnp.int32),
-        *(jnp.asarray(x, jnp.float32) for x in (rewards, discounts, flat, noisy)),
+        next_states=jnp.asarray(next_states),
+        rewards=jnp.asarray(rewards),
+        discounts=jnp.asarray(discounts),
+        prior_logits=jnp.zeros((num_states, num_actions)),  # no action is preferred
+        values=jnp.asarray(state_values, jnp.float32),
     )
 
 
+# %% [markdown]
+# The value is wrong on purpose: it likes action 0 everywhere, and the best leaf (reward 1) lies
+# after actions 1, 0, 1. Watch the visits: first they follow the value, then the returns.
+
+# %%
 leaves = np.array([0.3, 0.2, 0.1, 0.0, 0.2, 1.0, 0.1, 0.0]).reshape(1, 2, 2, 2)
-toy = full_trees(leaves, values=np.array([0.5, 0.5, 0.2, 0.5, 0.5, 0.2, 0.2] + [0.0] * 8))
+misleading = [0.5] + [0.5, 0.2] + [0.5, 0.5, 0.2, 0.2] + [0.0] * 8  # level by level
+toy = full_trees(leaves, np.array(misleading))
 for n in (4, 16, 64):
     tree = mcts.search(
         toy,
@@ -131,56 +208,49 @@ for n in (4, 16, 64):
     )
     visits, q = mcts.action_values(tree)
     print(
-        f"after {n:2} simulations: N(root, a) = {visits[0].tolist()}, Q(root, a) = {np.round(q[0], 2).tolist()}"
+        f"after {n:2} simulations: N(root, a) = {visits[0].tolist()}, "
+        f"Q(root, a) = {np.round(q[0], 2).tolist()}"
     )
 print(tree_text.format_search(tree))
 
-nodes = [i for i in range(tree.visits.shape[1]) if i == 0 or tree.parents[0, i] >= 0]
 path = tree_text.principal_variation(tree)
-run.figure(
-    viz.tree(
-        [nodes.index(int(tree.parents[0, i])) if i else -1 for i in nodes],
-        [
-            f"action {tree.actions[0, i]}, N={tree.visits[0, i]}"
-            if i
-            else f"root, N={tree.visits[0, 0]}"
-            for i in nodes
-        ],
-        [
-            float(tree.rewards[0, i] + tree.discounts[0, i] * tree.values[0, i])
-            if i
-            else float(tree.values[0, 0])
-            for i in nodes
-        ],
-        [not bool(tree.terminal[0, i]) for i in nodes],
-        [nodes.index(i) for i in path],
-        title=f"64 simulations: {tree.visits[0, path[-1]]} of them end at the best leaf, though the value points elsewhere",
-        label="mean return Q",
-    ),
+draw_toy(
+    tree,
+    path,
     "toy_tree",
+    title=f"64 simulations: {tree.visits[0, path[-1]]} of them end at the best leaf, "
+    "though the value points elsewhere",
 )
 
 # %% [markdown]
 # How many simulations does it take? On 256 random trees (4 actions, 4 levels, a noisy value), how
 # often is the most visited action the one that dynamic programming says is best? The whole batch is
-# one call. The search is compared with DeepMind's [mctx](https://github.com/google-deepmind/mctx)
-# in the tests: with the same priors and values it visits the same nodes
-# (`tests/search/test_mcts.py`, `tests/parity/test_mctx_live.py`), 6 to 38 times as fast
+# one call. In the tests we compare the search with DeepMind's
+# [mctx](https://github.com/google-deepmind/mctx): with the same priors and values it visits the
+# same nodes (`tests/search/test_mcts.py`, `tests/parity/test_mctx_live.py`), 6 to 38 times as fast
 # ([benchmarks](../docs/benchmarks.md)).
 
 # %%
 rng = np.random.default_rng(run.options.seed)
-parts = [
-    rng.uniform(0, 0.25, size=(256, *[4] * level, *[1] * (4 - level))) for level in (1, 2, 3, 4)
-]
-leaves = np.ascontiguousarray(
-    np.broadcast_to(sum(parts), (256, 4, 4, 4, 4))
-)  # every step on the path adds its part
-many, best_action = full_trees(leaves, noise=0.2), leaves.max((2, 3, 4)).argmax(-1)
+leaves = np.zeros((256, 4, 4, 4, 4))
+for level in (1, 2, 3, 4):  # every step on the path adds its part to the leaf
+    shape = (256, *[4] * level, *[1] * (4 - level))
+    leaves += rng.uniform(0, 0.25, size=shape)
+
+# Dynamic programming: a state is worth its best leaf.
+by_level = [leaves.max(axis=tuple(range(1 + level, 5))).ravel() for level in range(5)]
+truth = np.concatenate(by_level)
+noise = np.random.default_rng(0).normal(size=len(truth))
+many = full_trees(leaves, truth + 0.2 * noise)
+best_action = leaves.max((2, 3, 4)).argmax(-1)
+
+# %% [markdown]
+# UCT's constant was the best of a small sweep on these very trees, and PUCT's is its default. So
+# this is no contest between the two.
+
+# %%
 SIZES = (4, 16, 64, 256)
 hits = {}
-# UCT's constant was the best of a small sweep on these very trees, PUCT's is its default: this is
-# no contest between the two.
 for rule, c in (("puct", 1.25), ("uct", 0.5)):
     for n in SIZES:
         tree = mcts.search(
@@ -194,18 +264,23 @@ for rule, c in (("puct", 1.25), ("uct", 0.5)):
             q_range=(0.0, 1.0),
         )
         hits[rule, n] = np.asarray(mcts.action_values(tree)[0].argmax(-1) == best_action)
+
+# %% [markdown]
+# For comparison, the action that the value alone likes best:
+
+# %%
 one_step = np.asarray(many.values[many.next_states[:256]].argmax(-1) == best_action)
 run.results.measure("toy/best action by the value alone", accuracy(one_step))
 for rule in ("puct", "uct"):
     run.results.measure(
         f"toy/best action, {rule}, {SIZES[-1]} simulations", accuracy(hits[rule, SIZES[-1]])
     )
-run.claim(
+claim_better(
     "on random trees the search finds the best action more often than the value it is given",
-    paired_difference(hits["puct", SIZES[-1]], one_step),
-    at_least=0.0,
-    excludes_zero=True,
+    hits["puct", SIZES[-1]],
+    one_step,
 )
+by_rule = {rule: hits[rule, SIZES[-1]].mean() for rule in ("puct", "uct")}
 run.figure(
     viz.curves(
         SIZES,
@@ -215,7 +290,8 @@ run.figure(
             "the value alone": [accuracy(one_step)] * len(SIZES),
         },
         title=f"A noisy value alone picks the best action of {one_step.mean():.0%} of the trees,\n"
-        f"{SIZES[-1]} simulations with it of {hits['puct', SIZES[-1]].mean():.0%} (PUCT) and {hits['uct', SIZES[-1]].mean():.0%} (UCT)",
+        f"{SIZES[-1]} simulations with it of {by_rule['puct']:.0%} (PUCT) "
+        f"and {by_rule['uct']:.0%} (UCT)",
         xlabel="simulations",
         ylabel="best action found (95% interval, n = 256)",
         log2=True,
@@ -227,13 +303,12 @@ run.figure(
 # ## A language model inside the search
 #
 # For the Game of 24 a node holds the text so far, and an action appends a line that the model wrote
-# there. There is no end to the lines a model could write, and each costs tokens, so writing is an
-# action too: it adds $K$ lines to a node, and a node whose lines all look bad can be written at
-# again (*progressive widening*). The prior of a line is its probability; that of writing is
-# proportional to $1 - \sum p$, the probability that the next line would be a new one. Equal lines
-# count once. Everything stays on the device: the lines are sampled, read as numbers and tested
-# there, and the value prompt `Value: 4 8 12` is put together from the tokens of the text. Three
-# values:
+# there. A model could write lines without end, and each costs tokens, so writing is an action too.
+# It adds $K$ lines to a node. A node whose lines all look bad can be written at again (*progressive
+# widening*). The prior of a line is its probability. The prior of writing is proportional to $1 -
+# \sum p$, the probability that the next line would be a new one. Equal lines count once. Everything
+# stays on the device: it samples the lines, reads them as numbers and tests them, and it puts the
+# value prompt `Value: 4 8 12` together from the tokens of the text. There are three values:
 #
 # - *own words*: $V(s) = \sum_w v(w)\,p_\theta(w \mid s)$, read off the logits as in lesson 03;
 # - *rollouts*: the model writes one chain to the end; 1 if it reaches 24;
@@ -242,12 +317,8 @@ run.figure(
 # A leaf is worth 1 if it passes the solution test, the same one that BFS stops by.
 
 # %%
-LINES, WIDEN, C, SIMULATIONS = (
-    2,
-    0.3,
-    1.0,
-    24 if run.options.quick else 96,
-)  # chosen on the validation split
+LINES, WIDEN, C = 2, 0.3, 1.0  # chosen on the validation split
+SIMULATIONS = 24 if run.options.quick else 96
 SIZES = [n for n in (6, 12, 24, 48, 96) if n <= SIMULATIONS]
 puzzles = game24_puzzles.held_out(run.problems)
 of_paper = np.array([game24_puzzles.split_of(p) == "paper_test" for p in puzzles])
@@ -259,8 +330,16 @@ task = lm_tasks.game24(abc)
 own_words = lm_evaluators.value_words(abc, run.model.cfg)
 
 
+# %% [markdown]
+# One search makes the trees of all puzzles, and cutting them back gives the trees after fewer
+# simulations.
+
+# %%
+by_size: dict[str, list[list[tot.Tree]]] = {}
+
+
 def search(evaluate: lm_evaluators.EvaluateFn, name: str) -> list[tot.Tree]:
-    """The trees of all puzzles after all simulations, that of the hopeless one behind them."""
+    """The trees of all puzzles after all simulations, that of the hopeless one last."""
     searcher = lm_mcts.searcher(run.model, task, evaluate, num_lines=LINES, widen=WIDEN)
     result = lm_mcts.search(
         searcher,
@@ -296,12 +375,16 @@ def record(name: str, solved: np.ndarray, tokens: np.ndarray) -> None:
             )
 
 
-by_size: dict[str, list[list[tot.Tree]]] = {}
+# %% [markdown]
+# The same search three times, with the three values.
+
+# %%
 started = time.perf_counter()
 *trees, given_up = search(own_words, "MCTS, own words")
 seconds = time.perf_counter() - started
 print(
-    f"{len(puzzles)} searches of {SIMULATIONS} simulations in {seconds:.0f} s, compilation included: {len(puzzles) / seconds:.1f} searches/s"
+    f"{len(puzzles)} searches of {SIMULATIONS} simulations in {seconds:.0f} s, "
+    f"compilation included: {len(puzzles) / seconds:.1f} searches/s"
 )
 search(lm_evaluators.rollouts(run.model, task), "MCTS, rollouts")
 search(lm_evaluators.oracle(abc), "MCTS, oracle")
@@ -311,12 +394,14 @@ for name, sized in by_size.items():
         run.results.measure(
             f"solved by simulations/{name}, {n}", accuracy(found(at)), tokens=tokens_of(at).mean()
         )
-run.claim(
+
+first_trees = by_size["MCTS, own words"][1]  # the same trees after fewer simulations
+claim_better(
     f"more simulations solve more: {SIMULATIONS} against {SIZES[1]}",
-    paired_difference(found(by_size["MCTS, own words"][-1]), found(by_size["MCTS, own words"][1])),
-    at_least=0.0,
-    excludes_zero=True,
+    found(trees),
+    found(first_trees),
 )
+by_oracle = found(by_size["MCTS, oracle"][-1]).mean()
 run.figure(
     viz.curves(
         SIZES,
@@ -324,10 +409,9 @@ run.figure(
             name.removeprefix("MCTS, "): [accuracy(found(at)) for at in sized]
             for name, sized in by_size.items()
         },
-        title=f"{SIZES[1]} simulations solve {found(trees_at[1]).mean():.0%}, {SIMULATIONS} solve {found(trees).mean():.0%}\n"
-        f"with the model's own value, {found(by_size['MCTS, oracle'][-1]).mean():.0%} with an oracle"
-        if (trees_at := by_size["MCTS, own words"])
-        else "",
+        title=f"{SIZES[1]} simulations solve {found(first_trees).mean():.0%}, "
+        f"{SIMULATIONS} solve {found(trees).mean():.0%}\n"
+        f"with the model's own value, {by_oracle:.0%} with an oracle",
         xlabel=f"simulations (n = {len(puzzles)} puzzles)",
         ylabel="puzzles solved (95% interval)",
         log2=True,
@@ -338,57 +422,50 @@ run.figure(
 # %% [markdown]
 # ## Look at a search
 #
-# Printed: Q, the line, and in brackets the order in which nodes were written. A star marks the
-# solution. A puzzle without a solution says so after its search; one that is no puzzle, or a search
-# without simulations, is refused.
+# Each line shows Q, the text, and in brackets the order in which nodes were written. A star marks
+# the solution. The search of a puzzle without a solution ends by saying so. A malformed puzzle, or
+# a search without simulations, is refused.
 
 # %%
 solved_trees = [tree for tree in trees if tree.answer >= 0] or trees
-shown = max(solved_trees, key=lambda tree: (len(tree.expanded) <= 8) * len(tree.expanded))
-print(" ".join(map(str, shown.nodes[0].state.problem)), "-", game24_rules.verdict(shown))
+short = [tree for tree in solved_trees if len(tree.expanded) <= 8] or solved_trees[:1]
+shown = max(short, key=lambda tree: len(tree.expanded))
+puzzle = " ".join(map(str, shown.nodes[0].state.problem))
+print(puzzle, "-", game24_rules.verdict(shown))
 print(tree_text.format_tree(shown, max_children=2))
 print(game24_rules.verdict(given_up))
+
 one = lm_mcts.searcher(run.model, task, own_words, num_lines=LINES, widen=WIDEN)
-for wrong in (
-    lambda: game24_rules.puzzle("4 6 8"),
-    lambda: lm_mcts.search(one, run.key, puzzle_prompts[:1], num_simulations=0),
-):
-    try:
-        wrong()
-    except InputError as error:
-        print("refused:", error)
-nodes = tree_text.outline(shown, max_children=3)
-run.figure(
-    viz.tree(
-        [nodes.index(shown.nodes[i].parent) if i else -1 for i in nodes],
-        [
-            shown.nodes[i].state.thoughts[-1]
-            if i
-            else " ".join(map(str, shown.nodes[0].state.problem))
-            for i in nodes
-        ],
-        [shown.nodes[i].score for i in nodes],
-        [i in shown.expanded for i in nodes],
-        [nodes.index(i) for i in shown.path(shown.answer)],
-        title=f"MCTS wrote lines at {len(shown.expanded)} nodes and valued {len(shown.nodes) - 1}: it goes deep where Q is high,\n"
-        "and comes back when the leaves there fail",
-        label="mean return Q",
-    ),
+try:
+    game24_rules.puzzle("4 6 8")
+except InputError as error:
+    print("refused:", error)
+try:
+    lm_mcts.search(one, run.key, puzzle_prompts[:1], num_simulations=0)
+except InputError as error:
+    print("refused:", error)
+
+draw_tree(
+    shown,
     "tree",
+    max_children=3,
+    title=f"MCTS wrote lines at {len(shown.expanded)} nodes and valued {len(shown.nodes) - 1}: "
+    "it goes deep where Q is high,\nand comes back when the leaves there fail",
 )
 
 # %% [markdown]
 # ## Against BFS and independent chains, at equal tokens
 #
-# All of them stop at the first leaf that passes the solution test. Tokens count what was written
-# and all that a value read. A comparison gives both the same tokens *on average*: every puzzle gets
-# the same cap, so high that the mean of what is spent is that of the other. MCTS and chains can be
-# stopped at any point; BFS needs its tokens before it has seen one leaf. Numbers in claims are
-# means a puzzle. Chains that are tested one after the other are a strong opponent: they spend
-# nothing on values, and stop at once on easy puzzles, so that the hard ones get the tokens.
-# Best-of-n as it is mostly run writes all its chains before it looks; it is here too, since it
-# shows how much of that strength is in the stopping. What a tree saves are the bad moves that are
-# not played on.
+# All methods stop at the first leaf that passes the solution test. Tokens count what was written
+# and all that a value read. A comparison gives both methods the same mean number of tokens: every
+# puzzle gets the same cap, chosen so that the mean spent equals that of the other method. MCTS and
+# chains can be stopped at any point; BFS needs its tokens before it has seen one leaf. Numbers in
+# claims are means a puzzle.
+#
+# Chains that are tested one after the other are a strong opponent. They spend nothing on values,
+# and they stop at once on easy puzzles, so that the hard ones get the tokens. Best-of-n as it is
+# mostly run writes all its chains before it looks. We measure it too, since it shows how much of
+# that strength is in the stopping. A tree saves the bad moves that it does not play on.
 
 # %%
 N = 16 if run.options.quick else 64
@@ -402,13 +479,22 @@ chains = complete(
     description=f"{N} chains at T=1",
 )
 chain_solved = np.array(
-    [[game24.is_solved(p, t) for t in row] for p, row in zip(puzzles, chains.texts, strict=True)]
-)
-first = np.where(
-    chain_solved.any(1), chain_solved.argmax(1), N - 1
-)  # the last chain that is needed
-chain_tokens = chains.num_tokens.cumsum(1)[np.arange(len(puzzles)), first]
-methods = {f"any of {N} chains": (chain_solved.any(1), chain_tokens)}
+    [
+        [game24.is_solved(puzzle, text) for text in row]
+        for puzzle, row in zip(puzzles, chains.texts, strict=True)
+    ]
+)  # [G, N]
+# The last chain that is needed: the first that solves the puzzle, or all of them.
+last = np.where(chain_solved.any(1), chain_solved.argmax(1), N - 1)
+chain_tokens = chains.num_tokens.cumsum(1)[np.arange(len(puzzles)), last]
+any_chain = chain_solved.any(1)
+methods = {f"any of {N} chains": (any_chain, chain_tokens)}
+
+# %% [markdown]
+# BFS with two numbers of lines. A state's lines are drawn once for all searches that ask for as
+# many.
+
+# %%
 value = tot.memoize(
     functools.partial(evaluators.value_words, run.model, prompt=game24_rules.moves_value_prompt)
 )
@@ -431,7 +517,8 @@ def proposals(samples: int) -> tot.Propose:
     )
 
 
-for samples, beam in ((8, 5), (16, 5)) if run.options.quick else ((8, 1), (8, 5), (16, 5)):
+WIDTHS = ((8, 5), (16, 5)) if run.options.quick else ((8, 1), (8, 5), (16, 5))
+for samples, beam in WIDTHS:
     name = f"BFS, {samples} lines, beam {beam}"
     wide = tot.bfs(
         roots,
@@ -446,92 +533,105 @@ for samples, beam in ((8, 5), (16, 5)) if run.options.quick else ((8, 1), (8, 5)
 for name, (solved, tokens) in methods.items():
     record(name, solved, tokens)
 
-ours = found(trees), tokens_of(trees)
+# %% [markdown]
+# No method is asked for more tokens than it ran. BFS cannot be cut short.
+
+# %%
+our_solved, our_tokens = found(trees), tokens_of(trees)
 for name, (solved, tokens) in methods.items():
-    budget = min(
-        tokens.mean(), ours[1].mean()
-    )  # no method is asked for more than it ran; BFS cannot be cut short
-    mine, spent = within_budget(*ours, budget)
-    theirs, paid = within_budget(solved, tokens, budget) if "chains" in name else (solved, tokens)
-    run.claim(
+    budget = min(tokens.mean(), our_tokens.mean())
+    mine, spent = within_budget(our_solved, our_tokens, budget)
+    theirs, paid = solved, tokens
+    if "chains" in name:
+        theirs, paid = within_budget(solved, tokens, budget)
+    claim_better(
         f"MCTS with {spent.mean():.0f} tokens a puzzle beats {name} with {paid.mean():.0f}",
-        paired_difference(mine, theirs),
-        at_least=0.0,
-        excludes_zero=True,
+        mine,
+        theirs,
     )
 
 each = chains.num_tokens.mean()
-n = min(N, int(np.ceil(ours[1].mean() / each)))  # one more chain rather than one too few
+n = min(N, int(np.ceil(our_tokens.mean() / each)))  # one more chain rather than one too few
 all_written = np.asarray(vote.pass_at_k(chain_solved.sum(1), N, n))
 run.results.measure(f"solved/best of {n}, all written", mean_interval(all_written), tokens=n * each)
-run.claim(
-    f"MCTS with {ours[1].mean():.0f} tokens a puzzle beats best-of-{n}, all of them written, with {n * each:.0f}",
-    paired_difference(ours[0], all_written),
-    at_least=0.0,
-    excludes_zero=True,
+claim_better(
+    f"MCTS with {our_tokens.mean():.0f} tokens a puzzle beats best-of-{n}, "
+    f"all of them written, with {n * each:.0f}",
+    our_solved,
+    all_written,
 )
 
-rolled = found(by_size["MCTS, rollouts"][-1]), tokens_of(by_size["MCTS, rollouts"][-1])
-budget = min(rolled[1].mean(), chain_tokens.mean())
-run.claim(
+# %% [markdown]
+# With rollouts for a value, MCTS itself plays chains to their end:
+
+# %%
+rolled = by_size["MCTS, rollouts"][-1]
+rolled_solved, rolled_tokens = found(rolled), tokens_of(rolled)
+budget = min(rolled_tokens.mean(), chain_tokens.mean())
+by_rollouts, _ = within_budget(rolled_solved, rolled_tokens, budget)
+by_chains, _ = within_budget(any_chain, chain_tokens, budget)
+claim_better(
     f"MCTS with rollouts beats any of {N} chains at equal tokens ({budget:.0f} a puzzle)",
-    paired_difference(
-        within_budget(*rolled, budget)[0],
-        within_budget(chain_solved.any(1), chain_tokens, budget)[0],
-    ),
-    at_least=0.0,
-    excludes_zero=True,
+    by_rollouts,
+    by_chains,
 )
 
-caps = [50 * 2**k for k in range(7)]
+# %% [markdown]
+# MCTS and chains can be capped anywhere, so they are curves. Each BFS is a point.
+
+
+# %%
+def capped(solved: np.ndarray, tokens: np.ndarray) -> list[tuple[float, Interval]]:
+    """What a method solves with fewer tokens a puzzle than it spent."""
+    caps = [50 * 2**k for k in range(7)]
+    points = []
+    for cap in caps:
+        if cap <= tokens.mean():
+            points.append((cap, accuracy(within_budget(solved, tokens, cap)[0])))
+    return points
+
+
 points = {
     "MCTS, own words": [
-        (b, accuracy(within_budget(*ours, b)[0])) for b in caps if b <= ours[1].mean()
-    ]
-    + [(ours[1].mean(), accuracy(ours[0]))],
-    "MCTS, rollouts": [
-        (b, accuracy(within_budget(*rolled, b)[0])) for b in caps if b <= rolled[1].mean()
-    ]
-    + [(rolled[1].mean(), accuracy(rolled[0]))],
-    "any of N chains": [
-        (b, accuracy(within_budget(*methods[f"any of {N} chains"], b)[0]))
-        for b in caps
-        if b <= chain_tokens.mean()
+        *capped(our_solved, our_tokens),
+        (our_tokens.mean(), accuracy(our_solved)),
     ],
+    "MCTS, rollouts": [
+        *capped(rolled_solved, rolled_tokens),
+        (rolled_tokens.mean(), accuracy(rolled_solved)),
+    ],
+    "any of N chains": capped(any_chain, chain_tokens),
+    "BFS": [],
 }
-points["BFS"] = sorted(
-    (tokens.mean(), accuracy(solved))
-    for name, (solved, tokens) in methods.items()
-    if name.startswith("BFS")
-)
-x = sorted({at for series in points.values() for at, _ in series})
-run.figure(
-    viz.curves(
-        x,
-        {name: [dict(series).get(at) for at in x] for name, series in points.items()},
-        title=f"With {ours[1].mean():.0f} tokens a puzzle MCTS solves {ours[0].mean():.0%},\n"
-        f"chains {within_budget(*methods[f'any of {N} chains'], ours[1].mean())[0].mean():.0%}; BFS with {methods['BFS, 16 lines, beam 5'][1].mean():.0f} tokens {methods['BFS, 16 lines, beam 5'][0].mean():.0%}",
-        xlabel="mean tokens per puzzle: lines, and all that the value reads",
-        ylabel="puzzles solved (95% interval)",
-        log2=True,
-        ticks=[50, 100, 200, 400, 800, 1600, 3200],
-    ),
+for name, (solved, tokens) in methods.items():
+    if name.startswith("BFS"):
+        points["BFS"].append((tokens.mean(), accuracy(solved)))
+chains_then, _ = within_budget(any_chain, chain_tokens, our_tokens.mean())
+bfs_solved, bfs_tokens = methods["BFS, 16 lines, beam 5"]
+plot_points(
+    points,
     "accuracy_by_tokens",
+    title=f"With {our_tokens.mean():.0f} tokens a puzzle MCTS solves {our_solved.mean():.0%},\n"
+    f"chains {chains_then.mean():.0%}; "
+    f"BFS with {bfs_tokens.mean():.0f} tokens {bfs_solved.mean():.0%}",
+    xlabel="mean tokens per puzzle: lines, and all that the value reads",
+    ylabel="puzzles solved (95% interval)",
 )
 
 # %% [markdown]
 # ## Word problems, valued by likelihood
 #
 # Here no leaf can be tested. If the only value at hand is the likelihood of the lines so far, the
-# answer is the most likely leaf found. Whether that is any better than the vote of lesson 02 with
-# the same tokens, 500 problems do not tell: the interval holds 0 (+4 points, -1 to 9). The model of
-# the puzzles knows no words, so `tiny` reads these: problems of 4 to 6 operations, at temperature
-# 1, for every method alike, as in lesson 05.
+# answer is the most likely leaf found. Is that better than the vote of lesson 02 with the same
+# tokens? 500 problems do not tell: the interval holds 0 (+4 points, -1 to 9). The model of the
+# puzzles knows no words, so `tiny` reads these: problems of 4 to 6 operations, at temperature 1,
+# for every method alike, as in lesson 05.
 
 # %%
 reader = load_model("tiny", mesh=run.mesh) if run.model.name == "tiny-24" else run.model
 problems = arithmetic.problems("test", run.problems, seed=run.options.seed, operations=(4, 5, 6))
-golds, asked = [p.answer for p in problems], [prompts.zero_shot_cot(p.question) for p in problems]
+golds = [p.answer for p in problems]
+asked = [prompts.zero_shot_cot(p.question) for p in problems]
 word_roots = [tot.State(p) for p in problems]
 N = 8 if run.options.quick else 32
 sampled = complete(
@@ -548,14 +648,22 @@ right = grade(sampled.texts, golds)  # [G, N]
 gold = gold_ids(answers, right)
 
 
+# %% [markdown]
+# A search of word problems ends at the leaf that is worth most.
+
+# %%
+WORD_SIZES = (16, 24, 32) if run.options.quick else (16, 24, 32, 48, 64)
+
+
 def search_words(
     evaluate: lm_evaluators.EvaluateFn,
-    judged: bool,
     name: str,
     num_simulations: int,
+    *,
+    judged: bool,
     value_params=None,
-):
-    """The trees by number of simulations; they end at the leaf that is worth most."""
+) -> dict[int, list[tot.Tree]]:
+    """The trees by number of simulations; ``judged``: the value reads a finished chain, too."""
     end = lm_tasks.reasoning_lines([reader.tokenizer.eos_token_id], judged=judged)
     searcher = lm_mcts.searcher(reader, end, evaluate, num_lines=LINES, widen=WIDEN, width=192)
     result = lm_mcts.search(
@@ -567,19 +675,18 @@ def search_words(
         value_params=value_params,
         description=name,
     )
+    sizes = [n for n in WORD_SIZES if n <= num_simulations]
     return {
-        n: lm_mcts.to_trees(result, searcher, word_roots, word_problems.LINES, n)
-        for n in WORD_SIZES
-        if n <= num_simulations
+        n: lm_mcts.to_trees(result, searcher, word_roots, word_problems.LINES, n) for n in sizes
     }
 
 
 def answered(trees: list[tot.Tree]) -> np.ndarray:
     """[G] whether the leaf that a search submits is right."""
     leaves = [
-        tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in trees
+        tree.nodes[tree.answer].state.thoughts if tree.answer >= 0 else ("",) for tree in trees
     ]
-    return grade([[leaf] for leaf in leaves], golds)[:, 0]
+    return grade([[thoughts[-1]] for thoughts in leaves], golds)[:, 0]
 
 
 def affordable(tokens: np.ndarray, of_a_token: int) -> np.ndarray:
@@ -587,55 +694,62 @@ def affordable(tokens: np.ndarray, of_a_token: int) -> np.ndarray:
     return (of_a_token * sampled.num_tokens.cumsum(1) <= tokens[:, None]) | (np.arange(N) == 0)
 
 
-WORD_SIZES = (16, 24, 32) if run.options.quick else (16, 24, 32, 48, 64)
-(*_, by_likelihood) = search_words(
-    lm_evaluators.likelihood, False, "MCTS, likelihood", WORD_SIZES[2]
-).values()
-paid = affordable(tokens_of(by_likelihood), 1)
+# %% [markdown]
+# The vote of each problem gets the tokens that the search spent on it.
+
+# %%
+trees_by_size = search_words(
+    lm_evaluators.likelihood, "MCTS, likelihood", WORD_SIZES[2], judged=False
+)
+by_likelihood = trees_by_size[WORD_SIZES[2]]
+search_right, search_tokens = answered(by_likelihood), tokens_of(by_likelihood)
+paid = affordable(search_tokens, 1)
 voted = np.asarray(vote.majority(answers, paid)) == gold
+vote_tokens = (sampled.num_tokens * paid).sum(1)
 run.results.measure(
-    "word problems/MCTS, likelihood",
-    accuracy(answered(by_likelihood)),
-    tokens=tokens_of(by_likelihood).mean(),
+    "word problems/MCTS, likelihood", accuracy(search_right), tokens=search_tokens.mean()
 )
 run.results.measure(
-    "word problems/vote at the same tokens",
-    accuracy(voted),
-    tokens=(sampled.num_tokens * paid).sum(1).mean(),
+    "word problems/vote at the same tokens", accuracy(voted), tokens=vote_tokens.mean()
 )
 run.claim(
-    "on word problems MCTS by likelihood is at most 2 points better than the vote at equal tokens: it does not help here",
-    paired_difference(answered(by_likelihood), voted),
+    "on word problems MCTS by likelihood is at most 2 points better than the vote "
+    "at equal tokens: it does not help here",
+    paired_difference(search_right, voted),
     at_most=0.02,
-    worst=(right.any(1) | answered(by_likelihood)).mean() - voted.mean(),
+    worst=(right.any(1) | search_right).mean() - voted.mean(),
 )
 
 # %% [markdown]
 # ## Word problems, valued by a process reward model
 #
-# Same search, but the value is the process reward model of lesson 04: the lowest score of the lines
-# so far, and of a finished chain. A wrong line is seen at once, and no token is spent behind it,
-# while best-of-N pays for every chain to its end. A token that the reward model reads counts like
-# one that is written, for all methods.
+# The search is the same, but the value is the process reward model of lesson 04: the lowest score
+# of the lines so far, and of a finished chain. The search sees a wrong line at once and spends no
+# token after it, while best-of-N pays for every chain to its end. A token that the reward model
+# reads counts like one that is written, for all methods.
 #
 # So the search is far ahead of best-of-N. It is not ahead of BFS, which judges every line just as
-# well: with few tokens BFS is better, for MCTS spends its first simulations on looking around, and
-# from about 250 tokens on the two are level, until BFS takes more tokens for what it gains. What
-# pays here is judging lines, not the shape of the tree.
+# well. With few tokens BFS is better, because MCTS spends its first simulations on looking around.
+# From about 250 tokens on the two are level, until BFS takes more tokens for what it gains. Judging
+# lines is what pays here, not the shape of the tree.
 
 # %%
 prm = load_reward_model(f"{reader.name}-prm", reader)
 (newline,) = reader.tokenizer("\n", add_special_tokens=False).input_ids
 judged = search_words(
     lm_evaluators.process_reward(prm.cfg, newline, prompt_lines=2),
-    True,
     "MCTS, PRM",
     WORD_SIZES[-1],
-    prm.params,
+    judged=True,
+    value_params=prm.params,
 )
-scores = aggregate(
-    step_scores(prm, asked, sampled.texts, description="PRM of the chains"), "min"
-)  # [G, N]
+of_steps = step_scores(prm, asked, sampled.texts, description="PRM of the chains")
+scores = aggregate(of_steps, "min")  # [G, N]
+
+# %% [markdown]
+# BFS by the same judge, with different numbers of lines and beams.
+
+# %%
 judge = tot.memoize(functools.partial(reward_values, prm, prompt=word_problems.lines_prompt))
 
 
@@ -655,7 +769,8 @@ def lines(samples: int) -> tot.Propose:
 
 
 words_bfs = {}
-for samples, beam in ((2, 1), (4, 2)) if run.options.quick else ((2, 1), (4, 1), (4, 2), (8, 2)):
+WIDTHS = ((2, 1), (4, 2)) if run.options.quick else ((2, 1), (4, 1), (4, 2), (8, 2))
+for samples, beam in WIDTHS:
     name = f"BFS, PRM, {samples} lines, beam {beam}"
     words_bfs[name] = tot.bfs(
         word_roots,
@@ -668,18 +783,20 @@ for samples, beam in ((2, 1), (4, 2)) if run.options.quick else ((2, 1), (4, 1),
     )
 
 
+# %% [markdown]
+# Best-of-N takes the best of the chains that the tokens pay for. A chain's token counts twice:
+# written once, read once.
+
+
+# %%
 def best_within(tokens: np.ndarray) -> np.ndarray:
-    """[G] whether the best chain by the PRM is right, of those that the tokens pay for, reading
-    included.
-    """
+    """[G] whether the best chain by the PRM is right, of those that the tokens pay for."""
     best = np.where(affordable(tokens, 2), scores, -1.0).argmax(1)
     return right[np.arange(len(right)), best]
 
 
-largest = judged[WORD_SIZES[-1]]
-for name, trees in (
-    {f"MCTS, PRM, {n} simulations": trees for n, trees in judged.items()} | words_bfs
-).items():
+of_mcts = {f"MCTS, PRM, {n} simulations": trees for n, trees in judged.items()}
+for name, trees in (of_mcts | words_bfs).items():
     run.results.measure(
         f"word problems/{name}", accuracy(answered(trees)), tokens=tokens_of(trees).mean()
     )
@@ -688,60 +805,60 @@ run.results.measure(
     accuracy(best_within(np.full(len(right), np.inf))),
     tokens=2 * sampled.num_tokens.sum(1).mean(),
 )
-run.claim(
-    f"MCTS by the PRM beats best-of-N by the PRM, both with {tokens_of(largest).mean():.0f} tokens a problem",
-    paired_difference(answered(largest), best_within(tokens_of(largest))),
-    at_least=0.0,
-    excludes_zero=True,
+
+# %% [markdown]
+# The claims: against best-of-N with the same tokens, and against every BFS with the largest search
+# that is no dearer.
+
+# %%
+largest = judged[WORD_SIZES[-1]]
+most = tokens_of(largest).mean()
+claim_better(
+    f"MCTS by the PRM beats best-of-N by the PRM, both with {most:.0f} tokens a problem",
+    answered(largest),
+    best_within(tokens_of(largest)),
 )
 for name, trees in words_bfs.items():
     spent = tokens_of(trees).mean()
-    cheaper = max(
-        (n for n in WORD_SIZES if tokens_of(judged[n]).mean() <= spent), default=WORD_SIZES[0]
+    cheaper = [n for n in WORD_SIZES if tokens_of(judged[n]).mean() <= spent]
+    mine = judged[max(cheaper, default=WORD_SIZES[0])]
+    claim_better(
+        f"MCTS by the PRM with {tokens_of(mine).mean():.0f} tokens a problem "
+        f"beats {name} with {spent:.0f}",
+        answered(mine),
+        answered(trees),
     )
-    mine = judged[cheaper]
-    run.claim(
-        f"MCTS by the PRM with {tokens_of(mine).mean():.0f} tokens a problem beats {name} with {spent:.0f}",
-        paired_difference(answered(mine), answered(trees)),
-        at_least=0.0,
-        excludes_zero=True,
-    )
-COUNTS = [2**k for k in range(N.bit_length())]
+
+# %% [markdown]
+# In the figure, a search is a point for each size, and chains are a curve over n.
+
+
+# %%
+def point(trees: list[tot.Tree]) -> tuple[float, Interval]:
+    """A search in the figure: its mean tokens, and its accuracy."""
+    return tokens_of(trees).mean(), accuracy(answered(trees))
+
+
 points = {
-    "MCTS, PRM": [
-        (tokens_of(trees).mean(), accuracy(answered(trees))) for trees in judged.values()
-    ],
-    "best of N, PRM": [
-        (
-            2 * sampled.num_tokens[:, :n].sum(1).mean(),
-            accuracy(right[np.arange(len(right)), scores[:, :n].argmax(1)]),
-        )
-        for n in COUNTS
-    ],
-    "BFS, PRM": sorted(
-        (tokens_of(trees).mean(), accuracy(answered(trees))) for trees in words_bfs.values()
-    ),
-    "majority of N": [
-        (
-            sampled.num_tokens[:, :n].sum(1).mean(),
-            accuracy(np.asarray(vote.majority(answers[:, :n])) == gold),
-        )
-        for n in COUNTS
-    ],
+    "MCTS, PRM": [point(trees) for trees in judged.values()],
+    "best of N, PRM": [],
+    "BFS, PRM": [point(trees) for trees in words_bfs.values()],
+    "majority of N": [],
 }
-x = sorted({at for series in points.values() for at, _ in series})
-run.figure(
-    viz.curves(
-        x,
-        {name: [dict(series).get(at) for at in x] for name, series in points.items()},
-        title=f"With {tokens_of(largest).mean():.0f} tokens a problem MCTS by the PRM is right on {answered(largest).mean():.0%},\n"
-        f"best-of-N by the PRM on {best_within(tokens_of(largest)).mean():.0%}",
-        xlabel=f"mean tokens per problem, written and read by the reward model (n = {len(problems)})",
-        ylabel="accuracy (95% interval)",
-        log2=True,
-        ticks=[50, 100, 200, 400, 800, 1600, 3200],
-    ),
+for n in [2**k for k in range(N.bit_length())]:
+    written = sampled.num_tokens[:, :n].sum(1).mean()
+    best = right[np.arange(len(right)), scores[:, :n].argmax(1)]
+    by_vote = np.asarray(vote.majority(answers[:, :n])) == gold
+    points["best of N, PRM"].append((2 * written, accuracy(best)))
+    points["majority of N"].append((written, accuracy(by_vote)))
+plot_points(
+    points,
     "word_problems",
+    title=f"With {most:.0f} tokens a problem MCTS by the PRM is right on "
+    f"{answered(largest).mean():.0%},\n"
+    f"best-of-N by the PRM on {best_within(tokens_of(largest)).mean():.0%}",
+    xlabel=f"mean tokens per problem, written and read by the reward model (n = {len(problems)})",
+    ylabel="accuracy (95% interval)",
 )
 
 # %%

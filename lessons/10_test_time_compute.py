@@ -10,12 +10,12 @@
 # %% [markdown]
 # # 10 Test-time compute
 #
-# Nine lessons, a dozen ways to spend compute on a question after training is over. This one lays
+# Nine lessons, a dozen ways to spend compute on a question after training is over. This lesson lays
 # them side by side: the same held-out problems, the same model, and one currency. Then it asks the
 # two questions of Snell et al. 2024:
 #
 # 1. Is there one best way to spend a given amount of compute, or does it depend on how hard the
-#   question is?
+#    question is?
 # 2. Should one spend it on a small model that searches, or on a large one that answers?
 #
 # The currency is FLOPs. A token costs about $2N$ of them, $N$ the weights it passes through (Kaplan
@@ -56,15 +56,40 @@ from jaxreason.search.evaluators import reward_values
 from jaxreason.tasks import arithmetic
 
 run = lesson.start(GIVEN, cpu_devices=2)
-QUICK, N, TEMPERATURE, OPERATIONS = run.options.quick, run.chains, 0.7, (1, 2, 3, 4, 5, 6)
-N = min(N, 4) if QUICK else N
-prm, orm = (load_reward_model(f"{run.model.name}-{kind}", run.model) for kind in ("prm", "orm"))
+QUICK = run.options.quick
+N = min(run.chains, 4) if QUICK else run.chains
+TEMPERATURE, OPERATIONS = 0.7, (1, 2, 3, 4, 5, 6)
+prm = load_reward_model(f"{run.model.name}-prm", run.model)
+orm = load_reward_model(f"{run.model.name}-orm", run.model)
+
+# %% [markdown]
+# Two helpers keep the reporting out of the way: a claim that one method beats another, and curves
+# that have points of their own.
+
+
+# %%
+def claim_better(text: str, better: np.ndarray, worse: np.ndarray) -> None:
+    """Claims that the first is right more often than the second, on the same problems [G]."""
+    run.claim(text, paired_difference(better, worse), at_least=0.0, excludes_zero=True)
+
+
+def curves_at(
+    points: dict[str, list[tuple[float, Interval]]],
+) -> tuple[list[float], dict[str, list[Interval | None]]]:
+    """Series of (x, interval), each with an x of its own, over all of the x."""
+    x = sorted({at for series in points.values() for at, _ in series})
+    series = {}
+    for name, pairs in points.items():
+        known = dict(pairs)
+        series[name] = [known.get(at) for at in x]
+    return x, series
+
 
 # %% [markdown]
 # ## Two splits
 #
-# Whatever is chosen here, a number of chains, a method for a bin, is chosen on *validation*
-# problems, and judged on *test* problems. Both have one to six operations, in equal parts. All
+# Whatever we choose here, a number of chains or a method for a bin, we choose on *validation*
+# problems and judge on *test* problems. Both have one to six operations, in equal parts. All
 # methods run once, on both at a time.
 
 # %%
@@ -74,23 +99,28 @@ validation = arithmetic.problems(
 test = arithmetic.problems("test", run.problems, run.options.seed, OPERATIONS)
 problems = [*validation, *test]
 on_test = np.arange(len(problems)) >= len(validation)
-golds, asked = [p.answer for p in problems], [prompts.zero_shot_cot(p.question) for p in problems]
+golds = [p.answer for p in problems]
+asked = [prompts.zero_shot_cot(p.question) for p in problems]
 operations = np.array([p.num_operations for p in problems])
 
 
 def count(some: list[str]) -> np.ndarray:
     """Tokens of each text."""
-    return np.array(
-        [len(ids) for ids in run.model.tokenizer(some, add_special_tokens=False).input_ids]
-    )
+    ids = run.model.tokenizer(some, add_special_tokens=False).input_ids
+    return np.array([len(of_text) for of_text in ids])
 
 
 prompt_tokens = count(asked)
 costs = {"tiny-l": load_model("tiny-l").cfg, run.model.name: run.model.cfg, prm.name: prm.cfg}
 for name, cfg in costs.items():
-    print(f"a token behind 60 others costs {forward_flops(cfg, 61) / 1e6:6.2f} MFLOPs of {name}")
+    print(f"a token after 60 others costs {forward_flops(cfg, 61) / 1e6:6.2f} MFLOPs of {name}")
 
 
+# %% [markdown]
+# Every method ends as an outcome: what it got right, and what it cost, problem by problem.
+
+
+# %%
 class Outcome(NamedTuple):
     """Of a method, on every problem."""
 
@@ -100,10 +130,17 @@ class Outcome(NamedTuple):
 
 
 def share(right: np.ndarray) -> Interval:
-    """Of problems that are right: Wilson's interval, or where a problem's score is a mean over sets
-    the bootstrap.
+    """Share of problems that are right: Wilson's interval, or the bootstrap where a problem's score
+    is a mean over sets.
     """
     return accuracy(right) if np.isin(right, (0, 1)).all() else mean_interval(right)
+
+
+def of_problems(outcome: Outcome, rows: np.ndarray) -> Outcome:
+    """The outcome on some of the problems."""
+    return Outcome(
+        right=outcome.right[rows], flops=outcome.flops[rows], tokens=outcome.tokens[rows]
+    )
 
 
 methods: dict[str, Outcome] = {}
@@ -128,6 +165,11 @@ methods["greedy"] = Outcome(
     rollout_flops(run.model.cfg, prompt_tokens, greedy.num_tokens),
     greedy.num_tokens[:, 0],
 )
+
+# %% [markdown]
+# One call cuts every chain off at three limits.
+
+# %%
 LIMITS = (10, 20, 30)
 cut = budget_forcing.complete_within(
     run.model,
@@ -149,9 +191,9 @@ for i, limit in enumerate(LIMITS):
 # %% [markdown]
 # ## Many chains
 #
-# Sampled once, N for every problem. For a smaller n they are cut into N/n disjoint sets, as in
-# lessons 02 and 05. A verifier reads a chain that came up twice only once, and that is what is
-# counted. A log-probability costs nothing.
+# We sample once, N chains for every problem. For a smaller n we cut them into N/n disjoint sets, as
+# in lessons 02 and 05. A verifier reads a chain that came up twice only once, and we count it once.
+# A log-probability costs nothing.
 
 
 # %%
@@ -185,41 +227,56 @@ def sample(model, some: list[int], n: int, temperature: float, verifiers: dict) 
     for name, (reward, how) in verifiers.items():
         scores[name] = aggregate(step_scores(reward, where, written.texts, description=name), how)
     same = np.array([[row.index(text) for text in row] for row in written.texts])
-    return Chains(right, ids, gold_ids(ids, right), written.num_tokens, same, scores)
+    return Chains(
+        right=right,
+        ids=ids,
+        gold=gold_ids(ids, right),
+        tokens=written.num_tokens,
+        same=same,
+        scores=scores,
+    )
 
 
+# %% [markdown]
+# A method chooses one answer from each set, and pays for all chains of the set.
+
+
+# %%
 def choose(
     chains: Chains, some: list[int], cfg, n: int, how: str, verifier: str | None = None
 ) -> Outcome:
-    """What becomes of every disjoint set of n chains: the vote, the weighted vote, or the best one.
-    """
+    """The vote, the weighted vote, or the best chain, of each disjoint set of n chains."""
 
     def sets(x: np.ndarray) -> np.ndarray:
+        """[G, N] -> [G, N / n, n]."""
         return x.reshape(len(x), -1, n)
 
     ids, tokens = sets(chains.ids), sets(chains.tokens)
+    gold = chains.gold[:, None]
     score = sets(chains.scores[verifier]) if verifier else None
     if how == "best":
         best = np.asarray(vote.best_of_n(score, ids))[..., None]
         right = np.take_along_axis(sets(chains.right), best, -1)[..., 0]
     elif how == "early stop":
         drawn = np.arange(n) < np.asarray(vote.early_stop(ids))[..., None]
-        right, tokens = (
-            np.asarray(vote.majority(ids, drawn)) == chains.gold[:, None],
-            tokens * drawn,
-        )
+        right = np.asarray(vote.majority(ids, drawn)) == gold
+        tokens = tokens * drawn
     else:
-        right = np.asarray(vote.majority(ids, score)) == chains.gold[:, None]
-    flops = rollout_flops(cfg, np.repeat(prompt_tokens[some][:, None], tokens.shape[1], 1), tokens)
+        right = np.asarray(vote.majority(ids, score)) == gold
+
+    questions = np.repeat(prompt_tokens[some][:, None], tokens.shape[1], 1)  # [G, N / n]
+    flops = rollout_flops(cfg, questions, tokens)
     if verifier in ("PRM", "ORM"):
         same = sets(chains.same)
-        first = ~np.tril(same[..., :, None] == same[..., None, :], -1).any(-1)
-        flops = flops + reading_flops(
-            prm.cfg, np.repeat(prompt_tokens[some][:, None], tokens.shape[1], 1), tokens * first
-        )
-    return Outcome(right.mean(1), flops.mean(1), tokens.sum(-1).mean(1))
+        repeats = np.tril(same[..., :, None] == same[..., None, :], -1).any(-1)
+        flops = flops + reading_flops(prm.cfg, questions, tokens * ~repeats)
+    return Outcome(right=right.mean(1), flops=flops.mean(1), tokens=tokens.sum(-1).mean(1))
 
 
+# %% [markdown]
+# Six families of methods, each with several sizes:
+
+# %%
 SIZES = [2**k for k in range(1, N.bit_length())]
 FAMILIES = {  # name: how, verifier, sizes
     "majority": ("vote", None, SIZES),
@@ -238,56 +295,67 @@ for family, (how, verifier, sizes) in FAMILIES.items():
 # %% [markdown]
 # ## Search
 #
-# Beam search and DVTS by the PRM (lesson 05), and MCTS by the PRM (lesson 06). Every token of a
-# tree is paid once, as if each node kept its cache; every line is read once by the PRM.
+# Beam search and DVTS by the PRM come from lesson 05, MCTS by the PRM from lesson 06. Every token
+# of a tree is paid once, as if each node kept its cache; the PRM reads every line once.
 
 # %%
 roots = [tot.State(p) for p in problems]
 judge = tot.memoize(functools.partial(reward_values, prm, prompt=word_problems.lines_prompt))
-lines = {
-    num: tot.memoize(
+
+
+def lines(num_samples: int) -> tot.Propose:
+    """Proposes so many lines of a state, the same to every search that asks."""
+    return tot.memoize(
         functools.partial(
             proposers.sample_thoughts,
             run.model,
             jax.random.fold_in(run.key, 2),
             prompt=word_problems.lines_prompt,
-            num_samples=num,
+            num_samples=num_samples,
             least=16 if QUICK else 128,
             sampler=Sampler(1.0),
         )
     )
-    for num in (2, 4)
-}
 
 
 def of_trees(trees: list[tot.Tree]) -> Outcome:
     """What the answers of trees are worth, and what they cost."""
-    ends = [
-        tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in trees
+    leaves = [
+        tree.nodes[tree.answer].state.thoughts if tree.answer >= 0 else ("",) for tree in trees
     ]
-    longest = np.array(
-        [max(len("\n".join(node.state.thoughts)) for node in tree.nodes) for tree in trees]
-    )  # characters
+    # The longest text of a tree, in characters, bounds what each of its tokens sees.
+    texts = [["\n".join(node.state.thoughts) for node in tree.nodes] for tree in trees]
+    longest = np.array([max(map(len, of_tree)) for of_tree in texts])
     written = np.array([tree.generated for tree in trees])
-    flops = search_flops(run.model.cfg, prompt_tokens, written, longest)
     read = np.array([tree.evaluated for tree in trees])
-    flops = flops + search_flops(prm.cfg, prompt_tokens, read, longest, logits=False)
-    return Outcome(grade([[end] for end in ends], golds)[:, 0], flops, written)
+    writing = search_flops(run.model.cfg, prompt_tokens, written, longest)
+    reading = search_flops(prm.cfg, prompt_tokens, read, longest, logits=False)
+    right = grade([[thoughts[-1]] for thoughts in leaves], golds)[:, 0]
+    return Outcome(right=right, flops=writing + reading, tokens=written)
 
 
+# %% [markdown]
+# Three beam searches and DVTS:
+
+# %%
 BEAMS = ((2, 1),) if QUICK else ((2, 1), (4, 1), (4, 2))
+proposals = {num: lines(num) for num in (2, 4)}
 for num, beam in BEAMS:
     name = f"PRM beam search {num}x{beam}"
     grown = tot.bfs(
-        roots, lines[num], judge, word_problems.LINES, beam=beam, max_depth=8, description=name
+        roots, proposals[num], judge, word_problems.LINES, beam=beam, max_depth=8, description=name
     )
     methods[name] = of_trees(grown)
 if not QUICK:
     grown = tot.dvts(
-        roots, lines[4], judge, word_problems.LINES, subtrees=2, max_depth=8, description="DVTS"
+        roots, proposals[4], judge, word_problems.LINES, subtrees=2, max_depth=8, description="DVTS"
     )
     methods["PRM DVTS 4x2"] = of_trees(grown)
 
+# %% [markdown]
+# MCTS runs once; the trees after fewer simulations are cut from the largest.
+
+# %%
 SIMULATIONS = (8,) if QUICK else (16, 24, 32)
 (newline,) = run.model.tokenizer("\n", add_special_tokens=False).input_ids
 ending = lm_tasks.reasoning_lines([run.model.tokenizer.eos_token_id], judged=True)
@@ -309,36 +377,40 @@ found = lm_mcts.search(
     description="MCTS",
 )
 for n in SIMULATIONS:
-    methods[f"PRM MCTS@{n}"] = of_trees(
-        lm_mcts.to_trees(found, searcher, roots, word_problems.LINES, n)
-    )
+    trees = lm_mcts.to_trees(found, searcher, roots, word_problems.LINES, n)
+    methods[f"PRM MCTS@{n}"] = of_trees(trees)
 
 # %% [markdown]
 # ## Accuracy against compute
 #
-# On the test problems. A method is on the *Pareto front* if none that costs less or as much is
+# On the test problems. A method is on the *Pareto front* if no method that costs as much or less is
 # better.
 
 # %%
 names = list(methods)
-right = np.array([methods[name].right for name in names], float)  # [C, G]
-flops = np.array([methods[name].flops for name in names], float)
 unit = methods["greedy"].flops[on_test].mean()  # what one greedy chain costs, question included
 for name in names:
-    of_test = Outcome(*(x[on_test] for x in methods[name]))
+    of_test = of_problems(methods[name], on_test)
     run.results.measure(f"accuracy/{name}", share(of_test.right), tokens=of_test.tokens.mean())
     run.results.measure(f"MFLOPs/{name}", mean_interval(of_test.flops / 1e6))
-means = {name: (flops[i, on_test].mean(), right[i, on_test].mean()) for i, name in enumerate(names)}
-front = [
-    name
-    for name in names
-    if not any(f <= means[name][0] and r > means[name][1] for f, r in means.values())
-]
-front.sort(key=lambda name: means[name][0])
+
+cost = {name: methods[name].flops[on_test].mean() for name in names}
+score = {name: methods[name].right[on_test].mean() for name in names}
+front = []
+for name in names:
+    no_dearer = [other for other in names if cost[other] <= cost[name]]
+    if score[name] == max(score[other] for other in no_dearer):
+        front.append(name)
+front.sort(key=cost.get)
 print(
     "on the front:",
-    ", ".join(f"{name} ({means[name][0] / unit:.1f}: {means[name][1]:.3f})" for name in front),
+    ", ".join(f"{name} ({cost[name] / unit:.1f}: {score[name]:.3f})" for name in front),
 )
+
+# %% [markdown]
+# The methods of one kind make a curve.
+
+# %%
 shown = {
     "one chain: direct, cut off, greedy": [
         "direct",
@@ -355,15 +427,15 @@ shown = {
 
 def plot(shown: dict[str, list[str]], title: str, file: str, ticks: list[int]) -> None:
     """Accuracy against FLOPs of groups of methods."""
-    at = sorted({means[name][0] / 1e6 for group in shown.values() for name in group})
     points = {
-        label: {means[n][0] / 1e6: share(right[names.index(n), on_test]) for n in group}
+        label: [(cost[name] / 1e6, share(methods[name].right[on_test])) for name in group]
         for label, group in shown.items()
     }
+    at, series = curves_at(points)
     run.figure(
         viz.curves(
             at,
-            {label: [row.get(x) for x in at] for label, row in points.items()},
+            series,
             title=title,
             log2=True,
             ticks=ticks,
@@ -374,17 +446,23 @@ def plot(shown: dict[str, list[str]], title: str, file: str, ticks: list[int]) -
     )
 
 
+# %% [markdown]
+# Two figures: all kinds, and then without the direct answers, where the searches differ.
+
+# %%
 plot(
     shown,
-    f"One chain of thought takes {means['direct'][1]:.0%} to {means['greedy'][1]:.0%};\nall that comes after is about the rest",
+    f"One chain of thought takes {score['direct']:.0%} to {score['greedy']:.0%};\n"
+    "all that comes after is about the rest",
     "pareto",
     [32, 64, 128, 256, 512, 1024],
 )
 searching = {label: group for label, group in shown.items() if not label.startswith("one chain")}
-peak = max(names, key=lambda name: means[name][1])
+peak = max(names, key=score.get)
 plot(
     {"one greedy chain": ["greedy"]} | searching,
-    f"Best: {peak}, {means[peak][1]:.1%}\nfor {means[peak][0] / unit:.0f} greedy chains' worth of FLOPs; one chain has {means['greedy'][1]:.1%}",
+    f"Best: {peak}, {score[peak]:.1%}\nfor {cost[peak] / unit:.0f} greedy chains' worth of FLOPs; "
+    f"one chain has {score['greedy']:.1%}",
     "pareto_above_greedy",
     [64, 128, 256, 512, 1024],
 )
@@ -392,22 +470,21 @@ plot(
 # %% [markdown]
 # ## How hard is a question?
 #
-# To spend more on hard questions one has to tell them without their answers (Snell et al. 2024,
-# section 3.2). Three ways:
+# To spend more on hard questions one has to recognise them without their answers (Snell et al.
+# 2024, section 3.2). Three ways:
 #
 # - *the length of the question*, in tokens: free;
 # - *the vote*: the entropy of the answers of four chains (lesson 07), which cost something;
 # - *the verifier*: the PRM's score of the greedy chain, at the price of one chain and one reading.
 #
-# The paper leaves the cost of telling out of its accounts. Here it is in them; only the question,
-# once read, is not read again. The number of operations, which nobody tells the model, makes bins
-# for comparison.
+# The paper leaves the cost of telling out of its accounts. We include it; only the question, once
+# read, is not read again. The number of operations, which nobody tells the model, makes bins for
+# comparison.
 
 # %%
 PROBES = min(4, N // 2)
-greedy_score = aggregate(
-    step_scores(prm, asked, greedy.texts, description="PRM of the greedy chains"), "min"
-)[:, 0]
+of_steps = step_scores(prm, asked, greedy.texts, description="PRM of the greedy chains")
+greedy_score = aggregate(of_steps, "min")[:, 0]
 difficulties = {
     "the length of the question": prompt_tokens,
     "the vote": np.asarray(vote.entropy(chains.ids[:, :PROBES])),
@@ -421,7 +498,13 @@ probes = {  # what telling costs [G]
     + reading_flops(prm.cfg, prompt_tokens, greedy.num_tokens),
     "the number of operations": free,
 }
-hard = chains.right[:, PROBES:].mean(1) < 0.5  # by the other chains
+
+# %% [markdown]
+# Each way sorts the problems into four bins, with edges from the validation problems. How well it
+# tells hard questions is judged by chains that had no part in it.
+
+# %%
+hard = chains.right[:, PROBES:].mean(1) < 0.5
 bins = {"the number of operations": operations - 1}
 for name, difficulty in difficulties.items():
     edges = np.unique(np.quantile(difficulty[~on_test], (0.25, 0.5, 0.75)))
@@ -432,9 +515,10 @@ for name, difficulty in difficulties.items():
     if 1 < hard[on_test].sum() < on_test.sum() - 1:
         told = auc(difficulty[on_test], hard[on_test])
         run.results.measure(f"AUC of questions on which most chains fail/{name}", told)
+        price = probes[name].mean() / unit
         print(
-            f"{name} tells the questions on which most chains fail with an AUC of {told.value:.3f}, for "
-            f"{probes[name].mean() / unit:.1f} greedy chains' worth of FLOPs"
+            f"{name} tells the questions on which most chains fail with an AUC of "
+            f"{told.value:.3f}, for {price:.1f} greedy chains' worth of FLOPs"
         )
 
 # %% [markdown]
@@ -445,6 +529,9 @@ for name, difficulty in difficulties.items():
 # $$\max_{m(\cdot)} \; \sum_b q_{m(b)\,b} \quad \text{subject to} \quad \sum_b c_{m(b)\,b} \le B.$$
 # With a single bin it is the best *single* method at compute $B$. Both choose among the same
 # methods, and on the same problems.
+#
+# What a method costs depends on how the bin was told. The question was read once already, and so
+# was the greedy chain, where the verifier judged it.
 
 # %%
 UNITS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # greedy chains' worth
@@ -454,11 +541,32 @@ read_by_policy = rollout_flops(run.model.cfg, prompt_tokens, no_chain)
 read_by_prm = reading_flops(prm.cfg, prompt_tokens, no_chain)
 
 
+def method_costs(among: list[str], told_by: str | None) -> np.ndarray:
+    """[C, G] FLOPs of each method, and of telling the difficulty before it."""
+    rows = []
+    for name in among:
+        row = methods[name].flops.astype(float)
+        if told_by and probes[told_by] is not free:
+            if name != "direct":  # the question has been read
+                row = row - read_by_policy
+            if told_by == "the verifier" and "PRM" in name:
+                row = row - read_by_prm
+            if told_by == "the verifier" and name == "greedy":  # the chain is there
+                row = np.zeros_like(row)
+            row = row + probes[told_by]
+        rows.append(row)
+    return np.array(rows)
+
+
+# %% [markdown]
+# A policy names a method for every bin, at each of the budgets. Where no choice is cheap enough
+# for a bin, there is no policy.
+
+
+# %%
 class Policy(NamedTuple):
-    chosen: list[
-        list[str]
-    ]  # for each of UNITS the method of every bin; none where no choice is cheap enough
-    right: np.ndarray  # [len(UNITS), G], NaN there
+    chosen: list[list[str]]  # for each of UNITS the method of every bin, or none
+    right: np.ndarray  # [len(UNITS), G], NaN where there is none
     flops: np.ndarray  # [len(UNITS), G]
 
 
@@ -466,37 +574,23 @@ def policy(told_by: str | None, among: list[str]) -> Policy:
     """Chosen on the validation problems, for each budget: a method of ``among`` for every bin, or
     one for all.
     """
-    in_bin = bins[told_by] if told_by else np.zeros(len(problems), int)
-    solved, paid = (np.array([methods[name][i] for name in among], float) for i in (0, 1))  # [C, G]
-    if told_by and probes[told_by] is not free:
-        for row, name in zip(paid, among, strict=True):
-            if name != "direct":
-                row -= read_by_policy
-            if told_by == "the verifier" and "PRM" in name:
-                row -= read_by_prm
-            if told_by == "the verifier" and name == "greedy":
-                row[:] = 0
-            row += probes[told_by]
-    share = np.eye(in_bin.max() + 1)[in_bin] * ~on_test[:, None] / (~on_test).sum()  # [G, B]
-    picked = compute_optimal.compute_optimal(
-        solved @ share, paid @ share, [unit * u for u in UNITS]
-    )
-    everywhere, possible = np.arange(len(problems)), picked.min(1) >= 0
-    return Policy(
-        [[among[i] for i in row if i >= 0] for row in picked],
-        np.array(
-            [
-                np.where(ok, solved[row[in_bin], everywhere], np.nan)
-                for row, ok in zip(picked, possible, strict=True)
-            ]
-        ),
-        np.array(
-            [
-                np.where(ok, paid[row[in_bin], everywhere], np.nan)
-                for row, ok in zip(picked, possible, strict=True)
-            ]
-        ),
-    )
+    in_bin = bins[told_by] if told_by else np.zeros(len(problems), int)  # [G]
+    solved = np.array([methods[name].right for name in among], float)  # [C, G]
+    paid = method_costs(among, told_by)  # [C, G]
+
+    # [G, B]: each bin's share of the validation problems.
+    weights = np.eye(in_bin.max() + 1)[in_bin] * ~on_test[:, None] / (~on_test).sum()
+    budgets = [unit * u for u in UNITS]
+    picked = compute_optimal.compute_optimal(solved @ weights, paid @ weights, budgets)
+
+    chosen, right, flops = [], [], []
+    for of_bin in picked:  # [B] indices into among, -1 where nothing is cheap enough
+        chosen.append([among[i] for i in of_bin if i >= 0])
+        method, problem = of_bin[in_bin], np.arange(len(problems))
+        possible = of_bin.min() >= 0
+        right.append(np.where(possible, solved[method, problem], np.nan))
+        flops.append(np.where(possible, paid[method, problem], np.nan))
+    return Policy(chosen=chosen, right=np.array(right), flops=np.array(flops))
 
 
 def on_average(found: Policy, k: int):
@@ -504,67 +598,84 @@ def on_average(found: Policy, k: int):
     return share(found.right[k, on_test]) if found.chosen[k] else None
 
 
+best_of_n = ("best by PRM", "greedy", "direct", "cut off")
 policies = {f"by {name}": policy(name, names) for name in bins}
 policies["best single method"] = policy(None, names)
 policies["best of n by the PRM"] = policy(
-    None,
-    [name for name in names if name.startswith(("best by PRM", "greedy", "direct", "cut off"))],
+    None, [name for name in names if name.startswith(best_of_n)]
 )
 for name, found in policies.items():
     for k, u in enumerate(UNITS):
-        if found.chosen[k]:
-            run.results.measure(f"policy, {u} greedy chains' worth/{name}", on_average(found, k))
-            if u in CLAIMED:
-                run.results.measure(
-                    f"policy, MFLOPs, {u}/{name}", mean_interval(found.flops[k, on_test] / 1e6)
-                )
-single, simple = policies["best single method"], policies["best of n by the PRM"]
-# Which way to tell the difficulty is best, validation says: over the budgets that all of them can
+        if not found.chosen[k]:
+            continue
+        run.results.measure(f"policy, {u} greedy chains' worth/{name}", on_average(found, k))
+        if u in CLAIMED:
+            mflops = found.flops[k, on_test] / 1e6
+            run.results.measure(f"policy, MFLOPs, {u}/{name}", mean_interval(mflops))
+
+# %% [markdown]
+# Which way to tell the difficulty is best? Validation says, over the budgets that all of them can
 # keep.
-shared = [
-    k for k in range(len(UNITS)) if all(policies[f"by {name}"].chosen[k] for name in difficulties)
-]
-told_by = max(
-    difficulties, key=lambda name: policies[f"by {name}"].right[shared][:, ~on_test].mean()
-)
+
+# %%
+single, simple = policies["best single method"], policies["best of n by the PRM"]
+ways = [f"by {name}" for name in difficulties]
+shared = [k for k in range(len(UNITS)) if all(policies[way].chosen[k] for way in ways)]
+on_validation = {
+    name: policies[f"by {name}"].right[shared][:, ~on_test].mean() for name in difficulties
+}
+told_by = max(on_validation, key=on_validation.get)
 ours, by_operations = policies[f"by {told_by}"], policies["by the number of operations"]
+
 for u in CLAIMED:
     k = UNITS.index(u)
-    print(f"{u:>2} chains' worth: {single.chosen[k][0]} for all, or {', '.join(ours.chosen[k])}")
-    for found, bins_of in (
-        (ours, f"each bin told by {told_by}"),
-        (by_operations, "each number of operations"),
-    ):
-        run.claim(
-            f"with {u} greedy chains' worth of FLOPs, a method for {bins_of} beats the best single one ({single.chosen[k][0]})",
-            paired_difference(found.right[k, on_test], single.right[k, on_test]),
-            at_least=0.0,
-            excludes_zero=True,
-        )
-    run.claim(
-        f"with {u} greedy chains' worth of FLOPs, a method for each bin told by {told_by} beats the best of one chain and best-of-n by the PRM ({simple.chosen[k][0]})",
-        paired_difference(ours.right[k, on_test], simple.right[k, on_test]),
-        at_least=0.0,
-        excludes_zero=True,
+    best_single, best_simple = single.chosen[k][0], simple.chosen[k][0]
+    print(f"{u:>2} chains' worth: {best_single} for all, or {', '.join(ours.chosen[k])}")
+    with_flops = f"with {u} greedy chains' worth of FLOPs, a method for"
+    claim_better(
+        f"{with_flops} each bin told by {told_by} beats the best single one ({best_single})",
+        ours.right[k, on_test],
+        single.right[k, on_test],
+    )
+    claim_better(
+        f"{with_flops} each number of operations beats the best single one ({best_single})",
+        by_operations.right[k, on_test],
+        single.right[k, on_test],
+    )
+    claim_better(
+        f"{with_flops} each bin told by {told_by} beats the best of one chain "
+        f"and best-of-n by the PRM ({best_simple})",
+        ours.right[k, on_test],
+        simple.right[k, on_test],
     )
 
+# %% [markdown]
+# How much cheaper is the policy that validation finds as good as the largest best-of-n?
+
+# %%
 most = methods[f"best by PRM@{N}"]
-as_good = [
-    k for k in range(len(UNITS)) if ours.right[k, ~on_test].mean() >= most.right[~on_test].mean()
-]
+level = most.right[~on_test].mean()
+as_good = [k for k in range(len(UNITS)) if ours.right[k, ~on_test].mean() >= level]
 if as_good:
     k = as_good[0]
+    times = most.flops[on_test] / ours.flops[k, on_test].mean()
     run.results.measure(
         f"FLOPs of best-of-{N} over those of the policy that validation finds as good",
-        mean_interval(most.flops[on_test] / ours.flops[k, on_test].mean()),
+        mean_interval(times),
     )
     times = most.flops[on_test].mean() / ours.flops[k, on_test].mean()
     run.claim(
-        f"a method for each bin told by {told_by} is within a point of best-of-{N} by the PRM, with {times:.1f} times fewer FLOPs",
+        f"a method for each bin told by {told_by} is within a point of best-of-{N} by the PRM, "
+        f"with {times:.1f} times fewer FLOPs",
         paired_difference(ours.right[k, on_test], most.right[on_test]),
         at_least=-0.01,
         worst=-most.right[on_test].mean(),
     )
+
+# %% [markdown]
+# The whole curve over budgets:
+
+# %%
 series = {
     "a method for each bin, told by " + told_by: ours,
     "for each number of operations": by_operations,
@@ -573,12 +684,15 @@ series = {
 }
 SHOWN_AT = 4
 middle = UNITS.index(SHOWN_AT)
+by_bin, by_single, by_simple = (
+    found.right[middle, on_test].mean() for found in (ours, single, simple)
+)
 run.figure(
     viz.curves(
         UNITS,
         {name: [on_average(found, k) for k in range(len(UNITS))] for name, found in series.items()},
-        title=f"{SHOWN_AT} greedy chains' worth: {ours.right[middle, on_test].mean():.1%} with a method for each bin,\n"
-        f"{single.right[middle, on_test].mean():.1%} with the best single one, {simple.right[middle, on_test].mean():.1%} with best-of-n",
+        title=f"{SHOWN_AT} greedy chains' worth: {by_bin:.1%} with a method for each bin,\n"
+        f"{by_single:.1%} with the best single one, {by_simple:.1%} with best-of-n",
         xlabel=f"mean FLOPs per problem at most, in greedy chains' worth ({unit / 1e6:.0f} MFLOPs)",
         ylabel="accuracy on test problems (95% interval)",
         log2=True,
@@ -592,20 +706,18 @@ run.figure(
 # By number of operations, at one budget.
 
 # %%
-in_bin = {k: on_test & (operations == k) for k in OPERATIONS}
+chosen = by_operations.chosen[middle]  # a method for each number of operations
+groups = [f"{k}:\n{name}" for k, name in zip(OPERATIONS, chosen, strict=True)]
+of_test = [on_test & (operations == k) for k in OPERATIONS]
 compared = ["direct", "greedy", f"majority@{min(8, N)}", f"best by PRM@{min(8, N)}"]
+bars = {name: [share(methods[name].right[rows]) for rows in of_test] for name in compared}
+bars["the choice"] = [share(by_operations.right[middle, rows]) for rows in of_test]
 run.figure(
     viz.bars(
-        [
-            f"{k}:\n" + by_operations.chosen[middle][k - 1].replace("PRM ", "PRM\n")
-            for k in OPERATIONS
-        ],
-        {
-            name: [share(right[names.index(name), rows]) for rows in in_bin.values()]
-            for name in compared
-        }
-        | {"the choice": [share(by_operations.right[middle, rows]) for rows in in_bin.values()]},
-        title=f"At {SHOWN_AT} greedy chains' worth of FLOPs validation chooses for\none operation {by_operations.chosen[middle][0]}, for six {by_operations.chosen[middle][-1]}",
+        [group.replace("PRM ", "PRM\n") for group in groups],
+        bars,
+        title=f"At {SHOWN_AT} greedy chains' worth of FLOPs validation chooses for\n"
+        f"one operation {chosen[0]}, for six {chosen[-1]}",
         xlabel=f"number of operations: and the choice (n = {on_test.sum()})",
         ylabel="accuracy on test problems (95% interval)",
     ),
@@ -621,12 +733,13 @@ run.figure(
 
 # %%
 tested = np.flatnonzero(on_test).tolist()
+few, few_golds = [asked[g] for g in tested], [golds[g] for g in tested]
 large, start = load_model("tiny-l", mesh=run.mesh), load_model("tiny-start", mesh=run.mesh)
-few = [asked[g] for g in tested]
-sides: dict[str, dict[str, Outcome]] = {run.model.name: {}, "tiny-start": {}, "tiny-l": {}}
-sides[run.model.name] = {
-    name: Outcome(*(x[on_test] for x in methods[name]))
-    for name in ("greedy", *(f"best by PRM@{n}" for n in SIZES))
+own = ("greedy", *(f"best by PRM@{n}" for n in SIZES))
+sides: dict[str, dict[str, Outcome]] = {  # by model, by method
+    run.model.name: {name: of_problems(methods[name], on_test) for name in own},
+    "tiny-start": {},
+    "tiny-l": {},
 }
 for model in (start, large):
     written = complete(
@@ -639,13 +752,17 @@ for model in (start, large):
         description=model.name,
     )
     sides[model.name]["greedy"] = Outcome(
-        grade(written.texts, [golds[g] for g in tested])[:, 0],
-        rollout_flops(model.cfg, prompt_tokens[tested], written.num_tokens),
-        written.num_tokens[:, 0],
+        right=grade(written.texts, few_golds)[:, 0],
+        flops=rollout_flops(model.cfg, prompt_tokens[tested], written.num_tokens),
+        tokens=written.num_tokens[:, 0],
     )
-several = sample(
-    start, tested, N, 1.0, {"PRM": (prm, "min")}
-)  # the temperature was chosen on the validation split
+
+# %% [markdown]
+# `tiny-start` samples at temperature 1, which was chosen on the validation split, and the PRM takes
+# the best of its chains.
+
+# %%
+several = sample(start, tested, N, 1.0, {"PRM": (prm, "min")})
 for n in SIZES:
     sides["tiny-start"][f"best by PRM@{n}"] = choose(several, tested, start.cfg, n, "best", "PRM")
 for side, outcomes in sides.items():
@@ -656,77 +773,92 @@ for side, outcomes in sides.items():
         run.results.measure(f"sizes/MFLOPs/{side}/{name}", mean_interval(outcome.flops / 1e6))
 
 # %% [markdown]
-# Matched: the most chains that cost no more than the greedy chain of `tiny-l`, reading by the PRM
-# included. And the crossover: the fewest FLOPs with which the small model is as good.
+# *Matched* means the most chains that cost no more than the greedy chain of `tiny-l`, reading by
+# the PRM included. The *crossover* is the fewest FLOPs with which the small model is as good.
 
 # %%
 opponent = sides["tiny-l"]["greedy"]
 GROUPS = {"1-2": (1, 2), "3-4": (3, 4), "5-6": (5, 6), "1-6": OPERATIONS}
 of_group = {name: np.isin(operations[on_test], some) for name, some in GROUPS.items()}
+
+
+def crossover(side: str, group: str) -> None:
+    """Measures the fewest FLOPs with which a side is as good as the opponent, if there are any."""
+    rows = of_group[group]
+    level = opponent.right[rows].mean()
+    as_good, prices = [], []
+    for outcome in sides[side].values():
+        prices.append(outcome.flops[rows].mean())
+        if outcome.right[rows].mean() >= level:
+            as_good.append(outcome)
+    where = f"not up to {max(prices) / 1e6:.0f} MFLOPs"
+    if as_good:
+        cheapest = min(as_good, key=lambda outcome: outcome.flops[rows].mean())
+        mflops = cheapest.flops[rows] / 1e6
+        where = f"from {mflops.mean():.0f} MFLOPs on"
+        run.results.measure(
+            f"crossover with tiny-l, MFLOPs/{side}/{group} operations", mean_interval(mflops)
+        )
+    price = opponent.flops[rows].mean() / 1e6
+    print(
+        f"{group} operations: {side} is as good as tiny-l's greedy chain "
+        f"({level:.3f}, {price:.0f} MFLOPs) {where}"
+    )
+
+
+# %% [markdown]
+# On one and two operations there is nothing left to gain, so the claim there is that the small
+# model is not far behind.
+
+# %%
 matched = {}
 for side in (run.model.name, "tiny-start"):
-    affordable = [
-        name for name, o in sides[side].items() if o.flops.mean() <= opponent.flops.mean()
-    ]
-    matched[side] = max(affordable, key=lambda name, side=side: sides[side][name].flops.mean())
+    prices = {name: outcome.flops.mean() for name, outcome in sides[side].items()}
+    affordable = [name for name in prices if prices[name] <= opponent.flops.mean()]
+    matched[side] = max(affordable, key=prices.get)
     mine = sides[side][matched[side]]
+    who = f"{side} ({matched[side]})"
     for group, rows in of_group.items():
-        ahead = paired_difference(mine.right[rows], opponent.right[rows])
-        if group == "1-2":  # where there is nothing left to gain
+        if group == "1-2":
             run.claim(
-                f"{side} ({matched[side]}) is at most 2 points behind a greedy chain of tiny-l with no more FLOPs, 1-2 operations",
-                ahead,
+                f"{who} is at most 2 points behind a greedy chain of tiny-l "
+                "with no more FLOPs, 1-2 operations",
+                paired_difference(mine.right[rows], opponent.right[rows]),
                 at_least=-0.02,
                 worst=-opponent.right[rows].mean(),
             )
         else:
-            run.claim(
-                f"{side} ({matched[side]}) beats a greedy chain of tiny-l with no more FLOPs, {group} operations",
-                ahead,
-                at_least=0.0,
-                excludes_zero=True,
+            claim_better(
+                f"{who} beats a greedy chain of tiny-l with no more FLOPs, {group} operations",
+                mine.right[rows],
+                opponent.right[rows],
             )
-        level = opponent.right[rows].mean()
-        enough = [
-            o.flops[rows].mean() for o in sides[side].values() if o.right[rows].mean() >= level
-        ]
-        for o in sides[side].values():
-            if enough and o.right[rows].mean() >= level and o.flops[rows].mean() == min(enough):
-                run.results.measure(
-                    f"crossover with tiny-l, MFLOPs/{side}/{group} operations",
-                    mean_interval(o.flops[rows] / 1e6),
-                )
-        most = max(o.flops[rows].mean() for o in sides[side].values()) / 1e6
-        where = (
-            f"from {min(enough) / 1e6:.0f} MFLOPs on" if enough else f"not up to {most:.0f} MFLOPs"
-        )
-        print(
-            f"{group} operations: {side} is as good as tiny-l's greedy chain ({level:.3f}, {opponent.flops[rows].mean() / 1e6:.0f} MFLOPs) {where}"
-        )
+        crossover(side, group)
 rows = of_group["5-6"]
-run.claim(
+claim_better(
     "on 5-6 operations a greedy chain of tiny-l beats tiny-start with as many FLOPs",
-    paired_difference(opponent.right[rows], sides["tiny-start"][matched["tiny-start"]].right[rows]),
-    at_least=0.0,
-    excludes_zero=True,
+    opponent.right[rows],
+    sides["tiny-start"][matched["tiny-start"]].right[rows],
 )
 
-at = sorted({o.flops.mean() / 1e6 for outcomes in sides.values() for o in outcomes.values()})
-curves = {}
+# %% [markdown]
+# Accuracy against FLOPs of the three models, and the matched methods by number of operations:
+
+# %%
+points = {}
 for side, outcomes in sides.items():
-    points = {o.flops.mean() / 1e6: share(o.right) for o in outcomes.values()}
-    curves[
-        "tiny-l: greedy" if side == "tiny-l" else f"{side}: greedy, then best of n by the PRM"
-    ] = [points.get(x) for x in at]
+    label = f"{side}: greedy, then best of n by the PRM" if side != "tiny-l" else "tiny-l: greedy"
+    points[label] = [(o.flops.mean() / 1e6, share(o.right)) for o in outcomes.values()]
+at, curves = curves_at(points)
+contenders = [*matched.items(), ("tiny-l", "greedy")]
+total = {side: f"{sides[side][name].right.mean():.0%}" for side, name in contenders}
+small = ", ".join(f"{side} {total[side]}" for side in matched)
 run.figure(
     viz.curves(
         at,
         curves,
-        title=f"For the {opponent.flops.mean() / 1e6:.0f} MFLOPs of a greedy chain of tiny-l ({opponent.right.mean():.0%}),\n"
-        + ", ".join(
-            f"{side} {sides[side][name].right.mean():.0%}" for side, name in matched.items()
-        )
-        + ", by best-of-n",
+        title=f"For the {opponent.flops.mean() / 1e6:.0f} MFLOPs of a greedy chain of tiny-l "
+        f"({total['tiny-l']}),\n{small}, by best-of-n",
         xlabel=f"MFLOPs per problem, verifier included (n = {len(tested)})",
         ylabel="accuracy (95% interval)",
         log2=True,
@@ -734,19 +866,22 @@ run.figure(
     ),
     "small_and_large",
 )
-each = {k: operations[on_test] == k for k in OPERATIONS}
+
+# %% [markdown]
+# The harder the problem, the more the large model is worth:
+
+# %%
+by_depth, on_six = {}, []
+for side, name in contenders:
+    right = sides[side][name].right
+    of_depth = [right[operations[on_test] == k] for k in OPERATIONS]
+    by_depth[f"{side}, {name}"] = [share(hits) for hits in of_depth]
+    on_six.append(f"{side} {of_depth[-1].mean():.0%}")
 run.figure(
     viz.bars(
         [str(k) for k in OPERATIONS],
-        {
-            f"{side}, {name}": [share(sides[side][name].right[rows]) for rows in each.values()]
-            for side, name in [*matched.items(), ("tiny-l", "greedy")]
-        },
-        title="At equal FLOPs, six operations: "
-        + ", ".join(
-            f"{side} {sides[side][name].right[each[6]].mean():.0%}"
-            for side, name in [*matched.items(), ("tiny-l", "greedy")]
-        ),
+        by_depth,
+        title="At equal FLOPs, six operations: " + ", ".join(on_six),
         xlabel=f"number of operations (n = {len(tested)})",
         ylabel="accuracy (95% interval)",
     ),
@@ -757,10 +892,10 @@ run.figure(
 # Where a small model can already do a thing now and then, search makes it reliable, for less than
 # the large model costs. Where it cannot, more chains find little, and the FLOPs are better spent on
 # the larger model. `tiny` needs no search to be level with `tiny-l` on one and two operations, for
-# a fourteenth of the FLOPs. With the FLOPs of the large model's one chain, search leaves it half a
-# point behind on three and four operations (an interval that reaches 0) and 4 points on five and
-# six: there the crossover is, and the larger model is the better buy. `tiny-start`, which knows
-# less, is 2 points behind on the easy ones, 14 in the middle, and 58 on the hard ones. A search
+# a fourteenth of the FLOPs. With the FLOPs of the large model's one chain, search leaves `tiny`
+# half a point behind on three and four operations (an interval that reaches 0) and 4 points on five
+# and six. There the crossover is, and the larger model is the better buy. `tiny-start`, which knows
+# less, is 2 points behind on the easy problems, 14 in the middle, and 58 on the hard ones. A search
 # does not replace what a model never learned.
 #
 # A method for each bin sends easy questions to one greedy chain and hard ones to a search. With

@@ -4,7 +4,6 @@ from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from jaxreason.errors import InputError
 from jaxreason.models.tokens import token_bytes
