@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nothing in a home folder decides a test
+if os.environ.get("TCACHE"):
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": os.environ["TCACHE"], "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+else: os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nothing in a home folder decides a test
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +20,13 @@ from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel
 from jaxreason.models.tokens import build_tokenizer
 
+jax.config.update("jax_disable_most_optimizations", os.environ.get("SLOWC") is None)
+
 ROOT = Path(__file__).parent.parent
 
 
 def random_params(cfg: decoder.DecoderConfig, seed: int = 0) -> decoder.Params:
-    """Random parameters with noise on every leaf, so that biases and norm scales are not 0 and 1.
-    """
+    """Random parameters with noise on every leaf, so that biases and norm scales are not 0 and 1."""
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(lambda: decoder.init(jax.random.key(0), cfg))
 

@@ -189,8 +189,7 @@ def test_filter_refuses_bad_arguments():
 
 
 def drawn_one_by_one(ids, threshold, min_samples):
-    """Adaptive consistency as its paper describes it: a loop over draws with a Beta distribution.
-    """
+    """Adaptive consistency as its paper describes it: a loop over draws with a Beta distribution."""
     counts = Counter()
     for drawn, answer in enumerate(ids, start=1):
         if answer >= 0:
@@ -298,8 +297,7 @@ def test_the_plurality_is_at_least_the_binomial_majority(n):
 
 
 def test_the_plurality_wins_where_the_binomial_majority_is_hopeless():
-    """Right with p = 0.4 and twelve wrong answers at 0.05 each: a vote of 255 chains never fails.
-    """
+    """Right with p = 0.4 and twelve wrong answers at 0.05 each: a vote of 255 chains never fails."""
     logits = jnp.log(jnp.array([0.4] + [0.05] * 12))
     ids = jax.random.categorical(jax.random.key(0), logits, shape=(200, 255))
     assert (majority(ids) == 0).all()

@@ -1,5 +1,4 @@
-"""The command line: what it prints for good input, and one line with exit status 2 for bad input.
-"""
+"""The command line: what it prints for good input, and one line with exit status 2 for bad input."""
 
 import json
 import subprocess

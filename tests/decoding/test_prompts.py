@@ -165,8 +165,7 @@ def test_a_question_may_hold_braces():
 
 
 def test_no_sentence_of_the_reasoning_prompt_dictates_the_answer(chat_tokenizer):
-    """Told how to word its answer, Qwen2.5-Coder-0.5B writes that alone: docs/results_qwen/prompts.
-    """
+    """Told how to word its answer, Qwen2.5-Coder-0.5B writes that alone: docs/results_qwen/prompts."""
     asked = prompts.zero_shot_cot("Why?", chat_tokenizer)
     assert asked == "<user>Why?\n\nLet's think step by step.<assistant>"  # free to think
     assert "write" not in asked.lower() and prompts.THE_ANSWER_IS not in asked

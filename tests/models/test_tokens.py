@@ -287,8 +287,7 @@ def test_holes_in_the_ids_are_empty(monkeypatch, tokenizer):
 
 
 def run(stop, ids) -> list[bool]:
-    """Whether the chain has ended after each token, by the lookup that generate does on the device.
-    """
+    """Whether the chain has ended after each token, by the lookup that generate does on the device."""
     table, state, ended = jnp.asarray(stop.next_state), 0, []
     for i in ids:
         state = int(table[jnp.int32(i), state])

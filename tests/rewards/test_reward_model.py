@@ -1,5 +1,4 @@
-"""Reward models: where steps end, Monte Carlo labels, loss, scores, searches that use them, files.
-"""
+"""Reward models: where steps end, Monte Carlo labels, loss, scores, searches that use them, files."""
 
 import json
 

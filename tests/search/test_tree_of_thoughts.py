@@ -147,8 +147,7 @@ def test_dfs_visits_in_the_order_of_algorithm_2(threshold):
 
 
 def test_dfs_prunes_and_backtracks():
-    """A tempting first digit leads nowhere, another is pruned, and the solution is below a third.
-    """
+    """A tempting first digit leads nowhere, another is pruned, and the solution is below a third."""
     scores = {"0": 0.9, "1": 0.8, "2": 0.1, "3": 0.0}
 
     def first_digit(states):

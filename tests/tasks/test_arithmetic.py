@@ -195,8 +195,7 @@ def test_a_split_does_not_depend_on_the_wording():
 
 
 def test_held_out_problems_never_occur_in_the_training_mixture(recipe):
-    """Every problem behind 3,000 documents of the recipe, and every expression its texts spell out.
-    """
+    """Every problem behind 3,000 documents of the recipe, and every expression its texts spell out."""
     used = []
 
     def spy(*args, **kwargs):

@@ -1,5 +1,4 @@
-"""Game of 24: the solver against brute force, the step checker, the splits and the training text.
-"""
+"""Game of 24: the solver against brute force, the step checker, the splits and the training text."""
 
 import re
 from collections import Counter

@@ -1,5 +1,4 @@
-"""Values that are thought through: the chain against the exact solver, and what training may show.
-"""
+"""Values that are thought through: the chain against the exact solver, and what training may show."""
 
 import itertools
 
