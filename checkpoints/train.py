@@ -419,7 +419,7 @@ def measure_scarce(model: LanguageModel, n: int = 500, chains: int = 16) -> dict
         [p.answer for p in problems],
     )
     depths = np.array([p.num_operations for p in problems])
-    run = functools.partial(complete, model, texts, jax.random.key(0), max_new_tokens=96)
+    run = functools.partial(complete, model, jax.random.key(0), texts, max_new_tokens=96)
     results = {"cot": accuracy(grade(run(sampler=GREEDY, description="cot").texts, golds)[:, 0])}
     sampled = run(sampler=Sampler(temperature=1.0), num_samples=chains, description="cot, T=1")
     correct = grade(sampled.texts, golds)

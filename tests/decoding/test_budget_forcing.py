@@ -201,8 +201,8 @@ def within(model):
     return functools.partial(
         budget_forcing.complete_within,
         model,
-        QUESTIONS,
         jax.random.key(2),
+        QUESTIONS,
         ends=ENDS,
         sampler=Sampler(1.0),
         max_new_tokens=60,

@@ -373,10 +373,10 @@ def test_a_key_for_each_prompt_makes_its_chains_independent_of_the_other_prompts
     texts, key = ["Tom has", "Tom", "has apples Tom"], jax.random.key(9)
     run = functools.partial(complete, model, sampler=Sampler(1.0), max_new_tokens=6, num_samples=2)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(3))
-    together = run(texts, keys)
-    assert together.texts == run(texts, key).texts  # one key stands for these
-    assert run(texts[2:], keys[2:]).texts == together.texts[2:]
-    assert run(texts[::-1], keys[::-1]).texts == together.texts[::-1]
+    together = run(keys, texts)
+    assert together.texts == run(key, texts).texts  # one key stands for these
+    assert run(keys[2:], texts[2:]).texts == together.texts[2:]
+    assert run(keys[::-1], texts[::-1]).texts == together.texts[::-1]
 
 
 def test_the_number_of_compilations_is_bounded(model):
