@@ -652,6 +652,7 @@ PROBES = VARIANTS | {
 
 
 @pytest.mark.parametrize("name", PROBES)
+@pytest.mark.optimised
 def test_every_variant_learns_a_bandit(name):
     """Two tokens out of six each; rewarded is 2, then 5: by chance 1 in 36."""
     objective, tx = PROBES[name], optax.adam(5e-2)
@@ -721,6 +722,7 @@ def loop(small, problems):
     return tx, step, jax.jit(step), lambda: init_state(jax.tree.map(jnp.copy, small.params), tx)
 
 
+@pytest.mark.optimised
 def test_a_scan_learns_the_answer_from_rewards_alone_and_is_its_steps(loop, problems):
     """Over eight keys: where one run ends depends on its key and on the last bits of its gradients
     (0.60 to 0.74).
@@ -774,6 +776,7 @@ def test_training_resumes_to_the_same_bits(loop, problems, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, parts, whole)
 
 
+@pytest.mark.optimised
 def test_ppo_learns_it_too_and_its_critic_the_value(small, problems):
     tx = optax.adam(2e-2)
     step = make_ppo_step(tx=tx, **device_options(small, widths=((2, 1),)))
@@ -889,6 +892,7 @@ def text_update(model, tx, **options):
     )
 
 
+@pytest.mark.optimised
 def test_rewards_of_texts_teach_lora(small):
     lora = init_lora(jax.random.key(0), small.params, 4, ("q", "v", "o", "up", "down", "gate"))
     tx = optax.adam(5e-2)
