@@ -529,8 +529,8 @@ for key in (*SIGNS, "grad_norm", "length"):
 #
 # A careless verifier looks for the answer *somewhere* in the text, and so finds 7 in 17. Chains
 # that are paid for and wrong are then as good as right ones, and optimisation has no reason to tell
-# them apart. We run the same training with `token_rewards.contains` for a reward, and measure it with
-# the right one. The run above, with the right reward from the start, is the comparison.
+# them apart. We run the same training with `token_rewards.contains` for a reward, and measure it
+# with the right one. The run above, with the right reward from the start, is the comparison.
 
 # %%
 hacked = train_grpo("substring reward", ABLATION_STEPS, reward_fn=token_rewards.contains)

@@ -7,6 +7,11 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nothing in a home folder decides a test
+# Most of the time of these tests is compilation, and their programs are small: they, and the
+# processes that tests start, compile without XLA's expensive passes. Tests marked `optimised`
+# state facts of training and of published values: theirs are compiled as users' programs are. So
+# are all with JAX_DISABLE_MOST_OPTIMIZATIONS=false, which CI asks for once.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +24,11 @@ from jaxreason.models.hf import LanguageModel
 from jaxreason.models.tokens import build_tokenizer
 
 ROOT = Path(__file__).parent.parent
+COMPILED_FAST = pytest.StashKey[bool]()
 
 
 def random_params(cfg: decoder.DecoderConfig, seed: int = 0) -> decoder.Params:
-    """Random parameters with noise on every leaf, so that biases and norm scales are not 0 and 1.
-    """
+    """Random parameters, noise on every leaf: biases and norm scales are not 0 and 1."""
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(lambda: decoder.init(jax.random.key(0), cfg))
 
@@ -55,6 +60,16 @@ def compiled_programs():
     """
     yield
     jax.clear_caches()
+
+
+def pytest_runtest_setup(item):
+    """Before fixtures: those of a module are compiled as its first test is."""
+    usual = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "true"
+    fast = usual and not item.get_closest_marker("optimised")
+    if item.session.stash.get(COMPILED_FAST, usual) != fast:
+        jax.clear_caches()
+        jax.config.update("jax_disable_most_optimizations", fast)
+        item.session.stash[COMPILED_FAST] = fast
 
 
 @pytest.fixture(scope="session")

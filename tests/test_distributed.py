@@ -30,8 +30,7 @@ QUESTIONS = [
     f"Tom has {n} apples. Tom buys 3 bags of 7. How many apples does Tom have now?"
     for n in range(40, 45)
 ]
-# Compiled without optimisation, in half the time.
-FLAGS = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+FLAGS = "--xla_force_host_platform_device_count=4"
 TX = optax.adamw(1e-3)
 
 PROGRAM = """

@@ -24,11 +24,7 @@ from jaxreason.mesh import (
 )
 
 TESTS = Path(__file__).parent
-# Compiled without optimisation: it takes half the time, and the programs are small.
-FLAGS = (
-    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
-    "--xla_llvm_disable_expensive_passes=true"
-)
+FLAGS = "--xla_force_host_platform_device_count=8"
 
 
 def test_on_eight_devices():
@@ -37,7 +33,7 @@ def test_on_eight_devices():
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(TESTS.parent),
     }
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(TESTS / "mesh")]
+    command = [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider", str(TESTS / "mesh")]
     done = subprocess.run(
         command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=600
     )

@@ -165,13 +165,24 @@ def test_cached_equals_uncached_with_forks_of_padded_prompts(model):
         np.testing.assert_allclose([step[row] for step in steps], whole[-4:], atol=1e-5)
 
 
-@pytest.mark.parametrize("remat", [False, True], ids=["kept", "remat"])
-@pytest.mark.parametrize("num_layers", [2, 5], ids=["unrolled", "scanned"])
+@pytest.mark.parametrize(("num_layers", "remat"), [(2, False), (5, True)])
 def test_branches_have_the_states_and_the_gradient_of_whole_rows(model, num_layers, remat):
-    """Two left-padded prompts with three continuations each, in one pass; every row of prompt and
-    continuation alone.
+    assert_branches_are_rows(
+        dataclasses.replace(model[0], num_hidden_layers=num_layers, remat=remat)
+    )
+
+
+@pytest.mark.parametrize(("num_layers", "remat"), [(2, True), (5, False)])
+def test_branches_whether_scanned_or_not_and_recomputed_or_not(one_model, num_layers, remat):
+    assert_branches_are_rows(
+        dataclasses.replace(one_model[0], num_hidden_layers=num_layers, remat=remat)
+    )
+
+
+def assert_branches_are_rows(cfg):
+    """Two left-padded prompts with three continuations each, in one pass; rows of prompt and
+    continuation, those of one prompt together.
     """
-    cfg = dataclasses.replace(model[0], num_hidden_layers=num_layers, remat=remat)
     params = random_params(cfg)
     prompts, new = [ids(1, 6), ids(2, 3)], ids(3, 6, 4)
     tokens, _, segments = padded(prompts, 6)
@@ -183,11 +194,10 @@ def test_branches_have_the_states_and_the_gradient_of_whole_rows(model, num_laye
         return jnp.square(jnp.stack(chosen)).mean(), chosen
 
     def of_rows(params):
-        rows = [
-            decoder.hidden_states(params, row[None], np.arange(len(row))[None], cfg=cfg)[0]
-            for row in wanted
-        ]
-        chosen = [states[0, -5:] for states in rows]
+        chosen = []
+        for rows in (np.stack(wanted[:3]), np.stack(wanted[3:])):  # of one length each
+            states, _ = decoder.hidden_states(params, rows, arange_like(rows), cfg=cfg)
+            chosen += list(states[:, -5:])
         return jnp.square(jnp.stack(chosen)).mean(), chosen
 
     (ours, whole) = (jax.jit(jax.grad(f, has_aux=True))(params) for f in (of_branches, of_rows))
@@ -328,10 +338,17 @@ def test_new_layers_change_nothing_until_they_are_trained(model):
     positions = jnp.broadcast_to(jnp.arange(12), (2, 12))
     deeper, more = deepen(params, jax.random.key(2), cfg=cfg, num_new_layers=2)
     assert more.num_hidden_layers == cfg.num_hidden_layers + 2
-    want, _ = decoder.forward(params, tokens, positions, cfg=cfg)
-    got, _ = decoder.forward(deeper, tokens, positions, cfg=more)
+
+    def logits_and_gradient(params, cfg):
+        def variance(params):
+            logits, _ = decoder.forward(params, tokens, positions, cfg=cfg)
+            return logits.var(), logits
+
+        return jax.jit(jax.value_and_grad(variance, has_aux=True))(params)
+
+    (_, want), _ = logits_and_gradient(params, cfg)
+    (_, got), grads = logits_and_gradient(deeper, more)
     np.testing.assert_array_equal(got, want)
-    grads = jax.grad(lambda p: decoder.forward(p, tokens, positions, cfg=more)[0].var())(deeper)
     assert (
         float(jnp.abs(grads["layers"]["mlp"]["down"]["kernel"][-2:]).max()) > 0
     )  # so training moves them

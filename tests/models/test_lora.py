@@ -57,6 +57,7 @@ def test_merge_by_its_formula(params, lora):
     assert merged["embed"] is params["embed"]
 
 
+@pytest.mark.optimised
 def test_the_adapter_learns_alone(params, cfg, lora):
     gradients = jax.jit(jax.grad(lambda lora: loss_of(merge_lora(params, lora, 1.0), cfg)))(lora)
     assert jax.tree.structure(gradients) == jax.tree.structure(lora)

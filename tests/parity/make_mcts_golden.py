@@ -1,5 +1,4 @@
-"""Writes tests/mctx.npz, what test_mcts.py compares with: python tests/parity/make_mcts_golden.py
-"""
+"""Writes tests/search/mctx.npz: python tests/parity/make_mcts_golden.py"""
 
 from pathlib import Path
 

@@ -1,5 +1,4 @@
-"""Against torch: logits, export and adapters of every family equal those of transformers and peft.
-"""
+"""Against torch: logits, export and adapters equal those of transformers and peft."""
 
 import json
 

@@ -1,5 +1,6 @@
 """Reward models: ends of steps, Monte Carlo labels, loss, scores, searches with them, files."""
 
+import functools
 import json
 
 import jax
@@ -241,25 +242,27 @@ def chains_for(n=6):
     ]
 
 
+@functools.partial(jax.jit, static_argnames="cfg")
+def states_and_logprobs(backbone, tokens, cfg):
+    positions = jnp.arange(tokens.shape[1])[None]
+    states, _ = decoder.hidden_states(backbone, tokens, positions, cfg=cfg)
+    logits, _ = decoder.forward(backbone, tokens, positions, cfg=cfg)
+    return states[0], jax.nn.log_softmax(logits)[0]
+
+
 def logits_by_hand(reward, tokens, judged):
     """Of one text, from the model's states and logits: the lowest log-probability of a judged token
     so far beside the state.
     """
-    backbone, head, tokens = (
-        reward.params["backbone"],
-        reward.params["head"],
-        jnp.asarray(tokens)[None],
-    )
-    positions = jnp.arange(tokens.shape[1])[None]
-    states, _ = decoder.hidden_states(backbone, tokens, positions, cfg=reward.cfg)
-    logprobs = np.array(
-        jax.nn.log_softmax(decoder.forward(backbone, tokens, positions, cfg=reward.cfg)[0])[0]
-    )
+    backbone, head = reward.params["backbone"], jax.tree.map(np.asarray, reward.params["head"])
+    padded = np.zeros((1, 64), np.int32)  # one shape for all; no token sees what follows it
+    padded[0, : len(tokens)] = tokens
+    states, logprobs = map(np.asarray, states_and_logprobs(backbone, padded, reward.cfg))
     found = []
-    for t in range(tokens.shape[1]):
-        lowest = min([0.0, *(logprobs[i - 1, tokens[0, i]] for i in range(1, t + 1) if judged[i])])
+    for t in range(len(tokens)):
+        lowest = min([0.0, *(logprobs[i - 1, tokens[i]] for i in range(1, t + 1) if judged[i])])
         found.append(
-            np.concatenate([states[0, t], [lowest, np.exp(lowest)]]) @ head["kernel"] + head["bias"]
+            np.concatenate([states[t], [lowest, np.exp(lowest)]]) @ head["kernel"] + head["bias"]
         )
     return np.array(found)
 
@@ -275,7 +278,7 @@ def test_the_loss_is_the_cross_entropy_at_step_ends_by_hand(model, reward, token
         total -= (e.targets[at] * np.log(p) + (1 - e.targets[at]) * np.log(1 - p)).sum()
         count += at.sum()
     assert count == 12 == batch.weights.sum()
-    loss, _ = verifier.reward_loss(reward.params, batch, cfg=reward.cfg)
+    loss, _ = jax.jit(functools.partial(verifier.reward_loss, cfg=reward.cfg))(reward.params, batch)
     np.testing.assert_allclose(loss, total / count, rtol=1e-4)
     orm = verifier.pack_examples(
         verifier.examples(tokenizer, chains_for(), "orm"), 2, 64, tokenizer.pad_token_id
@@ -283,6 +286,7 @@ def test_the_loss_is_the_cross_entropy_at_step_ends_by_hand(model, reward, token
     assert orm.weights.sum() == 6  # one label each
 
 
+@pytest.mark.optimised
 def test_training_learns_which_steps_are_right_and_keeps_the_lowest_held_out_loss(
     model, tokenizer, tmp_path
 ):

@@ -2,8 +2,6 @@
 game read from tokens.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -464,28 +462,6 @@ def test_a_line_ends_at_its_newline_whatever_else_that_token_holds():
         for node in tree.nodes
         for line in node.state.thoughts
     )
-
-
-def test_jit_agrees_with_eager():
-    model = short_lined(build_tokenizer(["left", "Value", *game24.LABELS]), "\n")
-    eos = model.tokenizer.eos_token_id
-    searcher = lm_mcts.searcher(
-        model,
-        lm_tasks.reasoning_lines([eos]),
-        lm_evaluators.likelihood,
-        num_lines=2,
-        max_line=2,
-        width=8,
-    )
-    go = functools.partial(
-        lm_mcts.search, searcher, jax.random.key(1), ["24: 1"], num_simulations=2
-    )
-    compiled = go()
-    with jax.disable_jit():
-        eager = go()
-    assert compiled.embedding.written.any() and (compiled.visits[:, 2] > 0).any()
-    for a, b in zip(jax.tree.leaves(compiled), jax.tree.leaves(eager), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_bad_input_is_one_clear_line(searcher, tiny, abc):

@@ -142,6 +142,7 @@ def test_the_tree_is_that_of_plain_python(options):
         assert terminal.any()  # some terminal node was come back to
 
 
+@pytest.mark.optimised
 def test_the_tree_is_that_of_mctx():
     """The fixture is of tests/parity/make_mcts_golden.py; mctx goes on below terminal nodes, where
     we create none.

@@ -5,11 +5,10 @@ checkpoint whole.
 import functools
 import gc
 import json
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import jax
@@ -172,24 +171,25 @@ def slow_batch_fn(step):
     return batch_fn(step)
 
 
-def test_killed_at_ten_random_moments_it_reaches_the_same_bits(tmp_path):
+def test_killed_at_ten_random_moments_it_reaches_the_same_bits(tmp_path, monkeypatch):
     """SIGKILL, which no program can catch, some of them in the middle of writing a checkpoint."""
     directory, rng, saved = tmp_path / "killed", np.random.default_rng(0), 0
-    program = "import sys, test_train as t; t.run(sys.argv[1], t.slow_batch_fn, t.KILLED_STEPS)"
+    folders = ROOT, ROOT / "tests", ROOT / "tests" / "training"
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)))
+    # All ten are forked from one process that has imported everything, and computed nothing yet.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     for _ in range(10):
-        with subprocess.Popen(
-            [sys.executable, "-c", program, str(directory)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
-        ) as process:
-            while process.poll() is None and not any(
-                int(path.name) > saved for path in checkpoints_in(directory)
-            ):
-                time.sleep(0.005)
-            time.sleep(rng.uniform(0, 0.2))
-            process.kill()
-        assert process.returncode == -signal.SIGKILL
+        process = context.Process(target=run, args=(directory, slow_batch_fn, KILLED_STEPS))
+        process.start()
+        while process.is_alive() and not any(
+            int(path.name) > saved for path in checkpoints_in(directory)
+        ):
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.2))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         saved = max(int(path.name) for path in checkpoints_in(directory))
     assert saved < KILLED_STEPS
     assert_same_bits(
@@ -328,6 +328,7 @@ def test_a_checkpoint_of_another_optimiser_is_refused(saved):
     refused(saved, init_state(params, optax.sgd(0.1)))
 
 
+@pytest.mark.optimised
 def test_the_tiny_decoder_learns_what_is_predictable(cfg, tmp_path):
     """The next token is the last one plus one: 60 steps take the loss from above log(20) to below
     0.1.
