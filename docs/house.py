@@ -36,6 +36,7 @@ CENTRES = {  # the rooms, in the order of the data, and where the drawing has th
 ROOF = {"course": "lessons and command line", "api": "the public names"}  # use the rooms
 FLOOR = {  # used by rooms and roof
     "mesh": "many devices",
+    "hosts": "many hosts",
     "resume": "interrupted runs",
     "files": "where results go",
     "errors": "InputError",

@@ -38,7 +38,7 @@ import jax
 import numpy as np
 
 from jaxreason.answers import vote
-from jaxreason.answers.verify import answer_ids, gold_ids, grade, read_answers
+from jaxreason.answers.verify import answer_ids, chosen, gold_ids, grade, read_answers
 from jaxreason.course import lesson, viz
 from jaxreason.decoding import prompts
 from jaxreason.decoding.sampling import GREEDY, Sampler
@@ -99,10 +99,9 @@ print(f"{'method':<28}{'answer':>8}  {'right':<6}{'tokens':>7}{'seconds':>9}  (w
 for name in METHODS:
     began = time.perf_counter()
     written = ask(name, run.key, [problem.question])
-    [answers] = read_answers(written.texts, [problem.gold])
-    [ids] = answer_ids([answers])
-    winner = int(vote.majority(ids[None])[0])
-    answer = answers[int(np.argmax(ids == winner))]
+    answers = read_answers(written.texts, [problem.gold])
+    ids = answer_ids(answers)
+    [answer] = chosen(answers, ids, vote.majority(ids))
     right = "yes" if grade([[answer or ""]], [problem.gold])[0, 0] else "no"
     seconds = time.perf_counter() - began
     print(f"{name:<28}{answer or '-':>8}  {right:<6}{written.num_tokens.sum():>7}{seconds:>9.1f}")

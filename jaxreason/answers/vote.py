@@ -63,7 +63,11 @@ def vote(answer_ids: jax.Array, weights: jax.Array | None = None) -> Vote:
 
 
 def majority(answer_ids: jax.Array, weights: jax.Array | None = None) -> jax.Array:
-    """The winning answer id ``[G]`` of :func:`vote`; it needs no absolute majority."""
+    """The winning answer id ``[G]`` of :func:`vote`; it needs no absolute majority.
+
+    Args:
+      answer_ids, weights: ``[G, N]``, as for :func:`vote`.
+    """
     return vote(answer_ids, weights).winner
 
 

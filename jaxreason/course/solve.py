@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 
 from jaxreason.answers.extract import extract_answer
-from jaxreason.answers.verify import answer_ids
+from jaxreason.answers.verify import answer_ids, chosen
 from jaxreason.answers.vote import vote
 from jaxreason.course.chains import chain_length, failed_prompt
 from jaxreason.course.machine import keep_compiled
@@ -77,12 +77,12 @@ def _print_answer(texts: Sequence[str], voting: bool) -> None:
     answers = [extract_answer(text) for text in texts]
     ids = answer_ids([answers])
     outcome = vote(ids)
-    winner = int(outcome.winner[0])
-    if winner < 0:
+    (text,) = chosen([texts], ids, outcome.winner)
+    (answer,) = chosen([answers], ids, outcome.winner)
+    if text is None:
         print(f"{texts[0].strip()}\n\nno answer found in {len(answers)} chain(s)")
         return
-    chosen = ids[0].tolist().index(winner)
-    print(texts[chosen].strip())
+    print(text.strip())
     if voting:
         share = float(outcome.confidence[0])
-        print(f"\n{answers[chosen]}  ({share:.0%} of {len(texts)} chains agree)")
+        print(f"\n{answer}  ({share:.0%} of {len(texts)} chains agree)")

@@ -27,7 +27,8 @@ def compile_stop(tokenizer, strings: Sequence[str] = (), eos_ids: Sequence[int] 
     """Stops at an end-of-text token, and as soon as the completion contains one of the strings.
 
     The strings are matched on bytes, and the steps over the bytes of a token are composed to one
-    step: so a string is found inside a token and across the borders of any number of tokens.
+    step: so a string is found inside a token and across the borders of any number of tokens. The
+    automaton over bytes is that of Aho & Corasick (1975).
 
     Args:
       tokenizer: of the model; its own end-of-text token ends a chain too.

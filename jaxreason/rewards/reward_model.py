@@ -241,7 +241,11 @@ def aggregate(scores: np.ndarray, how: str) -> np.ndarray:
 
 
 def first_error(scores: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """Index ``[...]`` of the first step below the threshold in ``[..., S]``; -1 if none is."""
+    """The index of the first step below the threshold, int ``[...]``; -1 if none is.
+
+    Args:
+      scores: ``[..., S]``, NaN behind a chain's last step.
+    """
     below = scores < threshold  # NaN is not
     return np.where(below.any(-1), below.argmax(-1), -1)
 

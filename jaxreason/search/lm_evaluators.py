@@ -170,6 +170,10 @@ def process_reward(cfg: DecoderConfig, newline: int, *, prompt_lines: int) -> Ev
 def likelihood(weights: Weights, keys: jax.Array, text: Text) -> Evaluation:
     """p(lines | prompt), at no cost: the device twin of
     :func:`jaxreason.search.evaluators.likelihood`, which gives its logarithm.
+
+    Args:
+      weights, keys: not used; keys are ``[R]``.
+      text: R texts.
     """
     return _evaluation(jnp.exp(text.logprob), jnp.int32(0))
 
