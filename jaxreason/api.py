@@ -70,8 +70,10 @@ from jaxreason.search import evaluators, lm_evaluators, lm_mcts, lm_tasks, mcts
 from jaxreason.search.proposers import propose_thoughts, sample_thoughts
 from jaxreason.search.tree_of_thoughts import (
     Evaluate,
+    Proposals,
     Propose,
     Rules,
+    Scores,
     State,
     Thought,
     Tree,
@@ -188,7 +190,9 @@ __all__ = [
     # search: trees of lines of thought; last the modules
     "State",
     "Thought",
+    "Proposals",
     "Propose",
+    "Scores",
     "Evaluate",
     "Rules",
     "Tree",

@@ -4,6 +4,7 @@ from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from jaxreason.errors import InputError
 from jaxreason.models.tokens import token_bytes
@@ -23,12 +24,14 @@ class Stop(NamedTuple):
         return self.next_state.shape[1] - 1
 
 
-def compile_stop(tokenizer, strings: Sequence[str] = (), eos_ids: Sequence[int] = ()) -> Stop:
+def compile_stop(
+    tokenizer: PreTrainedTokenizerBase, strings: Sequence[str] = (), eos_ids: Sequence[int] = ()
+) -> Stop:
     """Stops at an end-of-text token, and as soon as the completion contains one of the strings.
 
     The strings are matched on bytes, and the steps over the bytes of a token are composed to one
     step: so a string is found inside a token and across the borders of any number of tokens. The
-    automaton over bytes is that of Aho & Corasick (1975).
+    automaton over bytes is that of Aho & Corasick 1975.
 
     Args:
       tokenizer: of the model; its own end-of-text token ends a chain too.

@@ -186,14 +186,10 @@ def puct(q: jax.Array, prior: jax.Array, n: jax.Array, n_a: jax.Array, c: float)
 
 
 def uct(q: jax.Array, n: jax.Array, n_a: jax.Array, c: float) -> jax.Array:
-    """Q(s, a) + U(s, a), where U(s, a) = c sqrt(ln N(s) / N(s, a)) ``[..., A]``.
+    """Q(s, a) + U(s, a), where U(s, a) = c sqrt(ln N(s) / N(s, a)).
 
-    Kocsis & Szepesvari 2006, section 2.2, where c = 2 C_p; UCB1 has c = sqrt(2) for returns in
-    [0, 1]. Only for actions that have been tried.
-
-    Args:
-      q, n_a: ``[..., A]``, as in :func:`puct`.
-      n: ``[..., 1]``.
+    For actions that were tried; ``q [B, A]``, ``n [B, 1]``, ``n_a [B, A]`` as in :func:`puct`.
+    Kocsis & Szepesvari 2006, section 2.2, where c = 2 C_p; UCB1 has sqrt(2) for returns in [0, 1].
     """
     return q + c * jnp.sqrt(jnp.log(n) / jnp.maximum(n_a, 1))
 

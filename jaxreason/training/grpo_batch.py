@@ -118,7 +118,7 @@ def grpo_loss(
     chunk: int = 1024,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss ``[]`` of a model, and the metrics of ``grpo.policy_loss``: equation 3 of Shao et
-    al. (2024, DeepSeekMath) and its variants.
+    al. 2024 (DeepSeekMath) and its variants.
 
     For LoRA, differentiate it through ``merge_lora(params, lora, scale)``.
 
