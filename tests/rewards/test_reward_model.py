@@ -139,7 +139,7 @@ def test_blank_lines_are_no_steps(tokenizer):
 def test_labels_are_the_success_rates_of_rollouts_from_each_different_prefix(monkeypatch, model):
     asked = []
 
-    def fake(policy, prompts, key, *, num_samples, **_):
+    def fake(policy, key, prompts, *, num_samples, **_):
         asked.extend(prompts)
         # Behind a line "bad" one rollout of four recovers; else three do.
         texts = [
