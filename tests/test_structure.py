@@ -1,6 +1,7 @@
 """The shape of the code base: folders and files use those above them, flax stays in models/."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ MODULES = {
 PLAIN = {name: path for name, path in MODULES.items() if path.stem not in ("__init__", "__main__")}
 
 
+@functools.cache
 def parse(path):
     return ast.parse(path.read_text(), str(path))
 
@@ -58,6 +60,7 @@ def imported(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def ours(name):
     """The modules of the package that a module imports."""
     found = {module.removeprefix("jaxreason.") for module in imported(parse(MODULES[name]))}
