@@ -1,6 +1,6 @@
-"""How much memory decoding and GRPO take on each device, before they are started.
+"""How much memory decoding takes on each device, before it is started.
 
-Decoding: cache and logits. GRPO: weights, optimiser and activations as well.
+Its cache and its logits; what training takes is counted in ``training/memory.py``.
 """
 
 import contextlib
