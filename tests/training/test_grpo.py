@@ -736,19 +736,7 @@ def test_a_scan_learns_the_answer_from_rewards_alone_and_is_its_steps(loop, prob
             assert metrics[name][i] == pytest.approx(float(value), abs=1e-4), name
 
 
-def test_problems_are_dealt_to_devices_by_the_length_of_their_prompts():
-    """Prompts of 1..8 tokens for two devices: 1 4 5 8 and 2 3 6 7 by turns, in each as they were
-    given; for one, as they were given.
-    """
-    lengths = np.array([3, 8, 1, 6, 2, 7, 5, 4])
-    mask = np.arange(8) >= 8 - lengths[:, None]
-    problems = Problems(Prompt(mask.astype(np.int32), mask), lengths[:, None])
-    dealt = take(problems, 0, 8, parts=2).answer[:, 0]
-    assert dealt.tolist() == [8, 1, 5, 4, 3, 6, 2, 7]
-    assert take(problems, 0, 8).answer[:, 0].tolist() == lengths.tolist()
-    np.testing.assert_array_equal(take(problems, 0, 8, parts=2).prompt.mask.sum(1), dealt)
-
-
+@pytest.mark.optimised  # as the test above, with which it shares its program
 def test_training_resumes_to_the_same_bits(loop, problems, tmp_path):
     _, _, jitted, start = loop
     batch_fn = problem_batches(problems, jax.random.key(1), 8)
@@ -766,6 +754,19 @@ def test_ppo_learns_it_too_and_its_critic_the_value(small, problems):
     _, metrics = run(init_state(init_critic(small.params), tx), problems, jax.random.key(0))
     assert metrics["reward"][-10:].mean() > 0.6
     assert metrics["value_explained"][-10:].mean() > 0.2 > metrics["value_explained"][0]
+
+
+def test_problems_are_dealt_to_devices_by_the_length_of_their_prompts():
+    """Prompts of 1..8 tokens for two devices: 1 4 5 8 and 2 3 6 7 by turns, in each as they were
+    given; for one, as they were given.
+    """
+    lengths = np.array([3, 8, 1, 6, 2, 7, 5, 4])
+    mask = np.arange(8) >= 8 - lengths[:, None]
+    problems = Problems(Prompt(mask.astype(np.int32), mask), lengths[:, None])
+    dealt = take(problems, 0, 8, parts=2).answer[:, 0]
+    assert dealt.tolist() == [8, 1, 5, 4, 3, 6, 2, 7]
+    assert take(problems, 0, 8).answer[:, 0].tolist() == lengths.tolist()
+    np.testing.assert_array_equal(take(problems, 0, 8, parts=2).prompt.mask.sum(1), dealt)
 
 
 def test_gae_by_hand():
