@@ -62,6 +62,13 @@ def compiled_programs():
     jax.clear_caches()
 
 
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that no process ends long after the other."""
+    longest = ["test_mesh.py", "test_grpo.py", "test_lesson.py", "test_lm_mcts.py"]
+    rank = {name: place for place, name in enumerate(longest)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(longest)))
+
+
 def pytest_runtest_setup(item):
     """Before fixtures: those of a module are compiled as its first test is."""
     usual = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "true"
