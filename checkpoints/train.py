@@ -268,7 +268,7 @@ def document(rng: np.random.Generator) -> list[Piece]:
 def words() -> list[str]:
     """Every word the tasks and prompts are made of, sorted."""
     templates = [
-        getattr(arithmetic, name)
+        getattr(arithmetic_words, name)
         for name in "START GAIN LOSS GAIN_GROUPS LOSS_GROUPS QUESTION".split()
     ]
     text = " ".join([*itertools.chain(*templates), prompts.STEP_BY_STEP, prompts.WAIT])

@@ -63,6 +63,8 @@ def _start(given: Given) -> Run:
     mesh = _make_mesh(options.mesh)
     dtype = default_dtype(options.model) if options.dtype == "auto" else options.dtype
     model = load_model(options.model, dtype, mesh)
+    if not options.chat:
+        model.tokenizer.chat_template = None  # prompted in plain text, as a model without one is
     max_new_tokens = options.max_new_tokens or chain_length(model)
     run = Run(
         name=given.name,
@@ -120,7 +122,7 @@ def _settings(options: Options, model: LanguageModel, max_new_tokens: int) -> di
         settings["seeds"] = options.seeds
     if options.mesh:
         settings["mesh"] = options.mesh
-    settings["chat"] = options.chat and prompts.has_template(model.tokenizer)
+    settings["chat"] = prompts.has_template(model.tokenizer)
     return settings
 
 

@@ -57,8 +57,7 @@ class Run:
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         """For the prompts: the tokenizer of a chat model, or None where prompts are plain text."""
-        chat = self.options.chat and prompts.has_template(self.model.tokenizer)
-        return self.model.tokenizer if chat else None
+        return self.model.tokenizer if prompts.has_template(self.model.tokenizer) else None
 
     @property
     def mesh(self) -> Mesh | None:
