@@ -1,14 +1,17 @@
 """The docstrings of the public interface: errors, shapes, and where a method comes from."""
 
 import inspect
+import pkgutil
 import re
 import types
 import typing
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+import jaxreason
 from jaxreason import api
 from jaxreason.errors import InputError
 
@@ -199,3 +202,13 @@ def test_the_checks_see_what_is_missing():
     assert arrays_of(refuses) == ["tokens", "lengths"]
     assert has_shape(refuses.__doc__, "tokens") and not has_shape("Takes tokens.", "tokens")
     assert not has_shape("Args:\n  tokens: ids\n  lengths: ``[B]`` of each", "tokens")
+
+
+def test_what_docstrings_refer_to_is_there():
+    """``:func:`jaxreason.decoding.completions.complete``` names a module and what stands in it."""
+    package = Path(jaxreason.__file__).parent
+    texts = [path.read_text() for path in package.rglob("*.py")]
+    named = {name for text in texts for name in re.findall(r":\w+:`~?(jaxreason\.[\w.]+)`", text)}
+    assert len(named) > 20
+    for name in named:
+        assert pkgutil.resolve_name(name) is not None

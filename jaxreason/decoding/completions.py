@@ -77,7 +77,7 @@ def complete(
       rule, rule_state: as in :func:`generate`; the state is of numpy arrays ``[G, N]``.
       folder: every finished batch is kept here, and a call with the same arguments takes it from
         there: interrupted, it goes on. The weights are not compared, so the folder has to be theirs
-        (:meth:`jaxreason.course.lesson.Lesson.kept`).
+        (:meth:`jaxreason.course.run.Run.kept`).
 
     Raises:
       InputError: a prompt is empty or leaves no room for ``max_new_tokens`` in the context, there
