@@ -43,7 +43,7 @@ from jaxreason.models.hf import LanguageModel, load_model
 from jaxreason.rewards import reward_model
 from jaxreason.rewards.step_labels import LabelledChain, monte_carlo_labels, split_steps
 from jaxreason.tasks import arithmetic
-from jaxreason.training import loop, sft, verifier
+from jaxreason.training import loop, reward_training, sft
 
 POLICY = "tiny"
 SHARD_PROBLEMS, CHAINS, ROLLOUTS = (
@@ -178,20 +178,22 @@ def train_model(
     reward = reward_model.from_policy(base, recipe.kind)
     pad_id, held_out = base.tokenizer.pad_token_id, held_out_shards(shards)
     known, unseen = (
-        verifier.examples(base.tokenizer, [chain for shard in part for chain in shard], reward.kind)
+        reward_training.examples(
+            base.tokenizer, [chain for shard in part for chain in shard], reward.kind
+        )
         for part in (shards[held_out:], shards[:held_out])
     )
     per_batch = ROWS * ROW_LENGTH // 60  # more than fit: the last ones are left for another step
 
-    def batch_fn(step: int) -> verifier.StepBatch:
+    def batch_fn(step: int) -> reward_training.StepBatch:
         rng = np.random.default_rng([seed, step])
         chosen = rng.choice(len(known), min(per_batch, len(known)), replace=False)
-        return verifier.pack_examples([known[i] for i in chosen], ROWS, ROW_LENGTH, pad_id)
+        return reward_training.pack_examples([known[i] for i in chosen], ROWS, ROW_LENGTH, pad_id)
 
-    loss = functools.partial(verifier.reward_loss, cfg=reward.cfg)
+    loss = functools.partial(reward_training.reward_loss, cfg=reward.cfg)
     measured = jax.jit(lambda params, batch: loss(params, batch)[0])
     kept = [
-        verifier.pack_examples(unseen[i : i + 12], ROWS, ROW_LENGTH, pad_id)
+        reward_training.pack_examples(unseen[i : i + 12], ROWS, ROW_LENGTH, pad_id)
         for i in range(0, len(unseen), 12)
     ]
     counts = [float(batch.weights.sum()) for batch in kept]
@@ -208,7 +210,7 @@ def train_model(
             part: jax.tree.map(lambda _, part=part: part, leaves) for part, leaves in params.items()
         },
     )
-    params, losses = verifier.fit_early_stopping(
+    params, losses = reward_training.fit_early_stopping(
         loop.init_state(reward.params, tx),
         loop.make_update(loss, tx, num_microbatches=ROWS // 2),
         batch_fn,

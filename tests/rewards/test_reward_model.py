@@ -23,7 +23,7 @@ from jaxreason.rewards import step_labels as sl
 from jaxreason.search import evaluators, game24_rules, word_problems
 from jaxreason.search import tree_of_thoughts as tot
 from jaxreason.search.tree_of_thoughts import State, Thought
-from jaxreason.training import loop, verifier
+from jaxreason.training import loop, reward_training
 
 CHAIN = "Tom has 4.\n4+5=9.\n\n9*2=18.\n#### 18"
 
@@ -211,7 +211,7 @@ def test_it_is_the_chain_that_rollouts_label(tokenizer):
     """Fed the same labels, training sees the same example."""
     by_hand = sl.label_steps("Tom has", "1+1=2\n#### 2", [1, 0.25], correct=False)
     found = sl.LabelledChain("Tom has", "1+1=2\n#### 2\n", np.float32([1, 0.25]), False)
-    [ours], [theirs] = (verifier.examples(tokenizer, [c], "prm") for c in (by_hand, found))
+    [ours], [theirs] = (reward_training.examples(tokenizer, [c], "prm") for c in (by_hand, found))
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -268,8 +268,8 @@ def logits_by_hand(reward, tokens, judged):
 
 
 def test_the_loss_is_the_cross_entropy_at_step_ends_by_hand(model, reward, tokenizer):
-    made = verifier.examples(tokenizer, chains_for(), "prm", soft=True)
-    batch = verifier.pack_examples(made, 2, 64, tokenizer.pad_token_id)
+    made = reward_training.examples(tokenizer, chains_for(), "prm", soft=True)
+    batch = reward_training.pack_examples(made, 2, 64, tokenizer.pad_token_id)
     total, count = 0.0, 0
     for e in made:  # each alone, unpacked
         logits = logits_by_hand(reward, e.tokens, e.judged)
@@ -278,10 +278,12 @@ def test_the_loss_is_the_cross_entropy_at_step_ends_by_hand(model, reward, token
         total -= (e.targets[at] * np.log(p) + (1 - e.targets[at]) * np.log(1 - p)).sum()
         count += at.sum()
     assert count == 12 == batch.weights.sum()
-    loss, _ = jax.jit(functools.partial(verifier.reward_loss, cfg=reward.cfg))(reward.params, batch)
+    loss, _ = jax.jit(functools.partial(reward_training.reward_loss, cfg=reward.cfg))(
+        reward.params, batch
+    )
     np.testing.assert_allclose(loss, total / count, rtol=1e-4)
-    orm = verifier.pack_examples(
-        verifier.examples(tokenizer, chains_for(), "orm"), 2, 64, tokenizer.pad_token_id
+    orm = reward_training.pack_examples(
+        reward_training.examples(tokenizer, chains_for(), "orm"), 2, 64, tokenizer.pad_token_id
     )
     assert orm.weights.sum() == 6  # one label each
 
@@ -291,14 +293,14 @@ def test_training_learns_which_steps_are_right_and_keeps_the_lowest_held_out_los
     model, tokenizer, tmp_path
 ):
     start = reward_model.from_policy(model, "prm")
-    batch = verifier.pack_examples(
-        verifier.examples(tokenizer, chains_for(), "prm"), 2, 64, tokenizer.pad_token_id
+    batch = reward_training.pack_examples(
+        reward_training.examples(tokenizer, chains_for(), "prm"), 2, 64, tokenizer.pad_token_id
     )
-    loss = jax.jit(lambda params: verifier.reward_loss(params, batch, cfg=start.cfg)[0])
+    loss = jax.jit(lambda params: reward_training.reward_loss(params, batch, cfg=start.cfg)[0])
     assert np.isclose(loss(start.params), np.log(2))  # a head of zeros says 1/2
 
     tx = optax.adam(3e-3)
-    update = loop.make_update(lambda p, b: verifier.reward_loss(p, b, cfg=start.cfg), tx)
+    update = loop.make_update(lambda p, b: reward_training.reward_loss(p, b, cfg=start.cfg), tx)
 
     def run(directory, losses):
         state = loop.init_state(jax.tree.map(jnp.array, start.params), tx)
@@ -308,7 +310,7 @@ def test_training_learns_which_steps_are_right_and_keeps_the_lowest_held_out_los
             seen.append(params)
             return losses[len(seen) - 1] if losses else float(loss(params))
 
-        best, found = verifier.fit_early_stopping(
+        best, found = reward_training.fit_early_stopping(
             state, update, lambda _: batch, held_out, directory, max_steps=60, every=10, patience=1
         )
         return best, found, seen

@@ -27,7 +27,16 @@ from jaxreason.models.hf import LanguageModel
 from jaxreason.models.lora import init_lora
 from jaxreason.models.tokens import build_tokenizer, pad_left
 from jaxreason.rewards import reward_model
-from jaxreason.training import distill, grpo, grpo_device, grpo_text, loop, ppo, sft, verifier
+from jaxreason.training import (
+    distill,
+    grpo,
+    grpo_device,
+    grpo_text,
+    loop,
+    ppo,
+    reward_training,
+    sft,
+)
 
 KILLS, STEPS, EVERY, PAUSE = 10, 48, 4, 0.02
 TOKENIZER = build_tokenizer(["Tom", "has", "apples"])
@@ -116,12 +125,12 @@ def by_grpo_of_texts():
 
 
 def by_reward_model():
-    def batch_fn(step: int) -> verifier.StepBatch:
+    def batch_fn(step: int) -> reward_training.StepBatch:
         batch, rng = documents(step), np.random.default_rng([8, step])
         targets = rng.integers(0, 2, batch.tokens.shape).astype(np.float32)
-        return verifier.StepBatch(*batch[:3], targets, batch.weights, batch.segment_ids > 0)
+        return reward_training.StepBatch(*batch[:3], targets, batch.weights, batch.segment_ids > 0)
 
-    update = loop.make_update(functools.partial(verifier.reward_loss, cfg=CFG), TX)
+    update = loop.make_update(functools.partial(reward_training.reward_loss, cfg=CFG), TX)
     return reward_model.from_policy(model(), "prm").params, update, batch_fn
 
 
@@ -142,7 +151,7 @@ def run(name: str, directory: Path):
 
     state = loop.init_state(start, TX)
     if name == "reward model":  # with early stopping, which never comes
-        return verifier.fit_early_stopping(
+        return reward_training.fit_early_stopping(
             state,
             update,
             slow,
