@@ -1,6 +1,6 @@
 """Reward models: a verifier of every step (PRM) or of the whole solution (ORM); scores and files.
 
-:mod:`jaxreason.training.verifier` trains them.
+:mod:`jaxreason.training.reward_training` trains them.
 """
 
 import functools
