@@ -404,7 +404,9 @@ def test_dvts_keeps_subtrees_apart_where_beam_search_does_not():
         "aq#": 0.2,
         "br#": 1.0,
     }
-    path = lambda s: "".join(t[0] for t in s.thoughts)  # noqa: E731
+
+    def path(state):
+        return "".join(thought[0] for thought in state.thoughts)
 
     def propose(states):
         return [[Thought("####" if c == "#" else c) for c in tree[path(s)]] for s in states], [

@@ -380,8 +380,8 @@ def test_the_clip_stops_the_gradient_on_one_side_only():
     def gradient(ratio, advantage):
         given = batch._replace(advantages=jnp.full((1, 1, 1), advantage))
         now = jnp.asarray(batch.logprobs + np.log(ratio), jnp.float32)
-        loss_fn = lambda x: batch_loss(x, given, objective=objective)  # noqa: E731
-        gradient, metrics = jax.grad(loss_fn, has_aux=True)(now)
+        loss_fn = functools.partial(batch_loss, objective=objective)
+        gradient, metrics = jax.grad(loss_fn, has_aux=True)(now, given)
         return float(gradient.sum()), float(metrics["clip_fraction"])
 
     assert gradient(1.29, 1.0) == (pytest.approx(-1.29, rel=1e-4), 0.0)
@@ -844,7 +844,9 @@ def test_parts_and_widths_change_what_a_step_costs_and_nothing_else(tokenizer):
 def test_the_best_state_by_validation_is_kept_and_resumed(tmp_path):
     update = make_update(lambda p, x: ((p * x).sum(), {"loss": p.sum()}), tx := optax.sgd(1.0))
     scores = {0: 1.0, 1: 2.0, 2: 5.0, 3: 3.0, 4: 5.0}
-    validate = lambda p: scores[round(-float(p[0]) / 2)]  # noqa: E731
+
+    def validate(params):
+        return scores[round(-float(params[0]) / 2)]
 
     def run(steps):
         state = init_state(jnp.zeros(1), tx)

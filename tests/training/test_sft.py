@@ -66,8 +66,8 @@ def test_no_document_is_split_or_lost(seed):
     expected = [d for d in taken if len(d.tokens) <= 32]
     if len(taken) < len(documents):
         expected.pop()  # the one that fitted nowhere ended the batch
-    key = lambda tokens: tokens.tolist()  # noqa: E731
-    assert sorted(key(ids) for _, ids, *_ in found) == sorted(key(d.tokens) for d in expected)
+    tokens = sorted(ids.tolist() for _, ids, *_ in found)
+    assert tokens == sorted(d.tokens.tolist() for d in expected)
     weight_of = {tuple(d.tokens): d.weights.tolist() for d in expected}
     for _, ids, weights, positions, where in found:
         assert weights.tolist() == weight_of[tuple(ids)]
