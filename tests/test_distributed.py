@@ -121,7 +121,7 @@ def start(directory: Path) -> list[tuple[int, str]]:
         for i in range(2)
     ]
     try:
-        errors = [process.communicate(timeout=180)[1] for process in processes]
+        errors = [process.communicate(timeout=600)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
