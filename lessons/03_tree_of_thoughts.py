@@ -56,45 +56,6 @@ from jaxreason.tasks.game24_value import MAX_TOKENS
 run = lesson.start(GIVEN, cpu_devices=2)
 
 # %% [markdown]
-# Three helpers keep the reporting out of the way: a claim that one method beats another, a figure
-# whose curves have points of their own, and a drawing of a search tree.
-
-
-# %%
-def claim_better(text: str, better: np.ndarray, worse: np.ndarray) -> None:
-    """Claims that the first is right more often than the second, on the same problems [G]."""
-    run.claim(text, paired_difference(better, worse), at_least=0.0, excludes_zero=True)
-
-
-def plot_points(points: dict[str, list[tuple[float, Interval]]], file: str, **labels) -> None:
-    """Curves of (tokens, interval), each with tokens of its own."""
-    x = sorted({at for series in points.values() for at, _ in series})
-    series = {}
-    for name, pairs in points.items():
-        known = dict(pairs)
-        series[name] = [known.get(at) for at in x]
-    ticks = [50, 100, 200, 400, 800, 1600, 3200]
-    run.figure(viz.curves(x, series, log2=True, ticks=ticks, **labels), file)
-
-
-def draw_tree(tree: tot.Tree, file: str, *, max_children: int, title: str) -> None:
-    """The part of a tree that is worth showing."""
-    nodes = tree_text.outline(tree, max_children=max_children)  # the root first
-    place = {index: row for row, index in enumerate(nodes)}
-    shown = [tree.nodes[index] for index in nodes]
-    puzzle = " ".join(map(str, shown[0].state.problem))
-    figure = viz.tree(
-        parents=[-1] + [place[node.parent] for node in shown[1:]],
-        labels=[puzzle] + [node.state.thoughts[-1] for node in shown[1:]],
-        scores=[node.score for node in shown],
-        expanded=[index in tree.expanded for index in nodes],
-        path=[place[index] for index in tree.path(tree.answer)],
-        title=title,
-    )
-    run.figure(figure, file)
-
-
-# %% [markdown]
 # ## The puzzles
 #
 # We use the 100 test puzzles of the paper (ranks 901-1000 by human solving time), and the test
@@ -452,7 +413,7 @@ for name, trees in searches.items():
 # %%
 for name in (f"BFS, beam {BEAM}", "DFS"):
     trees = searches[name]
-    claim_better(
+    run.claim_better(
         f"{name} beats chains at equal tokens", found(trees), chains_within(tokens_of(trees))
     )
 for name in (f"BFS, beam {WIDE}", f"BFS, beam {BEAM}, thinking"):
@@ -462,7 +423,7 @@ for name in (f"BFS, beam {WIDE}", f"BFS, beam {BEAM}, thinking"):
         accuracy(found(searches[name])[of_paper]),
         at_least=0.74,
     )
-claim_better(
+run.claim_better(
     f"with a beam of {BEAM}, BFS solves more by values that are thought through than by a glance",
     found(deliberate),
     found(wide),
@@ -489,12 +450,14 @@ print(game24_rules.verdict(given_up))
 
 solved_wide = [tree for tree in wide if tree.answer >= 0] or wide
 drawn = solved_wide[0]
-draw_tree(
-    drawn,
+run.figure(
+    viz.thoughts(
+        drawn,
+        max_children=2,
+        title=f"BFS with a beam of {BEAM}: {len(drawn.nodes) - 1} thoughts, "
+        f"{len(drawn.expanded)} states expanded (of the others the two best are shown)",
+    ),
     "tree",
-    max_children=2,
-    title=f"BFS with a beam of {BEAM}: {len(drawn.nodes) - 1} thoughts, "
-    f"{len(drawn.expanded)} states expanded (of the others the two best are shown)",
 )
 
 # %% [markdown]
@@ -515,7 +478,7 @@ for name, trees in controls.items():
     record(f"BFS, beam {BEAM}, {name}", found(trees), tokens_of(trees))
 board = breadth(value, rules=game24_rules.GAME24_BOARD, name="on a board")
 record(f"BFS, beam {BEAM}, on a board", found(board), tokens_of(board))
-claim_better(
+run.claim_better(
     "the model's own value beats random scores in the same search",
     found(wide),
     found(controls["random"]),
@@ -570,20 +533,24 @@ COUNTS = [2**k for k in range(7) if 2**k <= N]
 BUDGETS = [budget / 2**k for k in range(4, -1, -1)]
 depth_first = searches["DFS"]
 in_time = {b: found(depth_first) & (tokens_of(depth_first) <= b) for b in BUDGETS}
-plot_points(
-    {
-        "any of N chains": [any_of(k) for k in COUNTS],
-        "BFS, beam 1 to 8": [point(searches[f"BFS, beam {b}"]) for b in (1, 2, BEAM, WIDE)],
-        "BFS, thinking, beam 1 to 5": [
-            point(searches[f"BFS, beam {b}, thinking"]) for b in (1, 2, BEAM)
-        ],
-        "DFS": [(b, accuracy(solved_by_then)) for b, solved_by_then in in_time.items()],
-    },
+run.figure(
+    viz.points(
+        {
+            "any of N chains": [any_of(k) for k in COUNTS],
+            "BFS, beam 1 to 8": [point(searches[f"BFS, beam {b}"]) for b in (1, 2, BEAM, WIDE)],
+            "BFS, thinking, beam 1 to 5": [
+                point(searches[f"BFS, beam {b}, thinking"]) for b in (1, 2, BEAM)
+            ],
+            "DFS": [(b, accuracy(solved_by_then)) for b, solved_by_then in in_time.items()],
+        },
+        log2=True,
+        ticks=viz.TOKENS,
+        title=f"At {budget:.0f} tokens a puzzle BFS solves {found(wide).mean():.0%},\n"
+        f"chains {chains_within(tokens_of(wide)).mean():.0%}",
+        xlabel="tokens per puzzle: thoughts, and all that the evaluator reads",
+        ylabel="puzzles solved (95% interval)",
+    ),
     "accuracy_by_tokens",
-    title=f"At {budget:.0f} tokens a puzzle BFS solves {found(wide).mean():.0%},\n"
-    f"chains {chains_within(tokens_of(wide)).mean():.0%}",
-    xlabel="tokens per puzzle: thoughts, and all that the evaluator reads",
-    ylabel="puzzles solved (95% interval)",
 )
 
 # %% [markdown]
@@ -688,7 +655,7 @@ for name in ("likelihood", "calculator", "oracle"):
         f"word problems/difference, BFS {name} - vote",
         paired_difference(word_right[name], equal_vote[name]),
     )
-claim_better(
+run.claim_better(
     "with an exact step checker, search on word problems beats the vote at equal tokens",
     word_right["oracle"],
     equal_vote["oracle"],

@@ -59,11 +59,6 @@ texts = [prompts.zero_shot_cot(p.question) for p in problems]
 golds = [p.answer for p in problems]
 
 
-def claim_better(text: str, better: np.ndarray, worse: np.ndarray) -> None:
-    """Claims that the first is right more often than the second, on the same problems [G]."""
-    run.claim(text, paired_difference(better, worse), at_least=0.0, excludes_zero=True)
-
-
 # %% [markdown]
 # ## Five verifiers
 #
@@ -184,8 +179,10 @@ for name, series in by_n.items():
 # At the largest N, is the best chain by a verifier better than the vote?
 
 # %%
-claim_better(f"best-of-{N} with the PRM beats majority@{N}", by_n["PRM"][N], by_n["majority"][N])
-claim_better(
+run.claim_better(
+    f"best-of-{N} with the PRM beats majority@{N}", by_n["PRM"][N], by_n["majority"][N]
+)
+run.claim_better(
     f"best-of-{N} with the PRM beats best-of-{N} with the ORM", by_n["PRM"][N], by_n["ORM"][N]
 )
 run.results.measure(
@@ -269,8 +266,8 @@ for count in BUDGETS:
             f"accuracy/{name}@{N}, {count} chains", mean_interval(right), tokens=N * tokens_each
         )
     text = f"learned from {count} chains, best-of-{N} with the PRM beats"
-    claim_better(f"{text} majority@{N}", ours["PRM"], by_n["majority"][N])
-    claim_better(f"{text} best-of-{N} with the ORM", ours["PRM"], ours["ORM"])
+    run.claim_better(f"{text} majority@{N}", ours["PRM"], by_n["majority"][N])
+    run.claim_better(f"{text} best-of-{N} with the ORM", ours["PRM"], ours["ORM"])
 plotted = [f"{name}, {count} chains" for count in BUDGETS for name in ("PRM", "ORM")] + ["majority"]
 at_n = {name: f"{by_n[name][N].mean():.1%}" for name in plotted}
 plot(
@@ -392,7 +389,7 @@ for name, series in large.items():
     run.results.measure(f"N={MANY}/accuracy/{name}", at_many, tokens=tokens)
     run.results.measure(f"N={MANY}/lost since the best N/{name}", lost)
     print(f"{name:<18} best at N = {peak:>3}: {mean[peak]:.3f}; at {MANY}: {mean[MANY]:.3f}")
-claim_better(
+run.claim_better(
     f"best-of-{MANY} with the PRM beats best-of-{MANY} with the ORM",
     large["PRM"][MANY],
     large["ORM"][MANY],
@@ -480,7 +477,7 @@ for name, found in trees.items():
     run.results.measure(
         f"difference/{name} - best of n by the PRM", paired_difference(right, chosen)
     )
-    claim_better(f"{name} beats the majority at equal tokens", right, majority)
+    run.claim_better(f"{name} beats the majority at equal tokens", right, majority)
     budgets.append(tokens)
     bars[name] = [accuracy(right), accuracy(chosen), accuracy(majority)]
 

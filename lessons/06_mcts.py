@@ -79,50 +79,10 @@ from jaxreason.tasks import arithmetic, game24, game24_puzzles, game24_tokens
 run = lesson.start(GIVEN, cpu_devices=2)
 
 # %% [markdown]
-# Four helpers keep the reporting out of the way. The first two state a claim that one method beats
-# another, and draw curves that have points of their own.
+# A drawing of the toy tree that comes next.
 
 
 # %%
-def claim_better(text: str, better: np.ndarray, worse: np.ndarray) -> None:
-    """Claims that the first is right more often than the second, on the same problems [G]."""
-    run.claim(text, paired_difference(better, worse), at_least=0.0, excludes_zero=True)
-
-
-def plot_points(points: dict[str, list[tuple[float, Interval]]], file: str, **labels) -> None:
-    """Curves of (tokens, interval), each with tokens of its own."""
-    x = sorted({at for series in points.values() for at, _ in series})
-    series = {}
-    for name, pairs in points.items():
-        known = dict(pairs)
-        series[name] = [known.get(at) for at in x]
-    ticks = [50, 100, 200, 400, 800, 1600, 3200]
-    run.figure(viz.curves(x, series, log2=True, ticks=ticks, **labels), file)
-
-
-# %% [markdown]
-# The other two draw a tree of thoughts, and a tree of the toy that comes next.
-
-
-# %%
-def draw_tree(tree: tot.Tree, file: str, *, max_children: int, title: str) -> None:
-    """The part of a tree of thoughts that is worth showing."""
-    nodes = tree_text.outline(tree, max_children=max_children)  # the root first
-    place = {index: row for row, index in enumerate(nodes)}
-    shown = [tree.nodes[index] for index in nodes]
-    puzzle = " ".join(map(str, shown[0].state.problem))
-    figure = viz.tree(
-        parents=[-1] + [place[node.parent] for node in shown[1:]],
-        labels=[puzzle] + [node.state.thoughts[-1] for node in shown[1:]],
-        scores=[node.score for node in shown],
-        expanded=[index in tree.expanded for index in nodes],
-        path=[place[index] for index in tree.path(tree.answer)],
-        title=title,
-        label="mean return Q",
-    )
-    run.figure(figure, file)
-
-
 def draw_toy(tree: mcts.SearchResult, path: list[int], file: str, *, title: str) -> None:
     """All nodes of the first tree of a batch; the root is node 0."""
     parents = tree.parents[0].tolist()
@@ -275,7 +235,7 @@ for rule in ("puct", "uct"):
     run.results.measure(
         f"toy/best action, {rule}, {SIZES[-1]} simulations", accuracy(hits[rule, SIZES[-1]])
     )
-claim_better(
+run.claim_better(
     "on random trees the search finds the best action more often than the value it is given",
     hits["puct", SIZES[-1]],
     one_step,
@@ -396,7 +356,7 @@ for name, sized in by_size.items():
         )
 
 first_trees = by_size["MCTS, own words"][1]  # the same trees after fewer simulations
-claim_better(
+run.claim_better(
     f"more simulations solve more: {SIMULATIONS} against {SIZES[1]}",
     found(trees),
     found(first_trees),
@@ -445,20 +405,23 @@ try:
 except InputError as error:
     print("refused:", error)
 
-draw_tree(
-    shown,
+run.figure(
+    viz.thoughts(
+        shown,
+        max_children=3,
+        title=f"MCTS wrote lines at {len(shown.expanded)} nodes and valued {len(shown.nodes) - 1}: "
+        "it goes deep where Q is high,\nand comes back when the leaves there fail",
+        label="mean return Q",
+    ),
     "tree",
-    max_children=3,
-    title=f"MCTS wrote lines at {len(shown.expanded)} nodes and valued {len(shown.nodes) - 1}: "
-    "it goes deep where Q is high,\nand comes back when the leaves there fail",
 )
 
 # %% [markdown]
 # ## Against BFS and independent chains, at equal tokens
 #
 # All methods stop at the first leaf that passes the solution test. Tokens count what was written
-# and all that a value read. A comparison gives both methods the same mean number of tokens: every
-# puzzle gets the same cap, chosen so that the mean spent equals that of the other method. MCTS and
+# and all that a value read. In a comparison both methods spend the same mean number of tokens. To
+# get there, one cap holds for all puzzles, and we choose it to match the other method. MCTS and
 # chains can be stopped at any point; BFS needs its tokens before it has seen one leaf. Numbers in
 # claims are means a puzzle.
 #
@@ -544,7 +507,7 @@ for name, (solved, tokens) in methods.items():
     theirs, paid = solved, tokens
     if "chains" in name:
         theirs, paid = within_budget(solved, tokens, budget)
-    claim_better(
+    run.claim_better(
         f"MCTS with {spent.mean():.0f} tokens a puzzle beats {name} with {paid.mean():.0f}",
         mine,
         theirs,
@@ -554,7 +517,7 @@ each = chains.num_tokens.mean()
 n = min(N, int(np.ceil(our_tokens.mean() / each)))  # one more chain rather than one too few
 all_written = np.asarray(vote.pass_at_k(chain_solved.sum(1), N, n))
 run.results.measure(f"solved/best of {n}, all written", mean_interval(all_written), tokens=n * each)
-claim_better(
+run.claim_better(
     f"MCTS with {our_tokens.mean():.0f} tokens a puzzle beats best-of-{n}, "
     f"all of them written, with {n * each:.0f}",
     our_solved,
@@ -570,7 +533,7 @@ rolled_solved, rolled_tokens = found(rolled), tokens_of(rolled)
 budget = min(rolled_tokens.mean(), chain_tokens.mean())
 by_rollouts, _ = within_budget(rolled_solved, rolled_tokens, budget)
 by_chains, _ = within_budget(any_chain, chain_tokens, budget)
-claim_better(
+run.claim_better(
     f"MCTS with rollouts beats any of {N} chains at equal tokens ({budget:.0f} a puzzle)",
     by_rollouts,
     by_chains,
@@ -608,14 +571,18 @@ for name, (solved, tokens) in methods.items():
         points["BFS"].append((tokens.mean(), accuracy(solved)))
 chains_then, _ = within_budget(any_chain, chain_tokens, our_tokens.mean())
 bfs_solved, bfs_tokens = methods["BFS, 16 lines, beam 5"]
-plot_points(
-    points,
+run.figure(
+    viz.points(
+        points,
+        log2=True,
+        ticks=viz.TOKENS,
+        title=f"With {our_tokens.mean():.0f} tokens a puzzle MCTS solves {our_solved.mean():.0%},\n"
+        f"chains {chains_then.mean():.0%}; "
+        f"BFS with {bfs_tokens.mean():.0f} tokens {bfs_solved.mean():.0%}",
+        xlabel="mean tokens per puzzle: lines, and all that the value reads",
+        ylabel="puzzles solved (95% interval)",
+    ),
     "accuracy_by_tokens",
-    title=f"With {our_tokens.mean():.0f} tokens a puzzle MCTS solves {our_solved.mean():.0%},\n"
-    f"chains {chains_then.mean():.0%}; "
-    f"BFS with {bfs_tokens.mean():.0f} tokens {bfs_solved.mean():.0%}",
-    xlabel="mean tokens per puzzle: lines, and all that the value reads",
-    ylabel="puzzles solved (95% interval)",
 )
 
 # %% [markdown]
@@ -813,7 +780,7 @@ run.results.measure(
 # %%
 largest = judged[WORD_SIZES[-1]]
 most = tokens_of(largest).mean()
-claim_better(
+run.claim_better(
     f"MCTS by the PRM beats best-of-N by the PRM, both with {most:.0f} tokens a problem",
     answered(largest),
     best_within(tokens_of(largest)),
@@ -822,7 +789,7 @@ for name, trees in words_bfs.items():
     spent = tokens_of(trees).mean()
     cheaper = [n for n in WORD_SIZES if tokens_of(judged[n]).mean() <= spent]
     mine = judged[max(cheaper, default=WORD_SIZES[0])]
-    claim_better(
+    run.claim_better(
         f"MCTS by the PRM with {tokens_of(mine).mean():.0f} tokens a problem "
         f"beats {name} with {spent:.0f}",
         answered(mine),
@@ -851,14 +818,19 @@ for n in [2**k for k in range(N.bit_length())]:
     by_vote = np.asarray(vote.majority(answers[:, :n])) == gold
     points["best of N, PRM"].append((2 * written, accuracy(best)))
     points["majority of N"].append((written, accuracy(by_vote)))
-plot_points(
-    points,
+run.figure(
+    viz.points(
+        points,
+        log2=True,
+        ticks=viz.TOKENS,
+        title=f"With {most:.0f} tokens a problem MCTS by the PRM is right on "
+        f"{answered(largest).mean():.0%},\n"
+        f"best-of-N by the PRM on {best_within(tokens_of(largest)).mean():.0%}",
+        xlabel="mean tokens per problem, written and read by the reward model "
+        f"(n = {len(problems)})",
+        ylabel="accuracy (95% interval)",
+    ),
     "word_problems",
-    title=f"With {most:.0f} tokens a problem MCTS by the PRM is right on "
-    f"{answered(largest).mean():.0%},\n"
-    f"best-of-N by the PRM on {best_within(tokens_of(largest)).mean():.0%}",
-    xlabel=f"mean tokens per problem, written and read by the reward model (n = {len(problems)})",
-    ylabel="accuracy (95% interval)",
 )
 
 # %%

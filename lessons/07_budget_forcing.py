@@ -68,11 +68,6 @@ TRY, READING = 64, 14  # tokens that an attempt, and reading the puzzle once mor
 END, WAIT = "####", f"{prompts.WAIT}\n"
 
 
-def claim_better(text: str, better: np.ndarray, worse: np.ndarray) -> None:
-    """Claims that the first is right more often than the second, on the same problems [G]."""
-    run.claim(text, paired_difference(better, worse), at_least=0.0, excludes_zero=True)
-
-
 # %% [markdown]
 # ## A model that knows what to do after a "Wait"
 #
@@ -307,12 +302,12 @@ for k in WAITS[1:]:
         f"difference/{k} waits - tries all written, equal tokens",
         paired_difference(right[k].mean(1), equal_written[k]),
     )
-claim_better(
+run.claim_better(
     "eight waits solve more than independent tries with the same tokens, all written",
     right[8].mean(1),
     equal_written[8],
 )
-claim_better(
+run.claim_better(
     "eight waits solve more than independent tries with the same tokens, stopped at a solution",
     right[8].mean(1),
     equal_stopped[8],
@@ -325,7 +320,7 @@ claim_better(
 naive = {k: solved(think(untaught, waits=k, description=f"tiny-24, {k} waits")) for k in (0, 4)}
 for k, hits in naive.items():
     run.results.measure(f"solved/{k} waits, without the fine-tuning", mean_interval(hits.mean(1)))
-claim_better(
+run.claim_better(
     "the fine-tuning, not the word, makes waiting pay: "
     "the gain of four waits with it is larger than without",
     right[4].mean(1) - right[0].mean(1),
@@ -383,7 +378,7 @@ for name, string in STRINGS.items():
 for name, share in by_string.items():
     run.results.measure(f"strings, {FOUR} waits/{name}", mean_interval(share))
     if name != "Wait":
-        claim_better(f"on puzzles 'Wait' is better than {name}", by_string["Wait"], share)
+        run.claim_better(f"on puzzles 'Wait' is better than {name}", by_string["Wait"], share)
 
 # %% [markdown]
 # The word itself does nothing here. A word that has nothing to do with waiting, and that this model
@@ -649,7 +644,7 @@ every, every_spent = vote_of(MOST)
 run.results.measure(
     f"adaptive, word problems/{MOST} chains for all", accuracy(every), tokens=every_spent.mean()
 )
-claim_better(
+run.claim_better(
     "on word problems chains by measured difficulty beat as many for all", adaptive, uniform
 )
 least, most = (given == PROBES).mean(), (given == MOST).mean()

@@ -107,9 +107,6 @@ operations = np.array([p.num_operations for p in problems])
 
 
 # %%
-def claim_better(text: str, better: np.ndarray, worse: np.ndarray) -> None:
-    """Claims that the first is right more often than the second, on the same problems [G]."""
-    run.claim(text, paired_difference(better, worse), at_least=0.0, excludes_zero=True)
 
 
 class Measured(NamedTuple):
@@ -546,12 +543,12 @@ def substring(policy: Measured) -> np.ndarray:
 paid, paid_before = substring(cheat), substring(before)
 run.results.measure("substring reward/paid, before", mean_interval(paid_before.mean(1)))
 run.results.measure("substring reward/paid, after", mean_interval(paid.mean(1)))
-claim_better(
+run.claim_better(
     "training on substrings widens the gap between paid and right",
     paid.mean(1) - cheat.one,
     paid_before.mean(1) - before.one,
 )
-claim_better("trained on exact matches the policy is right more often", one_after, cheat.one)
+run.claim_better("trained on exact matches the policy is right more often", one_after, cheat.one)
 
 # %% [markdown]
 # A chain that is paid and wrong, and what the two rewards do over the steps:
@@ -663,7 +660,7 @@ if ALL:
         name, rate, 6 * every, every, lambda params: float(validated(params).mean())
     )
     control = measure(further.best.params, name)
-    claim_better("GRPO beats further SFT of the same minutes at pass@1", one_after, control.one)
+    run.claim_better("GRPO beats further SFT of the same minutes at pass@1", one_after, control.one)
 
 # %% [markdown]
 # The ablations, one run each: centred advantages (the group's mean for a baseline, and no division
@@ -705,7 +702,7 @@ if ALL:
     for name, curve in curves.items():
         run.results.measure(f"ablation/{name}, {ABLATION_STEPS} steps", curve[-1])
     hot = ablations["5 x learning rate, no KL"]
-    claim_better(
+    run.claim_better(
         "at five times the learning rate, without KL, the policy ends below its start",
         hot.scores[0],
         hot.scores[-1],

@@ -113,11 +113,6 @@ def measure(
     return grade(written.texts, golds), float(written.num_tokens.mean())
 
 
-def claim_better(text: str, better: np.ndarray, worse: np.ndarray) -> None:
-    """Claims that the first is right more often than the second, on the same problems [G]."""
-    run.claim(text, paired_difference(better, worse), at_least=0.0, excludes_zero=True)
-
-
 # %% [markdown]
 # ## The teacher's traces, filtered before anything is trained on them
 #
@@ -492,7 +487,7 @@ run.results.measure(
 # %%
 def claim(text: str, better: str, worse: str) -> None:
     """Claims that one student is better than another; with several seeds, in their mean."""
-    claim_better(text, single[better].mean(0), single[worse].mean(0))
+    run.claim_better(text, single[better].mean(0), single[worse].mean(0))
     if len(SEEDS) > 1:
         of_seeds = single[better].mean(1) - single[worse].mean(1)
         run.results.measure(

@@ -63,29 +63,6 @@ prm = load_reward_model(f"{run.model.name}-prm", run.model)
 orm = load_reward_model(f"{run.model.name}-orm", run.model)
 
 # %% [markdown]
-# Two helpers keep the reporting out of the way: a claim that one method beats another, and curves
-# that have points of their own.
-
-
-# %%
-def claim_better(text: str, better: np.ndarray, worse: np.ndarray) -> None:
-    """Claims that the first is right more often than the second, on the same problems [G]."""
-    run.claim(text, paired_difference(better, worse), at_least=0.0, excludes_zero=True)
-
-
-def curves_at(
-    points: dict[str, list[tuple[float, Interval]]],
-) -> tuple[list[float], dict[str, list[Interval | None]]]:
-    """Series of (x, interval), each with an x of its own, over all of the x."""
-    x = sorted({at for series in points.values() for at, _ in series})
-    series = {}
-    for name, pairs in points.items():
-        known = dict(pairs)
-        series[name] = [known.get(at) for at in x]
-    return x, series
-
-
-# %% [markdown]
 # ## Two splits
 #
 # Whatever we choose here, a number of chains or a method for a bin, we choose on *validation*
@@ -431,11 +408,9 @@ def plot(shown: dict[str, list[str]], title: str, file: str, ticks: list[int]) -
         label: [(cost[name] / 1e6, share(methods[name].right[on_test])) for name in group]
         for label, group in shown.items()
     }
-    at, series = curves_at(points)
     run.figure(
-        viz.curves(
-            at,
-            series,
+        viz.points(
+            points,
             title=title,
             log2=True,
             ticks=ticks,
@@ -632,17 +607,17 @@ for u in CLAIMED:
     best_single, best_simple = single.chosen[k][0], simple.chosen[k][0]
     print(f"{u:>2} chains' worth: {best_single} for all, or {', '.join(ours.chosen[k])}")
     with_flops = f"with {u} greedy chains' worth of FLOPs, a method for"
-    claim_better(
+    run.claim_better(
         f"{with_flops} each bin told by {told_by} beats the best single one ({best_single})",
         ours.right[k, on_test],
         single.right[k, on_test],
     )
-    claim_better(
+    run.claim_better(
         f"{with_flops} each number of operations beats the best single one ({best_single})",
         by_operations.right[k, on_test],
         single.right[k, on_test],
     )
-    claim_better(
+    run.claim_better(
         f"{with_flops} each bin told by {told_by} beats the best of one chain "
         f"and best-of-n by the PRM ({best_simple})",
         ours.right[k, on_test],
@@ -828,14 +803,14 @@ for side in (run.model.name, "tiny-start"):
                 worst=-opponent.right[rows].mean(),
             )
         else:
-            claim_better(
+            run.claim_better(
                 f"{who} beats a greedy chain of tiny-l with no more FLOPs, {group} operations",
                 mine.right[rows],
                 opponent.right[rows],
             )
         crossover(side, group)
 rows = of_group["5-6"]
-claim_better(
+run.claim_better(
     "on 5-6 operations a greedy chain of tiny-l beats tiny-start with as many FLOPs",
     opponent.right[rows],
     sides["tiny-start"][matched["tiny-start"]].right[rows],
@@ -849,14 +824,12 @@ points = {}
 for side, outcomes in sides.items():
     label = f"{side}: greedy, then best of n by the PRM" if side != "tiny-l" else "tiny-l: greedy"
     points[label] = [(o.flops.mean() / 1e6, share(o.right)) for o in outcomes.values()]
-at, curves = curves_at(points)
 contenders = [*matched.items(), ("tiny-l", "greedy")]
 total = {side: f"{sides[side][name].right.mean():.0%}" for side, name in contenders}
 small = ", ".join(f"{side} {total[side]}" for side in matched)
 run.figure(
-    viz.curves(
-        at,
-        curves,
+    viz.points(
+        points,
         title=f"For the {opponent.flops.mean() / 1e6:.0f} MFLOPs of a greedy chain of tiny-l "
         f"({total['tiny-l']}),\n{small}, by best-of-n",
         xlabel=f"MFLOPs per problem, verifier included (n = {len(tested)})",

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import matplotlib.pyplot as plt
+import numpy as np
 from jax.sharding import Mesh
 from matplotlib.figure import Figure
 from transformers import PreTrainedTokenizerBase
@@ -24,7 +25,7 @@ from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import Completions, complete
 from jaxreason.decoding.sampling import Sampler
 from jaxreason.errors import InputError
-from jaxreason.evaluation.intervals import Interval
+from jaxreason.evaluation.intervals import Interval, paired_difference
 from jaxreason.evaluation.results import VERDICTS, Results
 from jaxreason.files import atomic_file, writing_to
 from jaxreason.hosts import is_first
@@ -133,6 +134,15 @@ class Run:
         if in_notebook():
             plt.show()
         plt.close(figure)
+
+    def claim_better(self, text: str, better: np.ndarray, worse: np.ndarray) -> None:
+        """Claims that one method is right more often than another on the same problems.
+
+        Args:
+          text: the claim.
+          better, worse: bool ``[G]``, which problems each of them solves.
+        """
+        self.claim(text, paired_difference(better, worse), at_least=0.0, excludes_zero=True)
 
     def claim(
         self,

@@ -11,10 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from jaxreason.evaluation.intervals import Interval
+from jaxreason.search.tree_of_thoughts import Tree
+from jaxreason.search.tree_text import outline
 
 # Colour-blind readers tell these apart too.
 COLORS = ("#3b6fb6", "#d1603d", "#4f9d69", "#8e6bbf", "#c9a227", "#5c5c5c")
 GREY = "#999999"
+TOKENS = (50, 100, 200, 400, 800, 1600, 3200)  # where an axis of tokens is labelled
 
 
 def _axes(title: str, xlabel: str, ylabel: str, width: float = 6.4) -> tuple[Figure, Axes]:
@@ -71,6 +74,20 @@ def bars(
             frameon=False, fontsize=9, loc="outside lower center", ncols=min(4, len(series))
         )
     return figure
+
+
+def points(series: Mapping[str, Sequence[tuple[float, Interval]]], **options) -> Figure:
+    """Lines through points (x, interval); each series has an x of its own.
+
+    Args:
+      series: name -> its points.
+      options: of :func:`curves`.
+    """
+    x = sorted({at for pairs in series.values() for at, _ in pairs})
+    known = {name: dict(pairs) for name, pairs in series.items()}
+    return curves(
+        x, {name: [pairs.get(at) for at in x] for name, pairs in known.items()}, **options
+    )
 
 
 def curves(
@@ -130,6 +147,28 @@ def _drawable(text: str, longest: int = 40) -> str:
     """The text, cut, with ``?`` for characters that the font of figures does not have."""
     font = get_font(findfont(FontProperties()))
     return "".join(c if font.get_char_index(ord(c)) else "?" for c in text[:longest])
+
+
+def thoughts(search: Tree, *, max_children: int, **options) -> Figure:
+    """The part of a tree of thoughts that is worth showing, as :func:`tree` draws it.
+
+    Args:
+      search: a finished search.
+      max_children: of a node, beside those on the way to the answer.
+      options: of :func:`tree`.
+    """
+    shown = outline(search, max_children=max_children)  # the root first
+    place = {index: row for row, index in enumerate(shown)}
+    nodes = [search.nodes[index] for index in shown]
+    problem = " ".join(map(str, nodes[0].state.problem))
+    return tree(
+        parents=[-1] + [place[node.parent] for node in nodes[1:]],
+        labels=[problem] + [node.state.thoughts[-1] for node in nodes[1:]],
+        scores=[node.score for node in nodes],
+        expanded=[index in search.expanded for index in shown],
+        path=[place[index] for index in search.path(search.answer)],
+        **options,
+    )
 
 
 def tree(
