@@ -23,8 +23,38 @@ from jaxreason.models import decoder
 from jaxreason.models.hf import LanguageModel
 from jaxreason.models.tokens import build_tokenizer
 
+FAST = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "true"
+# XLA's older emitters compile these programs twice as fast and in half the memory. jaxlib 0.7 to
+# 0.11 have them; a later one ends the process at the flag.
+OLD_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
+if FAST and (0, 7) <= jax.__version_info__ < (0, 12):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {OLD_EMITTERS}"
+
 ROOT = Path(__file__).parent.parent
 COMPILED_FAST = pytest.StashKey[bool]()
+
+
+def with_devices(count: int) -> dict[str, str]:
+    """The environment of a process that sees so many CPU devices."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    devices = f"--xla_force_host_platform_device_count={count}"
+    return os.environ | {"XLA_FLAGS": f"{flags} {devices}", "JAX_PLATFORMS": "cpu"}
+
+
+def assert_same_bits(found, expected) -> None:
+    """Every leaf is the other's bit for bit, if compiled as users' programs are: CI asks that too.
+
+    The older emitters sum in another order in a batch of another size: there floats may differ in
+    their last bits.
+    """
+
+    def same(a, b):
+        if OLD_EMITTERS in os.environ.get("XLA_FLAGS", "") and np.asarray(a).dtype == np.float32:
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(a, b)
+
+    jax.tree.map(same, found, expected)
 
 
 def random_params(cfg: decoder.DecoderConfig, seed: int = 0) -> decoder.Params:
@@ -71,9 +101,8 @@ def pytest_collection_modifyitems(items):
 
 def pytest_runtest_setup(item):
     """Before fixtures: those of a module are compiled as its first test is."""
-    usual = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "true"
-    fast = usual and not item.get_closest_marker("optimised")
-    if item.session.stash.get(COMPILED_FAST, usual) != fast:
+    fast = FAST and not item.get_closest_marker("optimised")
+    if item.session.stash.get(COMPILED_FAST, FAST) != fast:
         jax.clear_caches()
         jax.config.update("jax_disable_most_optimizations", fast)
         item.session.stash[COMPILED_FAST] = fast

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import with_devices
 
 from jaxreason import GREEDY, complete, load_model, save_model
 from jaxreason.hosts import HostLost
@@ -30,7 +31,6 @@ QUESTIONS = [
     f"Tom has {n} apples. Tom buys 3 bags of 7. How many apples does Tom have now?"
     for n in range(40, 45)
 ]
-FLAGS = "--xla_force_host_platform_device_count=4"
 TX = optax.adamw(1e-3)
 
 PROGRAM = """
@@ -107,13 +107,11 @@ def start(directory: Path) -> list[tuple[int, str]]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ
+            env=with_devices(4)
             | {
                 "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
                 "JAX_NUM_PROCESSES": "2",
                 "JAX_PROCESS_ID": str(i),
-                "XLA_FLAGS": FLAGS,
-                "JAX_PLATFORMS": "cpu",
                 "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
                 "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
             },

@@ -2,7 +2,6 @@
 their own.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from conftest import with_devices
 
 from jaxreason.errors import InputError
 from jaxreason.hosts import initialize
@@ -24,15 +24,10 @@ from jaxreason.mesh import (
 )
 
 TESTS = Path(__file__).parent
-FLAGS = "--xla_force_host_platform_device_count=8"
 
 
 def test_on_eight_devices():
-    environment = os.environ | {
-        "XLA_FLAGS": FLAGS,
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(TESTS.parent),
-    }
+    environment = with_devices(8) | {"PYTHONPATH": str(TESTS.parent)}
     command = [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider", str(TESTS / "mesh")]
     done = subprocess.run(
         command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, timeout=600
