@@ -133,7 +133,7 @@ def think(
         num_samples=chains,
         max_new_tokens=min(room, model.cfg.max_position_embeddings - 32),
         description=description,
-        folder=kept(model),
+        store=kept(model),
     )
 
 
@@ -434,7 +434,7 @@ def ponder(
         num_samples=chains,
         rows=run.rows,
         description=description,
-        folder=kept(model),
+        store=kept(model),
         **limits,
     )
     return written, grade(written.texts, golds)
@@ -606,7 +606,7 @@ chains = complete(
     num_samples=MOST,
     rows=run.rows,
     description=f"{MOST} chains",
-    folder=kept(plain),
+    store=kept(plain),
 )
 hits = grade(chains.texts, golds)
 ids = answer_ids([[extract_answer(t) for t in row] for row in chains.texts])

@@ -146,7 +146,7 @@ def measure(params, name: str) -> Measured:
         sampler=GREEDY,
         max_new_tokens=MAX_TOKENS,
         description=f"{name}, greedy",
-        folder=folder,
+        store=folder,
     )
     sampled = complete(
         model,
@@ -156,7 +156,7 @@ def measure(params, name: str) -> Measured:
         max_new_tokens=MAX_TOKENS,
         num_samples=CHAINS,
         description=f"{name}, {CHAINS} chains",
-        folder=folder,
+        store=folder,
     )
     right = grade(sampled.texts, golds)
     policy = Measured(

@@ -108,7 +108,7 @@ def measure(
         max_new_tokens=run.max_new_tokens,
         num_samples=num_samples,
         rows=run.rows,
-        folder=run.kept(f"chains/{name}", BUDGET),
+        store=run.kept(f"chains/{name}", BUDGET),
     )
     return grade(written.texts, golds), float(written.num_tokens.mean())
 
@@ -137,7 +137,7 @@ sampled = complete(
     num_samples=4,
     rows=run.rows,
     description="teacher's chains",
-    folder=run.kept("chains/traces"),
+    store=run.kept("chains/traces"),
 )
 filtered = distill.filter_traces(pool_texts, sampled, pool_golds, max_tokens=64, max_per_prompt=2)
 unfiltered = []

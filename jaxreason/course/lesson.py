@@ -137,12 +137,11 @@ def _announce(run: Run) -> None:
 
 def _check_memory(run: Run, mesh: Mesh | None) -> None:
     """Refuses chains that fit with no prompt at all now, not when the lesson reaches them."""
-    chains = run.chains or 1
+    total = run.problems * (run.chains or 1)
     check_decoding(
         run.model.cfg,
-        rows=run.rows,
-        chains=chains,
-        total=run.problems * chains,
+        rows=min(run.rows, total),
+        total=total,
         prompt_tokens=0,
         new_tokens=run.max_new_tokens,
         dtype=_dtype(run.model),

@@ -181,7 +181,7 @@ def complete_within(
     stop_strings: Sequence[str] = (),
     rows: int = 512,
     description: str | None = None,
-    folder: Path | None = None,
+    store: Path | None = None,
 ) -> Completions:
     """:func:`jaxreason.decoding.completions.complete` under a budget of thinking.
 
@@ -190,7 +190,7 @@ def complete_within(
 
     Args:
       model, prompts, key, sampler, max_new_tokens, num_samples, stop_strings, rows, description,
-        folder: as there. What stops a chain ends its thinking, too.
+        store: as there. What stops a chain ends its thinking, too.
       waits: ends of thinking that are suppressed: a number, or one for each prompt ``[G, 1]`` or
         chain ``[G, N]``.
       at_most: tokens of thinking before the answer is forced, likewise; None is no limit.
@@ -219,7 +219,7 @@ def complete_within(
         stop_strings=stop_strings,
         rows=rows,
         description=description,
-        folder=folder,
+        store=store,
         rule=rule,
         rule_state=start(waits, at_most, (len(prompts), num_samples)),
     )

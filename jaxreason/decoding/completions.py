@@ -1,8 +1,9 @@
-"""Texts for texts: prompts are sorted by length, decoded in batches, and their chains read back."""
+"""Texts for texts: prompts become tokens, their chains are drawn in a queue, and read back."""
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,16 +14,18 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from jaxreason import resume
+from jaxreason.decoding.continuous import generate_queue
 from jaxreason.decoding.memory import check_decoding
 from jaxreason.decoding.prompts import TAGS, warn_of_plain_prompts
-from jaxreason.decoding.rollout import RETIRE_FROM, Rollout, Rule, generate, generate_retiring
+from jaxreason.decoding.rollout import Rollout, Rule
 from jaxreason.decoding.sampling import Sampler
 from jaxreason.decoding.stop import compile_stop
+from jaxreason.decoding.store import ChainStore, weights_digest
 from jaxreason.errors import InputError
-from jaxreason.mesh import gather, map_rows, mesh_of, round_to_mesh, shard_batch
+from jaxreason.mesh import mesh_of
 from jaxreason.models.cache import unstack
 from jaxreason.models.hf import LanguageModel
-from jaxreason.models.tokens import encode_prompts, pad_left
+from jaxreason.models.tokens import encode_prompts
 
 
 class Completions(NamedTuple):
@@ -52,12 +55,13 @@ def complete(
     description: str | None = None,
     rule: Rule | None = None,
     rule_state: Any = None,
-    folder: Path | None = None,
+    store: Path | None = None,
 ) -> Completions:
-    """Texts for texts: :func:`generate` over batches of prompts of similar length.
+    """Texts for texts, by continuous batching
+    (:func:`jaxreason.decoding.continuous.generate_queue`).
 
-    Chain n of prompt g draws from ``split(fold_in(key, g), N)[n]``, whatever the batches. On a mesh
-    the prompts of a batch are cut among its devices, and every process gets all texts.
+    Chain n of prompt g draws from ``split(fold_in(key, g), N)[n]``, whatever else is under way. On
+    a mesh the rows are cut among its devices, and every process gets all texts.
 
     A chat model should be asked in its own format: prompts that :mod:`jaxreason.decoding.prompts`
     wrote for other models, without its tokenizer, get a warning.
@@ -70,18 +74,19 @@ def complete(
       max_new_tokens: tokens of a chain at most.
       num_samples: N, chains of every prompt.
       stop_strings: each ends a chain, as do the model's own end-of-text tokens.
-      rows: chains decoded at a time at most, but all of a prompt.
+      rows: chains decoded at a time at most.
       multiple: prompts are padded to a multiple of so many tokens: the larger, the fewer shapes are
         compiled.
       description: shows a progress bar with this text.
-      rule, rule_state: as in :func:`generate`; the state is of numpy arrays ``[G, N]``.
-      folder: every finished batch is kept here, and a call with the same arguments takes it from
-        there: interrupted, it goes on. The weights are not compared, so the folder has to be theirs
-        (:meth:`jaxreason.course.run.Run.kept`).
+      rule, rule_state: as in :func:`jaxreason.decoding.rollout.generate`; the state is of numpy
+        arrays ``[G, N]``.
+      store: a folder in which every finished chain is kept, and from which it is taken if its
+        weights, prompt, key, sampler, limits and rule are the same: an interrupted call goes on.
+        Of several processes none reads or keeps anything.
 
     Raises:
       InputError: a prompt is empty or leaves no room for ``max_new_tokens`` in the context, there
-        are not as many keys as prompts, or the chains do not fit into memory.
+        are not as many keys as prompts, the chains do not fit into memory, or the store is damaged.
     """
     if num_samples < 1:
         raise InputError(f"number of chains is {num_samples}: expected at least 1")
@@ -91,115 +96,152 @@ def complete(
     tokenizer, mesh = model.tokenizer, mesh_of(model.params)
     encoded = encode_prompts(tokenizer, prompts, model.cfg.max_position_embeddings, max_new_tokens)
     stop = compile_stop(tokenizer, stop_strings, model.eos_ids)
-    batch_size = round_to_mesh(min(max(1, rows // num_samples), max(1, len(encoded))), mesh)
     if key.shape not in ((), (len(encoded),)):
         raise InputError(
             f"keys of shape {key.shape}: expected one, or one for each of {len(encoded)} prompts"
         )
     check_decoding(
         model.cfg,
-        rows=batch_size * num_samples,
-        chains=num_samples,
+        rows=min(rows, len(encoded) * num_samples),
         total=len(encoded) * num_samples,
         prompt_tokens=max(map(len, encoded), default=0),
         new_tokens=max_new_tokens,
         dtype=jax.tree.leaves(model.params)[0].dtype,
         mesh=mesh,
     )
-    # On the host, and the chains' keys batch by batch: else every number of prompts would compile
-    # programs of its own.
-    impl = jax.random.key_impl(key)
-    prompt_keys = np.asarray(
-        jax.random.key_data(key if key.ndim else _prompt_keys(key, len(encoded)))
+    keys = _chain_keys(key, len(encoded), num_samples)
+    draw = functools.partial(
+        generate_queue,
+        model.params,
+        keys,
+        encoded,
+        stop,
+        cfg=model.cfg,
+        sampler=sampler,
+        max_new_tokens=max_new_tokens,
+        rows=rows,
+        layers=unstack(model.params)["layers"],
+        multiple=multiple,
+        pad_id=tokenizer.pad_token_id,
+        rule=rule,
+        rule_state=rule_state,
     )
-    layers = unstack(model.params)["layers"]
-    decode_batch = generate_retiring if max_new_tokens >= RETIRE_FROM else generate
-
-    def write(chosen: np.ndarray) -> Rollout:
-        """The chains of the chosen prompts."""
-        prompt = pad_left([encoded[i] for i in chosen], tokenizer.pad_token_id, multiple)
-        keys = jax.random.wrap_key_data(prompt_keys[chosen], impl=impl)
-        return decode_batch(
-            model.params,
-            _chain_keys(keys, num_samples),
-            shard_batch(prompt, mesh),
-            stop,
-            cfg=model.cfg,
-            sampler=sampler,
-            max_new_tokens=max_new_tokens,
-            num_samples=num_samples,
-            layers=layers,
-            rule=rule,
-            rule_state=jax.tree.map(lambda x: x[chosen], rule_state),
-        )
-
-    if folder is not None:
-        call = resume.digest(
-            model.cfg,
-            encoded,
-            prompt_keys,
-            num_samples,
-            sampler,
-            max_new_tokens,
-            stop,
-            batch_size,
-            multiple,
-            jax.tree.leaves(rule),
-            rule_state,
-        )
-
-    def write_once(chosen: np.ndarray) -> Rollout:
-        """What :func:`write` gave in a run that was interrupted, if the folder has it."""
-        path = None if folder is None else folder / f"{call}-{chosen[0]}.npz"
-        like = Rollout(tokens=0, logprobs=0, mask=0, finished=0, rule_state=rule_state)
-        return resume.once(path, like, lambda: gather(write(chosen)))
+    finished_chains = draw()
+    if store is not None and jax.process_count() == 1:
+        same = (weights_digest(model.params), model.cfg, sampler, max_new_tokens, stop, rule)
+        finished_chains = _draw_once(draw, store, same, encoded, keys, rule_state, max_new_tokens)
 
     shape = (len(encoded), num_samples)
     found = Completions(
-        texts=[[] for _ in encoded],
+        texts=[[""] * num_samples for _ in encoded],
         logprobs=np.zeros(shape, np.float32),
         num_tokens=np.zeros(shape, np.int32),
         finished=np.zeros(shape, bool),
         rule_state=jax.tree.map(np.zeros_like, rule_state),
     )
-    by_length = np.argsort([len(ids) for ids in encoded], kind="stable")
-    bar = tqdm(total=len(encoded), desc=description, unit="problem", disable=description is None)
-    with _interruptible(folder), bar:
-        for chosen, rollout in map_rows(write_once, by_length, batch_size):
-            for i, tokens, mask in zip(chosen, rollout.tokens, rollout.mask, strict=True):
-                found.texts[i] = decode(tokenizer, tokens, mask, stop_strings)
-            found.logprobs[chosen] = rollout.logprobs.sum(-1)
-            found.num_tokens[chosen] = rollout.mask.sum(-1)
-            found.finished[chosen] = rollout.finished
-            _set_rows(found.rule_state, chosen, rollout.rule_state)
-            bar.update(len(chosen))
+    bar = tqdm(
+        total=len(encoded) * num_samples,
+        desc=description,
+        unit="chain",
+        disable=description is None,
+    )
+    with _interruptible(store), bar:
+        for chains, rollout in finished_chains:
+            places = np.divmod(chains, num_samples)
+            texts = decode(tokenizer, rollout.tokens, rollout.mask, stop_strings)
+            for g, n, text in zip(*places, texts, strict=True):
+                found.texts[g][n] = text
+            found.logprobs[places] = rollout.logprobs.sum(-1)
+            found.num_tokens[places] = rollout.mask.sum(-1)
+            found.finished[places] = rollout.finished
+            _set_rows(found.rule_state, places, rollout.rule_state)
+            bar.update(len(chains))
     return found
 
 
-def _set_rows(whole: Any, rows: np.ndarray, part: Any) -> None:
-    """Sets the rows of every array of a tree."""
+def _draw_once(
+    draw: Callable[..., Iterator[tuple[np.ndarray, Rollout]]],
+    folder: Path,
+    same: tuple,
+    prompts: Sequence[np.ndarray],
+    keys: jax.Array,
+    rule_state: Any,
+    max_new_tokens: int,
+) -> Iterator[tuple[np.ndarray, Rollout]]:
+    """What :func:`generate_queue` yields, of chains that are not in the store; those that are come
+    first.
+
+    Args:
+      draw: the call of ``generate_queue``, which takes ``chains``.
+      folder: of the store.
+      same: what determines all chains; ``prompts``, ``keys [G, N]`` and ``rule_state [G, N]``
+        tell one from another.
+      max_new_tokens: T.
+    """
+    common = resume.digest(*jax.tree.leaves(same), str(jax.tree.structure(same)))
+    key_data = np.asarray(jax.random.key_data(keys)).reshape(keys.size, -1)
+    states = [np.asarray(x).reshape(-1) for x in jax.tree.leaves(rule_state)]
+    ids = [
+        hashlib.sha256(
+            b"".join(
+                [
+                    common.encode(),
+                    key_data[i].tobytes(),
+                    *(state[i].tobytes() for state in states),
+                    np.asarray(prompts[i // keys.shape[1]]).tobytes(),
+                ]
+            )
+        ).digest()
+        for i in range(keys.size)
+    ]
+    with contextlib.closing(ChainStore(folder, rule_state)) as store:
+        there, rollout = store.get(ids, max_new_tokens)
+        if len(there):
+            yield there, rollout
+        for chains, rollout in draw(chains=np.setdiff1d(np.arange(keys.size), there)):
+            store.put([ids[i] for i in chains], rollout)
+            yield chains, rollout
+
+
+def _set_rows(whole: Any, places: tuple[np.ndarray, np.ndarray], part: Any) -> None:
+    """Sets places ``(g [k], n [k])`` of every array ``[G, N]`` of a tree."""
     for to, x in zip(jax.tree.leaves(whole), jax.tree.leaves(part), strict=True):
-        to[rows] = x
+        to[places] = x
 
 
 @contextlib.contextmanager
-def _interruptible(folder: Path | None) -> Iterator[None]:
+def _interruptible(store: Path | None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if folder is None:
+        if store is None:
             raise
-        raise KeyboardInterrupt(f"interrupted; {resume.again(folder)}") from None
+        raise KeyboardInterrupt(f"interrupted; {resume.again(store)}") from None
+
+
+def _chain_keys(key: jax.Array, num_prompts: int, num_samples: int) -> jax.Array:
+    """The keys ``[G, N]`` of all chains, from one key or from one of every prompt ``[G]``."""
+    impl, count = jax.random.key_impl(key), 1 << max(0, num_prompts - 1).bit_length()
+    if key.ndim:  # few shapes, so that few programs are compiled: the last prompts are no one's
+        data = np.asarray(jax.random.key_data(key))
+        made = _split_keys(
+            jax.random.wrap_key_data(np.resize(data, (count, *data.shape[1:])), impl=impl),
+            num_samples,
+        )
+    else:
+        made = _fold_and_split(key, count, num_samples)
+    return jax.random.wrap_key_data(np.asarray(jax.random.key_data(made))[:num_prompts], impl=impl)
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _prompt_keys(key: jax.Array, num_prompts: int) -> jax.Array:
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_prompts))
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _chain_keys(prompt_keys: jax.Array, num_samples: int) -> jax.Array:
+def _split_keys(prompt_keys: jax.Array, num_samples: int) -> jax.Array:
     return jax.vmap(lambda k: jax.random.split(k, num_samples))(prompt_keys)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _fold_and_split(key: jax.Array, num_prompts: int, num_samples: int) -> jax.Array:
+    prompt_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_prompts))
+    return _split_keys(prompt_keys, num_samples)
 
 
 def decode(

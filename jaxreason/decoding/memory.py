@@ -23,7 +23,6 @@ def check_decoding(
     cfg: DecoderConfig,
     *,
     rows: int,
-    chains: int,
     total: int,
     prompt_tokens: int,
     new_tokens: int,
@@ -37,8 +36,7 @@ def check_decoding(
 
     Args:
       cfg: of the model.
-      rows: chains at a time, of several prompts.
-      chains: of one prompt, which are under way together, however few the rows.
+      rows: chains at a time.
       total: of all prompts.
       prompt_tokens, new_tokens: of a chain, at most.
       dtype: of the cache.
@@ -47,52 +45,35 @@ def check_decoding(
     Raises:
       InputError: it is not enough; the message says how many chains or rows fit.
     """
-    of_prompt, of_row = _decoding_bytes(cfg, prompt_tokens, new_tokens, dtype, mesh)
+    of_row = decoding_bytes(cfg, prompt_tokens, new_tokens, dtype, mesh)
     free = free_on_device()
     if free is not None:
         free *= num_row_parts(mesh)
-        at_a_time = max(chains, rows)
-        needed = at_a_time * (of_row + of_prompt / chains)
-        fit = max(0, int((free - of_prompt) / of_row))  # of one prompt
-        if needed > free and chains > fit:
+        if rows * of_row > free:
             raise InputError(
-                _too_much(f"{chains} chains", new_tokens, needed, free, f"{fit} chains")
+                f"{rows} rows, chains of up to {prompt_tokens} + {new_tokens} tokens at a time, "
+                f"take about {_gib(rows * of_row)} of cache and logits, and {_gib(free)} are free: "
+                f"at most {int(free / of_row)} rows fit; ask for fewer"
             )
-        if needed > free:
-            fit = int(free / (of_row + of_prompt / chains))
-            raise InputError(_too_much(f"{rows} rows", new_tokens, needed, free, f"{fit} rows"))
     free = free_on_host()
     of_chain = TEXT_BYTES + new_tokens
     if free is not None and total * of_chain > free:
-        fit = int(free / of_chain * chains / total)  # of one prompt
         raise InputError(
-            f"the texts of {total} chains, {chains} of each prompt, take about "
-            f"{_gib(total * of_chain)} of memory, and {_gib(free)} are free: at most {fit} chains "
-            "of a prompt fit; ask for fewer"
+            f"the texts of {total} chains take about {_gib(total * of_chain)} of memory, and "
+            f"{_gib(free)} are free: at most {int(free / of_chain)} chains fit; ask for fewer"
         )
 
 
-def _too_much(asked: str, new_tokens: int, needed: float, free: float, fit: str) -> str:
-    return (
-        f"{asked} at a time of up to {new_tokens} new tokens take about {_gib(needed)} of cache "
-        f"and logits, and {_gib(free)} are free: at most {fit} fit; ask for fewer"
-    )
-
-
-def _decoding_bytes(
+def decoding_bytes(
     cfg: DecoderConfig, prompt_tokens: int, new_tokens: int, dtype: Any, mesh: Mesh | None
-) -> tuple[float, float]:
-    """Bytes of a prompt, which are its keys and values, and of a chain under way.
-
-    A chain has keys and values of its own, its logits twice, and what is kept of each token.
+) -> float:
+    """Bytes of a chain under way: keys and values of its prompt and of its own tokens, and its
+    logits twice.
     """
     by_model = 1 if mesh is None else dict(mesh.shape).get("model", 1)
     by_head = by_model if cfg.num_key_value_heads % by_model == 0 else 1
-    of_prompt, of_chain = (
-        cache_bytes(cfg, n, jnp.dtype(dtype).itemsize) / by_head
-        for n in (prompt_tokens, new_tokens)
-    )
-    return of_prompt, of_chain + 2 * 4 * cfg.vocab_size / by_model + new_tokens * (4 + 4 + 1)
+    of_cache = cache_bytes(cfg, prompt_tokens + new_tokens, jnp.dtype(dtype).itemsize)
+    return of_cache / by_head + 2 * 4 * cfg.vocab_size / by_model
 
 
 def cache_bytes(cfg: DecoderConfig, slots: float, itemsize: int) -> float:

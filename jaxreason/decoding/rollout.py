@@ -6,12 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxreason.decoding.sampling import Sampler, sample
 from jaxreason.decoding.stop import Stop
-from jaxreason.mesh import gather, mesh_of, num_row_parts
-from jaxreason.models.cache import KV, Cache, fork, unstack
+from jaxreason.models.cache import Cache, fork, unstack
 from jaxreason.models.decoder import DecoderConfig, Params, hidden_states, output_head
 from jaxreason.models.tokens import Prompt
 
@@ -78,9 +76,59 @@ def generate(
         params = jax.lax.optimization_barrier(unstack(params))
     else:
         params = {**params, "layers": layers}
-    ended = _decode(params, prefilled, stop, 0, rule, cfg=cfg, sampler=sampler)
+    ended = _decode(params, prefilled, stop, rule, cfg=cfg, sampler=sampler)
     by_row = _written(ended, stop)
     return jax.tree.map(lambda x: x.reshape(b, num_samples, *x.shape[1:]), by_row)
+
+
+class Drawn(NamedTuple):
+    """The next token of R chains, and the states behind it."""
+
+    token: jax.Array  # [R] int32, 0 where a chain has ended
+    logprob: jax.Array  # [R] float32, untempered; 0 where a chain has ended
+    state: jax.Array  # [R] int32, of the stop automaton
+    rule_state: Any  # [R] arrays, or None
+
+
+def draw(
+    keys: jax.Array,
+    t: jax.Array,
+    logits: jax.Array,
+    state: jax.Array,
+    rule_state: Any,
+    alive: jax.Array,
+    stop: Stop,
+    rule: Rule | None,
+    sampler: Sampler,
+) -> Drawn:
+    """Token ``t`` of every chain, from its own key and logits.
+
+    Args:
+      keys: ``[R]``, of the chains; token t is drawn with ``fold_in(key, t)``.
+      t: int32 ``[]`` or ``[R]``, tokens a chain has so far.
+      logits: ``[R, V]`` float32.
+      state, rule_state: ``[R]``, of the stop automaton and of the rule.
+      alive: ``[R]`` bool: only these chains go on.
+      stop, rule, sampler: as in :func:`generate`.
+    """
+
+    def draw_one(key: jax.Array, t: jax.Array, logits: jax.Array) -> jax.Array:
+        return sample(jax.random.fold_in(key, t), logits, sampler)
+
+    token = jax.vmap(draw_one)(keys, jnp.broadcast_to(t, keys.shape), logits)
+    ruled = rule_state
+    if rule is not None:
+        ruled, token = rule(rule_state, token)
+        ruled = jax.tree.map(lambda new, old: jnp.where(alive, new, old), ruled, rule_state)
+    logit = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
+    logprob = logit - jax.nn.logsumexp(logits, axis=-1)
+    token = jnp.where(alive, token, 0)
+    return Drawn(
+        token=token,
+        logprob=jnp.where(alive, logprob, 0.0),
+        state=jnp.where(alive, jnp.asarray(stop.next_state)[token, state], state),
+        rule_state=ruled,
+    )
 
 
 class _Chains(NamedTuple):
@@ -145,129 +193,32 @@ def _decode(
     params: Params,
     chains: _Chains,
     stop: Stop,
-    retire: int | jax.Array,
     rule: Rule | None = None,
     *,
     cfg: DecoderConfig,
     sampler: Sampler,
 ) -> _Chains:
-    """Draws until at most ``retire`` of the chains are left, or each has T tokens.
-
-    ``params`` are from :func:`unstack`.
-    """
-    next_state, steps = jnp.asarray(stop.next_state), chains.tokens.shape[1]
+    """Draws until every chain has ended or has T tokens; ``params`` are from :func:`unstack`."""
+    steps = chains.tokens.shape[1]
 
     def unfinished(c: _Chains):
-        return (c.t < steps) & ((c.state != stop.final).sum() > retire)
-
-    def draw(key: jax.Array, logits: jax.Array, t: jax.Array) -> jax.Array:
-        return sample(jax.random.fold_in(key, t), logits, sampler)
+        return (c.t < steps) & (c.state != stop.final).any()
 
     def step(c: _Chains) -> _Chains:
         t, alive = c.t, c.state != stop.final
-        token = jax.vmap(draw, (0, 0, None))(c.keys, c.logits, t)
-        rule_state = c.rule_state
-        if rule is not None:
-            rule_state, token = rule(rule_state, token)
-            rule_state = jax.tree.map(
-                lambda new, old: jnp.where(alive, new, old), rule_state, c.rule_state
-            )
-        logit = jnp.take_along_axis(c.logits, token[:, None], axis=-1)[:, 0]
-        logprob = logit - jax.nn.logsumexp(c.logits, axis=-1)
-        token = jnp.where(alive, token, 0)
+        drawn = draw(c.keys, t, c.logits, c.state, c.rule_state, alive, stop, rule, sampler)
         states, cache = hidden_states(
-            params, token[:, None], (c.lengths + t)[:, None], c.cache, cfg=cfg
+            params, drawn.token[:, None], (c.lengths + t)[:, None], c.cache, cfg=cfg
         )
         return c._replace(
             t=t + 1,
-            state=jnp.where(alive, next_state[token, c.state], c.state),
-            rule_state=rule_state,
+            state=drawn.state,
+            rule_state=drawn.rule_state,
             logits=output_head(params)(states[:, 0]),
             cache=cache,
-            tokens=c.tokens.at[:, t].set(token),
-            logprobs=c.logprobs.at[:, t].set(jnp.where(alive, logprob, 0.0)),
+            tokens=c.tokens.at[:, t].set(drawn.token),
+            logprobs=c.logprobs.at[:, t].set(drawn.logprob),
             mask=c.mask.at[:, t].set(alive),
         )
 
     return jax.lax.while_loop(unfinished, step, chains)
-
-
-_prefill_jit = jax.jit(_prefill, static_argnames=("cfg", "max_new_tokens"))
-_decode_jit = jax.jit(_decode, static_argnames=("cfg", "sampler"), donate_argnums=1)
-
-
-@jax.jit
-def _select(chains: _Chains, rows: jax.Array) -> _Chains:
-    """The chains ``rows [r]`` alone, each with the keys and values of its prompt for itself."""
-    cache, num_rows = chains.cache, len(chains.keys)
-    num_prompts, prompt_width = cache.prefix_mask.shape
-    width = -(-prompt_width // 128) * 128  # few shapes, so that few programs are compiled
-    of_prompt = rows // (num_rows // num_prompts)
-
-    def pad(x: jax.Array, axis: int) -> jax.Array:
-        return jnp.pad(x, [(0, width - x.shape[axis] if i == axis else 0) for i in range(x.ndim)])
-
-    def take(x: jax.Array, count: int, chosen: jax.Array) -> jax.Array:
-        """Of ``[count * K, ...]`` the K rows of each of those chosen."""
-        return x.reshape(count, -1, *x.shape[1:])[chosen].reshape(-1, *x.shape[1:])
-
-    def take_prefix(kv: KV) -> KV:
-        return KV(
-            k=pad(take(kv.k, num_prompts, of_prompt), axis=2),
-            v=pad(take(kv.v, num_prompts, of_prompt), axis=1),
-        )
-
-    cache = Cache(
-        prefix=tuple(map(take_prefix, cache.prefix)),
-        prefix_mask=pad(cache.prefix_mask[of_prompt], axis=1),
-        own=jax.tree.map(lambda x: take(x, num_rows, rows), cache.own),
-        length=cache.length,
-    )
-    by_row = {name: x for name, x in chains._asdict().items() if name not in ("t", "cache")}
-    return _Chains(t=chains.t, cache=cache, **jax.tree.map(lambda x: x[rows], by_row))
-
-
-RETIRE_FROM = 128  # new tokens; a shorter tail is over before another program is compiled
-
-
-def generate_retiring(
-    params: Params,
-    keys: jax.Array,
-    prompt: Prompt,
-    stop: Stop,
-    *,
-    cfg: DecoderConfig,
-    sampler: Sampler,
-    max_new_tokens: int,
-    num_samples: int = 1,
-    layers: tuple[Params, ...],
-    rule: Rule | None = None,
-    rule_state: Any = None,
-) -> Rollout:
-    """:func:`generate`, but whenever a quarter of the chains is left, that quarter goes on alone.
-
-    Few chains are much longer than the others, and a step costs what its rows cost, finished or
-    not. A chain draws from its own key and so writes the same tokens. Runs on the host, around
-    compiled loops. Arguments as there, with ``keys [B, N]`` and ``layers``; the result is of numpy.
-    """
-    shape, parts = keys.shape, num_row_parts(mesh_of(params))
-    rule_state = jax.tree.map(lambda x: x.reshape(-1), rule_state)
-    chains = _prefill_jit(
-        params, keys.reshape(-1), prompt, rule_state, cfg=cfg, max_new_tokens=max_new_tokens
-    )
-    params = {**params, "layers": layers}
-    rows = np.arange(keys.size)  # those still in ``chains``
-    written = None
-    while True:
-        retire = len(rows) // 4 // parts * parts if len(rows) >= 16 else 0
-        chains = _decode_jit(params, chains, stop, retire, rule, cfg=cfg, sampler=sampler)
-        t, now = gather((chains.t, _written(chains, stop)))
-        if written is None:
-            written = jax.tree.map(lambda x: np.zeros((keys.size, *x.shape[1:]), x.dtype), now)
-        for whole, part in zip(jax.tree.leaves(written), jax.tree.leaves(now), strict=True):
-            whole[rows] = part
-        if t == max_new_tokens or now.finished.all():
-            break
-        kept = np.argsort(now.finished, kind="stable")[:retire]  # the unfinished first
-        rows, chains = rows[kept], _select(chains, kept)
-    return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), written)

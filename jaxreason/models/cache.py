@@ -105,5 +105,8 @@ def _on_one_cpu(x: jax.Array) -> bool:
 
 
 def _view(x: jax.Array, i: int) -> jax.Array:
-    """``x[i]``, without a copy where it is aligned to 64 bytes, as JAX wants its memory."""
-    return jax.device_put(np.asarray(x)[i], *x.devices())
+    """``x[i]``, without a copy where it is aligned to 64 bytes, as JAX wants its memory.
+
+    It is bound to its device only if x is: a program is compiled again for arguments that are.
+    """
+    return jax.device_put(np.asarray(x)[i], *x.devices() if x.committed else ())

@@ -17,6 +17,7 @@ from flax import nnx
 
 from jaxreason.errors import InputError
 from jaxreason.mesh import constrain_rows
+from jaxreason.models.arithmetic import Linear, matmul, matmul_transposed
 from jaxreason.models.cache import KV, Cache, unstack, visible
 from jaxreason.models.rope import RopeScaling, rope, rope_frequencies, rotation
 
@@ -45,9 +46,10 @@ class DecoderConfig:
     attention_bias: bool = False  # bias on q, k, v (Qwen2)
     qk_norm: bool = False  # RMSNorm on every query and key head (Qwen3)
     tie_word_embeddings: bool = True
-    # No property of the model, but of its training: of each layer only the input is kept, and the
-    # backward pass computes the rest again.
+    # How it is computed: keep the input of each layer and compute the rest again in the backward
+    # pass; products of int8, from jaxreason.models.arithmetic.lower.
     remat: bool = False
+    int8: bool = False
 
     def __post_init__(self) -> None:
         sizes = [f.name for f in dataclasses.fields(self) if f.type is int]
@@ -72,12 +74,6 @@ class DecoderConfig:
                 "expected 'default', 'linear' or 'llama3'"
             )
 
-    @property
-    def num_params(self) -> int:
-        """Numbers in all parameters; a tied embedding counts once."""
-        shapes = jax.eval_shape(lambda: init(jax.random.key(0), self))
-        return sum(leaf.size for leaf in jax.tree.leaves(shapes))
-
 
 class Attention(nnx.Module):
     """Grouped-query attention (Ainslie et al. 2023) to a shared prefix and the row's own tokens."""
@@ -85,7 +81,7 @@ class Attention(nnx.Module):
     def __init__(self, cfg: DecoderConfig, rngs: nnx.Rngs):
         self.cfg = cfg
         heads, kv = cfg.num_attention_heads * cfg.head_dim, cfg.num_key_value_heads * cfg.head_dim
-        linear = functools.partial(nnx.Linear, rngs=rngs)
+        linear = functools.partial(Linear, int8=cfg.int8, rngs=rngs)
         self.q = linear(cfg.hidden_size, heads, use_bias=cfg.attention_bias)
         self.k = linear(cfg.hidden_size, kv, use_bias=cfg.attention_bias)
         self.v = linear(cfg.hidden_size, kv, use_bias=cfg.attention_bias)
@@ -163,7 +159,7 @@ class MLP(nnx.Module):
     """SwiGLU (Shazeer 2020): down(silu(gate x) * up x)."""
 
     def __init__(self, cfg: DecoderConfig, rngs: nnx.Rngs):
-        linear = functools.partial(nnx.Linear, use_bias=False, rngs=rngs)
+        linear = functools.partial(Linear, use_bias=False, int8=cfg.int8, rngs=rngs)
         self.gate = linear(cfg.hidden_size, cfg.intermediate_size)
         self.up = linear(cfg.hidden_size, cfg.intermediate_size)
         self.down = linear(cfg.intermediate_size, cfg.hidden_size, kernel_init=_residual_init(cfg))
@@ -192,9 +188,12 @@ class Outer(nnx.Module):
     def __init__(self, cfg: DecoderConfig, rngs: nnx.Rngs):
         init_fn = nnx.initializers.normal(cfg.hidden_size**-0.5)
         self.embed = nnx.Embed(cfg.vocab_size, cfg.hidden_size, embedding_init=init_fn, rngs=rngs)
+        if cfg.int8:
+            self.embed.scale = nnx.Param(jnp.ones(cfg.vocab_size))
         self.norm = nnx.RMSNorm(cfg.hidden_size, epsilon=cfg.rms_norm_eps, rngs=rngs)
         if not cfg.tie_word_embeddings:
-            self.head = nnx.Linear(cfg.hidden_size, cfg.vocab_size, use_bias=False, rngs=rngs)
+            options = {"use_bias": False, "int8": cfg.int8, "rngs": rngs}
+            self.head = Linear(cfg.hidden_size, cfg.vocab_size, **options)
 
 
 @functools.lru_cache
@@ -341,8 +340,11 @@ def _rotation(positions: jax.Array, cfg: DecoderConfig) -> tuple[jax.Array, jax.
 
 
 def _embed(outer: Outer, tokens: jax.Array) -> jax.Array:
-    # nnx.Embed would stay with float32
-    return constrain_rows(outer.embed(tokens)).astype(outer.embed.embedding.dtype)
+    """The residual stream begins in the numbers of the norms' scales."""
+    rows = constrain_rows(outer.embed.embedding[...][tokens]).astype(outer.norm.scale.dtype)
+    if outer.embed.embedding.dtype == jnp.int8:
+        rows *= outer.embed.scale[...][tokens][..., None]
+    return rows
 
 
 def _causal(segment_ids: jax.Array) -> jax.Array:
@@ -356,18 +358,16 @@ def output_head(
 ) -> Callable[[jax.Array], jax.Array]:
     """The last layer: a function from states ``[..., E]`` to float32 logits ``[..., V]``.
 
-    A tied head reads the embedding as it lies: with jax 0.12.0 on CPU, one row times its transpose
-    takes four times as long.
-
     Args:
       params: of the decoder.
       tokens: which tokens' logits are wanted, by default those of all V.
     """
-    if "head" in params:
-        kernel = params["head"]["kernel"][:, tokens]
-        return lambda states: (states @ kernel).astype(jnp.float32)
-    rows = params["embed"]["embedding"][tokens]
-    return lambda states: jnp.einsum("...e,ve->...v", states, rows).astype(jnp.float32)
+    tied = "head" not in params
+    of_head = params["embed" if tied else "head"]
+    scale = of_head["scale"][tokens] if "scale" in of_head else None
+    weights = of_head["embedding"][tokens] if tied else of_head["kernel"][:, tokens]
+    product = matmul_transposed if tied else matmul
+    return lambda states: product(states, weights, scale).astype(jnp.float32)
 
 
 def forward(

@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from jaxreason.errors import InputError, one_line
+from jaxreason.models.arithmetic import check_float
 from jaxreason.models.decoder import DecoderConfig, Params
 from jaxreason.models.gguf import load_gguf
 from jaxreason.models.names import check_name, find_local, shipped
@@ -299,6 +300,7 @@ def save_model(
     Raises:
       InputError: no family of transformers has this combination of flags.
     """
+    check_float(params, "saving")
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     config = hf_config(cfg, tokenizer, jnp.dtype(dtype).name, eos_ids)

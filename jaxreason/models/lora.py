@@ -15,6 +15,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from jaxreason.errors import InputError
+from jaxreason.models.arithmetic import check_float
 from jaxreason.models.decoder import Params
 from jaxreason.models.hf import KEYS
 from jaxreason.models.weights import get_path
@@ -42,6 +43,7 @@ def init_lora(
     Raises:
       InputError: a target is unknown, or the rank below 1.
     """
+    check_float(params, "LoRA")
     if rank < 1:
         raise InputError(f"LoRA rank is {rank}: expected at least 1")
     if not targets or not set(targets) <= set(MATRICES):

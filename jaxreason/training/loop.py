@@ -23,6 +23,7 @@ from jaxreason import resume
 from jaxreason.errors import InputError
 from jaxreason.hosts import check_lost, is_first, preempted
 from jaxreason.mesh import constrain, in_mesh, mesh_of, row_sharding, shard_batch, shard_params
+from jaxreason.models.arithmetic import check_float
 from jaxreason.training.checkpoint import Checkpoints
 
 
@@ -38,7 +39,12 @@ class TrainState(NamedTuple):
 
 
 def init_state(params: Any, tx: optax.GradientTransformation) -> TrainState:
-    """The state before the first step; on the mesh that the parameters lie on, cut as they are."""
+    """The state before the first step; on the mesh that the parameters lie on, cut as they are.
+
+    Raises:
+      InputError: the parameters are int8.
+    """
+    check_float(params, "training")
     mesh = mesh_of(params)
     if mesh is None:
         return TrainState(params, tx.init(params), jnp.int32(0))
