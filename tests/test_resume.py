@@ -3,6 +3,7 @@ would have reached.
 """
 
 import dataclasses
+import functools
 import importlib.util
 import os
 import signal
@@ -252,7 +253,9 @@ class Interrupted:
         return update
 
 
-def small(tokenizer) -> LanguageModel:
+@functools.cache
+def small() -> LanguageModel:
+    tokenizer = tokenizer_of()
     cfg = DecoderConfig(len(tokenizer), 8, 8, 1, 1, 1, 8, 64)
     return LanguageModel(decoder.init(jax.random.key(0), cfg), cfg, tokenizer, "small", "b" * 64)
 
@@ -273,7 +276,7 @@ def of_train(module, monkeypatch):
 
 def of_train_value(module, monkeypatch):
     monkeypatch.setattr(module, "STEPS", STEPS)
-    return lambda work: module.train_model(small(tokenizer_of()), 0, work).params
+    return lambda work: module.train_model(small(), 0, work).params
 
 
 def of_train_wait(module, monkeypatch):
@@ -282,17 +285,16 @@ def of_train_wait(module, monkeypatch):
     attempts = module.Attempts(
         (1, 1, 4, 6), ["1+1=2 left 2 4 6\n"], ["1*1=1 left 1 4 6\n1*4=4 left 4 6\n4*6=24 left 24\n"]
     )
-    tokenizer = tokenizer_of()
     docs = [
-        module.tokenise(tokenizer, module.example(np.random.default_rng(i), attempts))
+        module.tokenise(small().tokenizer, module.example(np.random.default_rng(i), attempts))
         for i in range(4)
     ]
-    return lambda work: module.train_model(small(tokenizer), docs, 0, work).params
+    return lambda work: module.train_model(small(), docs, 0, work).params
 
 
 def of_train_rm(module, monkeypatch):
     monkeypatch.setattr(module, "ROW_LENGTH", 64)
-    return lambda work: module.train_base(small(tokenizer_of()), 0, STEPS, work).params
+    return lambda work: module.train_base(small(), 0, STEPS, work).params
 
 
 def tokenizer_of():
