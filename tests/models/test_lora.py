@@ -86,7 +86,6 @@ def test_bad_adapters_are_refused(params, rank, targets):
         init_lora(jax.random.key(0), params, rank, targets)
 
 
-@pytest.mark.optimised
 def test_the_adapter_learns_alone(params, cfg, lora):
     loss_fn = jax.jit(jax.value_and_grad(lambda x: loss_of(merge_lora(params, x, 1.0), cfg)))
     before, gradients = jax.device_get(loss_fn(lora))  # a fresh adapter: the loss of params

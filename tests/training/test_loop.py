@@ -344,7 +344,6 @@ def test_a_checkpoint_of_another_optimiser_is_refused(saved):
     refused(saved, init_state(params, optax.sgd(0.1)))
 
 
-@pytest.mark.optimised
 def test_the_tiny_decoder_learns_what_is_predictable(cfg, tmp_path):
     """The next token is the last one plus one: 60 steps take the loss from above log(20) to below
     0.1.
