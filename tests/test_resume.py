@@ -3,10 +3,11 @@ would have reached.
 """
 
 import dataclasses
+import functools
 import importlib.util
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 
 import jax
@@ -26,6 +27,7 @@ from jaxreason.evaluation.results import Results
 from jaxreason.models import decoder
 from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.hf import LanguageModel
+from jaxreason.tasks import game24_training
 from jaxreason.training import loop
 
 # ---- files and their names
@@ -252,8 +254,11 @@ class Interrupted:
         return update
 
 
-def small(tokenizer) -> LanguageModel:
-    cfg = DecoderConfig(len(tokenizer), 8, 8, 1, 1, 1, 8, 64)
+@functools.cache
+def small() -> LanguageModel:
+    """Of the size that of_train trains, so that both begin with one program."""
+    tokenizer = tokenizer_of()
+    cfg = DecoderConfig(len(tokenizer), 8, 8, 1, 1, 1, 8, 512)
     return LanguageModel(decoder.init(jax.random.key(0), cfg), cfg, tokenizer, "small", "b" * 64)
 
 
@@ -273,7 +278,11 @@ def of_train(module, monkeypatch):
 
 def of_train_value(module, monkeypatch):
     monkeypatch.setattr(module, "STEPS", STEPS)
-    return lambda work: module.train_model(small(tokenizer_of()), 0, work).params
+    # States of fewer numbers, which take less long to list; other tests see none of them.
+    pool = functools.cache(game24_training._wide_pool.__wrapped__)
+    monkeypatch.setattr(game24_training, "_wide_pool", pool)
+    monkeypatch.setattr(game24_training, "WIDE_NUMBERS", 16)
+    return lambda work: module.train_model(small(), 0, work).params
 
 
 def of_train_wait(module, monkeypatch):
@@ -282,17 +291,16 @@ def of_train_wait(module, monkeypatch):
     attempts = module.Attempts(
         (1, 1, 4, 6), ["1+1=2 left 2 4 6\n"], ["1*1=1 left 1 4 6\n1*4=4 left 4 6\n4*6=24 left 24\n"]
     )
-    tokenizer = tokenizer_of()
     docs = [
-        module.tokenise(tokenizer, module.example(np.random.default_rng(i), attempts))
+        module.tokenise(small().tokenizer, module.example(np.random.default_rng(i), attempts))
         for i in range(4)
     ]
-    return lambda work: module.train_model(small(tokenizer), docs, 0, work).params
+    return lambda work: module.train_model(small(), docs, 0, work).params
 
 
 def of_train_rm(module, monkeypatch):
     monkeypatch.setattr(module, "ROW_LENGTH", 64)
-    return lambda work: module.train_base(small(tokenizer_of()), 0, STEPS, work).params
+    return lambda work: module.train_base(small(), 0, STEPS, work).params
 
 
 def tokenizer_of():
@@ -372,27 +380,14 @@ def test_a_trainer_does_not_go_on_with_what_other_constants_began(name, monkeypa
             assert working_folder("x-0", vars(module)) != first
 
 
-def test_processes_that_draw_batches_live_through_ctrl_c():
+def test_processes_that_draw_batches_live_through_ctrl_c(recipe, capfd):
     """The terminal sends it to all of them; the trainer still needs their batches to reach the end
     of its step.
     """
-    code = (
-        "import os, signal, sys; sys.path.insert(0, 'checkpoints'); import train\n"
-        "if __name__ == '__main__':\n"
-        "    signal.signal(signal.SIGINT, lambda *_: None)\n"
-        "    with train.drawn_ahead(abs, 1) as batch_fn:\n"
-        "        first = batch_fn(0)\n"
-        "        os.killpg(0, signal.SIGINT)\n"
-        "        print([first, *map(batch_fn, range(1, 9))])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        start_new_session=True,
-        timeout=300,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert done.stdout.strip() == str(list(range(9))), done.stderr[-2000:]
-    assert "Traceback" not in done.stderr
+    with recipe.drawn_ahead(abs, 1) as batch_fn:
+        drawn = [batch_fn(0)]
+        [worker] = multiprocessing.active_children()
+        os.kill(worker.pid, signal.SIGINT)
+        drawn += map(batch_fn, range(1, 9))
+    assert drawn == [*range(9)]
+    assert "Traceback" not in capfd.readouterr().err

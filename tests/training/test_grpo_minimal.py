@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -53,22 +52,43 @@ def given():
     return params, Problems(prompts, answers), compile_stop(FewTokens())
 
 
-def simple(given, **changed):
+# What group_advantages may be: the module's own, and two mistakes.
+KINDS = (
+    grpo_minimal.group_advantages,
+    lambda rewards: rewards - rewards.mean(-1, keepdims=True),  # no standard deviation
+    lambda rewards: (rewards - rewards.mean()) / (rewards.std() + 1e-4),  # a mean over all chains
+)
+
+
+@pytest.fixture(scope="module")
+def simple(given):
+    """``(kind, clip, beta) -> (new parameters, history)``, all of them in one program."""
     params, problems, stop = given
-    numbers = dict(
-        num_steps=STEPS,
-        num_problems=PROBLEMS,
-        num_samples=CHAINS,
-        max_new_tokens=LENGTH,
-        num_updates=UPDATES,
-        learning_rate=RATE,
-        clip=CLIP,
-        beta=BETA,
-    )
-    train = grpo_minimal.make_train(
-        CFG, stop, problems.prompt, problems.answer, mark=MARK, eos=EOS, **numbers | changed
-    )
-    return jax.device_get(jax.jit(train)(params, jax.random.key(7)))
+
+    def train(kind, clip, beta):
+        run = grpo_minimal.make_train(
+            CFG,
+            stop,
+            problems.prompt,
+            problems.answer,
+            mark=MARK,
+            eos=EOS,
+            num_steps=STEPS,
+            num_problems=PROBLEMS,
+            num_samples=CHAINS,
+            max_new_tokens=LENGTH,
+            num_updates=UPDATES,
+            learning_rate=RATE,
+            clip=clip,
+            beta=beta,
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            chosen = functools.partial(jax.lax.switch, kind, KINDS)
+            patch.setattr(grpo_minimal, "group_advantages", chosen)
+            return run(params, jax.random.key(7))
+
+    jitted = jax.jit(train)
+    return lambda kind=0, clip=CLIP, beta=BETA: jax.device_get(jitted(kind, clip, beta))
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +125,8 @@ def furthest(ours, theirs) -> float:
     return max(jax.tree.leaves(apart))
 
 
-def test_it_takes_the_steps_of_the_fast_one(given, fast):
-    params, history = simple(given)
+def test_it_takes_the_steps_of_the_fast_one(given, simple, fast):
+    params, history = simple()
     expected, metrics, written = fast
     np.testing.assert_array_equal(history.tokens, written)
     np.testing.assert_allclose(history.reward, metrics["reward"], rtol=1e-6)
@@ -119,39 +139,36 @@ def test_it_takes_the_steps_of_the_fast_one(given, fast):
 
 
 MISTAKES = {
-    "no standard deviation": {
-        "group_advantages": lambda rewards: rewards - rewards.mean(-1, keepdims=True)
-    },
-    "a mean over all chains": {
-        "group_advantages": lambda rewards: (rewards - rewards.mean()) / (rewards.std() + 1e-4)
-    },
+    "no standard deviation": {"kind": 1},
+    "a mean over all chains": {"kind": 2},
     "another clip": {"clip": 0.19},
     "no KL term": {"beta": 0.0},
 }
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_would_be_seen(name, given, fast, monkeypatch):
-    changed = dict(MISTAKES[name])
-    if "group_advantages" in changed:
-        monkeypatch.setattr(grpo_minimal, "group_advantages", changed.pop("group_advantages"))
-    params, _ = simple(given, **changed)
+def test_a_mistake_would_be_seen(name, simple, fast):
+    params, _ = simple(**MISTAKES[name])
     assert furthest(params, fast[0]) > 1e-4
 
 
-@pytest.mark.parametrize("answer", ANSWERS)
-def test_its_reward_is_the_fast_one(tokenizer, answer):
-    texts = sorted({text.format(a=a) for text in TEXTS for a in (answer, "12", answer + "0")})
-    answers = encode_problems(tokenizer, ["Tom has"] * 2, [f" {answer}", " 1234"]).answer
-    written = jax.tree.map(lambda x: jnp.repeat(x, 2, 0), rollout_of(tokenizer, texts))
+def test_its_reward_is_the_fast_one(tokenizer):
+    """Of every text, whichever of five answers is the right one."""
+    texts = sorted(
+        {text.format(a=a + more) for text in TEXTS for a in [*ANSWERS, "12"] for more in ("", "0")}
+    )
+    said = [f" {answer}" for answer in ANSWERS] + [" 1234"]
+    answers = encode_problems(tokenizer, ["Tom has"] * 5, said).answer
+    written = rollout_of(tokenizer, texts, num_problems=5)
     short = written._replace(
-        mask=written.mask & (jnp.arange(24) < 9), finished=written.mask[..., 9]
+        mask=written.mask & (np.arange(24) < 9),
+        finished=~written.mask[..., 9] & written.finished,
     )
     [mark] = tokenizer(token_rewards.MARK, add_special_tokens=False).input_ids
-    for rollout in (written, short._replace(finished=~short.finished & written.finished)):
-        ours = grpo_minimal.exact_match(
-            rollout.tokens, rollout.mask, answers, mark, tokenizer.eos_token_id
-        )
-        expected = token_rewards.exact_match(tokenizer)(rollout, answers)
-        np.testing.assert_array_equal(ours, expected)
-    assert 4 <= token_rewards.exact_match(tokenizer)(written, answers).sum() < len(texts)
+    exact = jax.jit(token_rewards.exact_match(tokenizer))
+    plain = jax.jit(grpo_minimal.exact_match, static_argnums=(3, 4))
+    for rollout in (written, short):
+        ours = plain(rollout.tokens, rollout.mask, answers, mark, tokenizer.eos_token_id)
+        np.testing.assert_array_equal(ours, exact(rollout, answers))
+    right = np.asarray(exact(written, answers)).sum(-1)
+    assert (right[:4] >= 4).all() and (right < len(texts)).all()

@@ -6,7 +6,6 @@ import functools
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_families import load, unpack
@@ -21,6 +20,7 @@ from jaxreason.training.grpo import (
     GRPO,
     GSPO,
     RLOO,
+    Objective,
     group_advantages,
     token_weights,
 )
@@ -29,35 +29,41 @@ from jaxreason.training.grpo_batch import GroupBatch, batch_loss
 VARIANTS = {"GRPO": GRPO, "DR_GRPO": DR_GRPO, "DAPO": DAPO, "GSPO": GSPO, "RLOO": RLOO}
 
 
-@functools.partial(jax.jit, static_argnames="cfg")
-def score(params, prompt: Prompt, tokens, *, cfg) -> jax.Array:
-    return completion_logprobs(params, prompt, tokens, cfg=cfg, chunk=16)
+def loss_of(objective: Objective):
+    """``(scores, batch) -> (loss, metrics)``, with the weights of the objective."""
+
+    def loss_fn(scores, batch: GroupBatch):
+        weights = token_weights(batch.mask, objective.average)
+        return batch_loss(scores, batch._replace(weights=weights), objective=objective)
+
+    return loss_fn
 
 
 @functools.partial(jax.jit, static_argnames="cfg")
-def pull_back(params, prompt: Prompt, tokens, of_scores: jax.Array, *, cfg):
-    """From the gradient of the scores to that of the parameters."""
-    return jax.vjp(lambda p: score(p, prompt, tokens, cfg=cfg), params)[1](of_scores)[0]
+def loss_and_gradients(number, params, batch: GroupBatch, *, cfg):
+    """Of the variant of that number: all are one program, as the model takes long to compile."""
+
+    def loss_fn(params):
+        scores = completion_logprobs(params, batch.prompt, batch.tokens, cfg=cfg, chunk=16)
+        return jax.lax.switch(number, [*map(loss_of, VARIANTS.values())], scores, batch)
+
+    return jax.value_and_grad(loss_fn, has_aux=True)(params)
 
 
 def our_loss(name: str, params, cfg, fixed: dict[str, np.ndarray], advantages: np.ndarray):
     """Loss, metrics and the gradient of every parameter, by the names of transformers."""
-    mask = jnp.asarray(fixed["mask"])
+    mask = fixed["mask"]
     batch = GroupBatch(
-        Prompt(fixed["prompt"].astype(np.int32), fixed["prompt_mask"]),
-        fixed["tokens"].astype(np.int32),
-        mask,
-        fixed["logprobs"],
-        fixed["reference"],
-        np.broadcast_to(advantages[..., None], mask.shape),
-        token_weights(mask, VARIANTS[name].average),
+        prompt=Prompt(fixed["prompt"].astype(np.int32), fixed["prompt_mask"]),
+        tokens=fixed["tokens"].astype(np.int32),
+        mask=mask,
+        logprobs=fixed["logprobs"],
+        reference=fixed["reference"],
+        advantages=np.broadcast_to(advantages[..., None], mask.shape),
+        weights=None,
     )
-    # grpo_loss, in two parts of which the one that takes long to compile is the same for all
-    # variants.
-    loss_fn = functools.partial(batch_loss, batch=batch, objective=VARIANTS[name])
-    scores = score(params, batch.prompt, batch.tokens, cfg=cfg)
-    (loss, metrics), of_scores = jax.value_and_grad(loss_fn, has_aux=True)(scores)
-    gradients = pull_back(params, batch.prompt, batch.tokens, of_scores, cfg=cfg)
+    number = [*VARIANTS].index(name)
+    (loss, metrics), gradients = loss_and_gradients(number, params, batch, cfg=cfg)
     named = {}
     for key, path in KEYS.items():
         try:
@@ -93,7 +99,8 @@ def assert_equal_losses(name: str, ours, theirs) -> None:
 
 def assert_equal_advantages(name: str, theirs: np.ndarray, rewards: np.ndarray) -> None:
     """The same, but that TRL's std has N - 1 for its denominator, where ours has N."""
-    ours = np.asarray(group_advantages(jnp.asarray(rewards), kind=VARIANTS[name].advantages))
+    jitted = jax.jit(group_advantages, static_argnames="kind")
+    ours = np.asarray(jitted(rewards, kind=VARIANTS[name].advantages))
     if VARIANTS[name].advantages == "standardised":
         ours = (
             ours
