@@ -116,6 +116,7 @@ def logprob_weights(
     return jax.nn.softmax(logprobs, axis=-1, where=(lengths > 0) & (logprobs > -jnp.inf))
 
 
+@partial(jax.jit, static_argnames="keep")
 def filtered_majority(answer_ids: jax.Array, scores: jax.Array, keep: int) -> jax.Array:
     """Majority ``[G]`` among the ``keep`` chains with the highest scores (Cobbe et al. 2021,
     section 5.1).
@@ -140,6 +141,7 @@ def filtered_majority(answer_ids: jax.Array, scores: jax.Array, keep: int) -> ja
     return majority(ids, rank < keep)
 
 
+@jax.jit
 def best_of_n(scores: jax.Array, answer_ids: jax.Array | None = None) -> jax.Array:
     """Index ``[G]`` of the chain with the highest score ``[G, N]``; the first of equal scores, NaN
     last.
