@@ -39,7 +39,7 @@ def tiny():
     return load_model("tiny")
 
 
-def write(model, texts, sampler=GREEDY, num_samples=1):
+def write(model, texts, sampler=GREEDY, num_samples=1, stop="\n\n", rows=512):
     return complete(
         model,
         jax.random.key(0),
@@ -47,7 +47,8 @@ def write(model, texts, sampler=GREEDY, num_samples=1):
         sampler=sampler,
         max_new_tokens=96,
         num_samples=num_samples,
-        stop_strings=("\n\n",),
+        stop_strings=(stop,),
+        rows=rows,
     ).texts
 
 
@@ -156,6 +157,7 @@ def test_tiny_start_leaves_something_to_be_learned_from_rewards():
         [zero_shot_cot(p.question) for p in problems],
         Sampler(temperature=1.0),
         num_samples=4,
+        rows=200,  # short chains are over before a batch of long ones is
     )
     value, _, _, _ = json.loads((CHECKPOINTS / "tiny-start" / "results.json").read_text())[
         "cot, T=1/pass@1"
@@ -179,7 +181,11 @@ def test_after_wait_it_starts_again_from_the_problem(tiny):
 def test_games_of_24_are_written_in_the_format_the_checker_reads(name):
     model, puzzles = load_model(name), game24_puzzles.puzzles("validation")[:10]
     texts = write(
-        model, [game24.format_puzzle(p) for p in puzzles], Sampler(temperature=1.0), num_samples=4
+        model,
+        [game24.format_puzzle(p) for p in puzzles],
+        Sampler(temperature=1.0),
+        num_samples=4,
+        stop="\n",
     )
     first_moves = [game24.parse_line(text.split("\n")[0]) for group in texts for text in group]
     assert np.mean([move is not None for move in first_moves]) > 0.9
@@ -233,7 +239,11 @@ def test_thinking_values_tell_unseen_states_apart():
         if game24_puzzles.substate_split(s) == "unseen"
     ]
     ask = functools.partial(
-        replies, load_model("tiny-24-value"), jax.random.key(0), max_new_tokens=MAX_TOKENS
+        replies,
+        load_model("tiny-24-value"),
+        jax.random.key(0),
+        max_new_tokens=MAX_TOKENS,
+        rows=37,
     )
     scores, _ = value_replies(
         ask, [State(s) for s in states], prompt=moves_value_prompt, values=VALUES

@@ -71,6 +71,7 @@ def majority(answer_ids: jax.Array, weights: jax.Array | None = None) -> jax.Arr
     return vote(answer_ids, weights).winner
 
 
+@jax.jit
 def entropy(answer_ids: jax.Array) -> jax.Array:
     """Entropy ``[G]`` of the votes in nats, a measure of a problem's difficulty.
 
@@ -134,12 +135,19 @@ def filtered_majority(answer_ids: jax.Array, scores: jax.Array, keep: int) -> ja
     """
     if keep < 1:
         raise InputError(f"keep is {keep}: expected at least 1 chain; raise keep")
+    return _majority_of_the_best(answer_ids, scores, keep)
+
+
+@jax.jit
+def _majority_of_the_best(answer_ids: jax.Array, scores: jax.Array, keep: int) -> jax.Array:
+    """:func:`filtered_majority`; another ``keep`` compiles nothing anew."""
     ids = _check_ids(answer_ids)
     order = _best_first(_same_shape(ids, scores, "scores"), ids)
     rank = jnp.argsort(order, axis=-1)  # the inverse permutation
     return majority(ids, rank < keep)
 
 
+@jax.jit
 def best_of_n(scores: jax.Array, answer_ids: jax.Array | None = None) -> jax.Array:
     """Index ``[G]`` of the chain with the highest score ``[G, N]``; the first of equal scores, NaN
     last.
@@ -229,6 +237,7 @@ def pass_at_k(num_correct: jax.Array, num_samples: int, k: int) -> jax.Array:
     return 1.0 - jnp.where(i > wrong[..., None], 1.0 - k / i, 1.0).prod(-1)
 
 
+@jax.jit
 def binomial_majority(p: jax.Array, n: int | jax.Array) -> jax.Array:
     """Chance that more than half of n independent chains are right, each with chance p.
 

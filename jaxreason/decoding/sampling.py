@@ -73,9 +73,10 @@ def _mass(logits: jax.Array, sampler: Sampler) -> jax.Array:
     The V numbers fill a square ``[..., S, S]``, with zeros behind. There a sum is one over columns
     and then one over S: XLA on CPU vectorises that, and not a sum along a row.
     """
-    logits = logits.astype(jnp.float32) / sampler.temperature
+    logits = logits.astype(jnp.float32)
     size = math.isqrt(logits.shape[-1] - 1) + 1
-    mass = jnp.exp(logits - logits.max(-1, keepdims=True))
+    # First the difference: of two rounded quotients XLA may make one that is not 0 for the best.
+    mass = jnp.exp((logits - logits.max(-1, keepdims=True)) / sampler.temperature)
     padding = [(0, 0)] * (mass.ndim - 1) + [(0, size * size - mass.shape[-1])]
     mass = jnp.pad(mass, padding).reshape(*mass.shape[:-1], size, size)
     if sampler.top_k:

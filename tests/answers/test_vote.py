@@ -21,6 +21,8 @@ from jaxreason.answers.vote import (
 )
 from jaxreason.errors import InputError
 
+weights_of = jax.jit(logprob_weights, static_argnums=2)
+
 
 def random_ids(seed, shape, num_answers=4):
     return np.random.default_rng(seed).integers(-1, num_answers, shape)
@@ -39,7 +41,7 @@ def counted_vote(ids, weights):
 
 
 def test_vote_by_hand():
-    result = vote(jnp.array([[5, 7, 7, -1], [3, 3, 3, 3], [-1, -1, -1, -1], [9, 4, 4, 9]]))
+    result = vote(np.array([[5, 7, 7, -1], [3, 3, 3, 3], [-1, -1, -1, -1], [9, 4, 4, 9]]))
     np.testing.assert_array_equal(
         result.winner, [7, 3, -1, 9]
     )  # the last is a tie: 9 appeared first
@@ -47,31 +49,31 @@ def test_vote_by_hand():
     np.testing.assert_array_equal(
         result.counts, [[1, 2, 2, 0], [4, 4, 4, 4], [0, 0, 0, 0], [2, 2, 2, 2]]
     )
-    assert result.winner.dtype == jnp.int32
+    assert result.winner.dtype == np.int32
 
 
 def test_two_votes_of_five_win_when_the_others_disagree():
-    result = vote(jnp.array([1, 8, 1, 2, 3]))
+    result = vote(np.array([1, 8, 1, 2, 3]))
     assert (int(result.winner), float(result.confidence)) == (1, pytest.approx(0.4))
 
 
 def test_weights_flip_a_vote():
-    ids = jnp.array([[1, 1, 2]])
+    ids = np.array([[1, 1, 2]])
     assert majority(ids)[0] == 1
-    assert majority(ids, jnp.array([[0.2, 0.2, 0.5]]))[0] == 2
+    assert majority(ids, np.array([[0.2, 0.2, 0.5]]))[0] == 2
 
 
 def test_no_answer_never_outvotes_an_answer():
-    result = vote(jnp.array([-1, -1, -1, 6]), jnp.array([9.0, 9.0, 9.0, 1.0]))
+    result = vote(np.array([-1, -1, -1, 6]), np.array([9.0, 9.0, 9.0, 1.0]))
     assert (int(result.winner), float(result.confidence)) == (6, pytest.approx(1 / 28))
 
 
 @pytest.mark.parametrize("useless", [0.0, -3.0, math.nan])
 def test_a_weight_that_is_not_positive_removes_the_chain(useless):
     # The first 5 casts no vote, so the tie of 7 and 5 goes to 7, as without that chain.
-    ids, weights = jnp.array([5, 7, 5]), jnp.array([useless, 1.0, 1.0])
+    ids, weights = np.array([5, 7, 5]), np.array([useless, 1.0, 1.0])
     assert majority(ids, weights) == majority(ids[1:]) == 7
-    assert majority(ids, jnp.full(3, useless)) == -1
+    assert majority(ids, np.full(3, useless)) == -1
 
 
 def test_vote_equals_a_dictionary_count():
@@ -124,20 +126,18 @@ def test_weights_of_another_shape_are_refused():
 def test_logprob_weights_are_proportional_to_equation_1():
     logprobs, lengths = np.array([[-2.0, -6.0, -1.5]]), np.array([[4, 6, 3]])
     for normalise, expected in ((True, np.exp(logprobs / lengths)), (False, np.exp(logprobs))):
-        weights = logprob_weights(logprobs, lengths, normalise)
+        weights = weights_of(logprobs, lengths, normalise)
         np.testing.assert_allclose(weights, expected / expected.sum(), rtol=1e-6)
 
 
 def test_long_chains_do_not_underflow():
-    weights = logprob_weights(
-        jnp.array([-1000.0, -1001.0]), jnp.array([900, 900]), length_normalise=False
-    )
+    weights = weights_of(np.array([-1000.0, -1001.0]), np.array([900, 900]), False)
     np.testing.assert_allclose(weights, [1 / (1 + math.exp(-1)), 1 / (1 + math.e)], rtol=1e-5)
 
 
 def test_empty_and_impossible_chains_have_no_weight():
-    logprobs = jnp.array([[0.0, -1.0, -jnp.inf], [-jnp.inf, -jnp.inf, -jnp.inf]])
-    weights = logprob_weights(logprobs, jnp.array([[0, 2, 2], [2, 2, 2]]))
+    logprobs = np.array([[0.0, -1.0, -np.inf], [-np.inf, -np.inf, -np.inf]])
+    weights = weights_of(logprobs, np.array([[0, 2, 2], [2, 2, 2]]), True)
     np.testing.assert_array_equal(weights, [[0, 1, 0], [0, 0, 0]])
 
 
@@ -145,15 +145,15 @@ def test_empty_and_impossible_chains_have_no_weight():
 
 
 def test_filtered_majority_by_hand():
-    ids = jnp.array([[1, 1, 1, 2, 2]])
-    scores = jnp.array([[0.1, 0.2, 0.9, 0.8, 0.7]])
+    ids = np.array([[1, 1, 1, 2, 2]])
+    scores = np.array([[0.1, 0.2, 0.9, 0.8, 0.7]])
     winners = [int(filtered_majority(ids, scores, keep)[0]) for keep in (1, 2, 3, 5, 9)]
     # keep 2 leaves one vote each, and 1 came first; 3 leaves {1, 2, 2}; 5 and more leave all
     assert winners == [1, 1, 2, 1, 1]
 
 
 def test_filtering_never_prefers_a_chain_without_an_answer():
-    ids, scores = jnp.array([-1, 4, -1, 5]), jnp.array([9.0, -jnp.inf, 8.0, jnp.nan])
+    ids, scores = np.array([-1, 4, -1, 5]), np.array([9.0, -np.inf, 8.0, np.nan])
     assert filtered_majority(ids, scores, 1) == 4
     assert best_of_n(scores, ids) == 1
     assert best_of_n(scores[2:], ids[2:]) == 1  # an unscored answer still beats none
@@ -161,7 +161,7 @@ def test_filtering_never_prefers_a_chain_without_an_answer():
 
 
 def test_best_of_n_takes_the_first_of_equal_scores():
-    np.testing.assert_array_equal(best_of_n(jnp.array([[1.0, 3.0, 3.0], [2.0, 2.0, -1.0]])), [1, 0])
+    np.testing.assert_array_equal(best_of_n(np.array([[1.0, 3.0, 3.0], [2.0, 2.0, -1.0]])), [1, 0])
 
 
 def test_best_of_n_is_argmax_and_the_filtered_vote_of_one_chain():
@@ -210,19 +210,19 @@ def test_early_stop_equals_a_loop_over_draws(threshold, min_samples):
 
 def test_early_stop_by_hand():
     # One draw: P = 1 - 0.5^2; four equal ones: 1 - 0.5^5 = 0.969 is the first above 0.95.
-    assert early_stop(jnp.array([1] * 9)) == 4
-    assert early_stop(jnp.array([1] * 9), threshold=0.75) == 1
-    assert early_stop(jnp.array([1] * 9), min_samples=6) == 6
-    assert early_stop(jnp.array([-1, 1, 1, -1, 1, 1, 1])) == 6  # silent chains are drawn too
-    assert early_stop(jnp.array([1, 2, 1, 2])) == 4  # never sure
-    assert early_stop(jnp.array([[3], [-1]])).tolist() == [1, 1]
+    assert early_stop(np.array([1] * 9)) == 4
+    assert early_stop(np.array([1] * 9), threshold=0.75) == 1
+    assert early_stop(np.array([1] * 9), min_samples=6) == 6
+    assert early_stop(np.array([-1, 1, 1, -1, 1, 1, 1])) == 6  # silent chains are drawn too
+    assert early_stop(np.array([1, 2, 1, 2])) == 4  # never sure
+    assert early_stop(np.array([[3], [-1]])).tolist() == [1, 1]
 
 
 def test_the_vote_after_stopping_ignores_later_chains():
-    ids = jnp.array([[1, 1, 1, 1, 2, 2, 2, 2, 2, 2], [1, 2, 1, 2, 1, 2, 1, 2, 2, 2]])
+    ids = np.array([[1, 1, 1, 1, 2, 2, 2, 2, 2, 2], [1, 2, 1, 2, 1, 2, 1, 2, 2, 2]])
     used = early_stop(ids)
     np.testing.assert_array_equal(used, [4, 10])
-    np.testing.assert_array_equal(majority(ids, jnp.arange(10) < used[:, None]), [1, 2])
+    np.testing.assert_array_equal(majority(ids, np.arange(10) < used[:, None]), [1, 2])
 
 
 @pytest.mark.parametrize("bad", [{"threshold": 0.5}, {"threshold": 1.0}, {"min_samples": 0}])
@@ -242,20 +242,20 @@ def test_pass_at_k_equals_the_share_of_subsets_with_a_right_chain(k):
         )
         for correct in range(7)
     ]
-    np.testing.assert_allclose(pass_at_k(jnp.arange(7), 6, k), expected, rtol=1e-6)
+    np.testing.assert_allclose(pass_at_k(np.arange(7), 6, k), expected, rtol=1e-6)
 
 
 def test_pass_at_k_of_many_samples_stays_finite():
     exact = 1 - math.comb(9990, 100) / math.comb(10_000, 100)
     np.testing.assert_allclose(
-        pass_at_k(jnp.array([0, 10, 10_000]), 10_000, 100), [0, exact, 1], rtol=1e-5
+        pass_at_k(np.array([0, 10, 10_000]), 10_000, 100), [0, exact, 1], rtol=1e-5
     )
 
 
 @pytest.mark.parametrize("k", [0, 7])
 def test_pass_at_k_refuses_k_outside_the_samples(k):
     with pytest.raises(InputError, match="expected 1 to num_samples = 6"):
-        pass_at_k(jnp.array([1]), 6, k)
+        pass_at_k(np.array([1]), 6, k)
 
 
 @pytest.mark.parametrize("n", range(1, 8))
@@ -270,7 +270,7 @@ def test_binomial_majority_equals_enumeration(n):
 
 
 def test_binomial_majority_broadcasts_over_n():
-    curve = binomial_majority(0.6, jnp.arange(1, 258))
+    curve = binomial_majority(0.6, np.arange(1, 258))
     exact = [
         stats.binom.sf(n / 2, n, 0.6) + stats.binom.pmf(n / 2, n, 0.6) / 2 for n in range(1, 258)
     ]
@@ -280,12 +280,12 @@ def test_binomial_majority_broadcasts_over_n():
 @pytest.mark.parametrize("n", range(1, 8))
 def test_the_plurality_is_at_least_the_binomial_majority(n):
     """Every outcome of n chains with one right answer (p = 0.4) and one or two wrong ones."""
-    for wrong in ([0.6], [0.3, 0.3]):
+    for wrong in ([0.6, 0.0], [0.3, 0.3]):
         chances = np.array([0.4, *wrong])
         outcomes = np.array(list(itertools.product(range(len(chances)), repeat=n)))
         plurality = float(chances[outcomes].prod(-1) @ (np.asarray(majority(outcomes)) == 0))
         bound = float(binomial_majority(0.4, n))
-        if len(wrong) == 1:  # all wrong chains agree: the two are the same, ties included
+        if 0.0 in wrong:  # all wrong chains agree: the two are the same, ties included
             assert plurality == pytest.approx(bound, abs=1e-5)
         else:
             assert plurality > bound - 1e-5 and (n < 3 or plurality > bound + 0.01)
@@ -293,9 +293,8 @@ def test_the_plurality_is_at_least_the_binomial_majority(n):
 
 def test_the_plurality_wins_where_the_binomial_majority_is_hopeless():
     """Right with p = 0.4, twelve wrong answers at 0.05 each: a vote of 255 chains never fails."""
-    logits = jnp.log(jnp.array([0.4] + [0.05] * 12))
-    ids = jax.random.categorical(jax.random.key(0), logits, shape=(200, 255))
-    assert (majority(ids) == 0).all()
+    ids = np.random.default_rng(0).choice(13, (200, 255), p=[0.4] + [0.05] * 12)
+    assert (np.asarray(majority(ids)) == 0).all()
     assert binomial_majority(0.4, 255) < 0.001
 
 

@@ -14,8 +14,8 @@ import pytest
 from conftest import failed_cli, random_params, run_cli
 
 from jaxreason import save_model
+from jaxreason.course import cli, viz
 from jaxreason.course import run as course_run
-from jaxreason.course import viz
 from jaxreason.course.chains import failed_prompt
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import Completions
@@ -69,7 +69,7 @@ def fails(monkeypatch, capsys, *arguments: str) -> str:
     return error
 
 
-SMALL = ("--problems", "8", "--chains", "4", "--max-new-tokens", "8", "--rows", "16")
+SMALL = ("--problems", "8", "--chains", "4", "--max-new-tokens", "8", "--rows", "1")
 
 
 @pytest.mark.parametrize("script", LESSONS, ids=lambda path: path.stem)
@@ -165,19 +165,57 @@ def test_chains_that_cannot_be_halved_are_one_line(monkeypatch, capsys, tmp_path
     )
 
 
-def test_a_script_ends_with_one_line_too(tmp_path, chat_model):
+# Runs every script that it is told of in a process of its own. They start with its imports, which
+# take seconds.
+FORK = """
+import json, os, runpy, sys, warnings
+import jax
+from jaxreason.course import lesson, solve, viz
+
+warnings.filterwarnings("ignore", "os.fork")
+for line in sys.stdin:
+    if os.fork() == 0:
+        break
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+else:
+    sys.exit()
+sys.argv, folder, environment = json.loads(line)
+os.chdir(folder)
+for number, name in ((1, "stdout"), (2, "stderr")):
+    os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
+os.environ.update(environment)
+for name in environment:
+    if name.startswith("JAX_"):  # JAX read its own when it was imported
+        jax.config.update(name.lower(), environment[name] == "true")
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def run_script():
+    """Runs ``python script arguments...`` in a folder; JAX compiles and keeps what it does by
+    default.
+    """
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    fast = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true", "JAX_LOG_COMPILES": "true"}
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+
+    with subprocess.Popen([sys.executable, "-c", FORK], env=ours | fast, **options) as process:
+
+        def run(folder: Path, command: list, **environment: str) -> subprocess.CompletedProcess:
+            task = json.dumps([list(map(str, command)), str(folder), environment])
+            print(task, file=process.stdin, flush=True)
+            status = int(process.stdout.readline())
+            written = [(folder / name).read_text() for name in ("stdout", "stderr")]
+            return subprocess.CompletedProcess(command, status, *written)
+
+        yield run
+
+
+def test_a_script_ends_with_one_line_too(run_script, tmp_path, chat_model):
     """Its body runs outside any handler of ours: an error there is no traceback either."""
-    command = [
-        sys.executable,
-        str(LESSONS[1]),
-        "--model",
-        str(chat_model),
-        "--max-new-tokens",
-        "500",
-        "--problems",
-        "12",
-    ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    too_long = ["--max-new-tokens", "500", "--problems", "12"]
+    done = run_script(tmp_path, [LESSONS[1], "--model", chat_model, *too_long])
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.strip().split("\n")[-1].startswith("error: prompt ")
 
@@ -372,29 +410,17 @@ def test_shipped_models_compute_in_float32_everywhere(chat_model):
     assert default_dtype(str(chat_model)) in ("float32", "bfloat16")
 
 
-def test_a_second_run_finds_the_compiled_programs_of_the_first(tmp_path):
-    ask = [
-        sys.executable,
-        "-m",
-        "jaxreason.course.cli",
-        "solve",
-        "Ann has 7 apples. She finds 5. How many apples are left?",
-        "--method=cot",
-    ]
-    home = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")} | {
-        "HOME": str(tmp_path),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
-    }
+def test_a_second_run_finds_the_compiled_programs_of_the_first(run_script, tmp_path, chat_model):
+    options = ["--model", chat_model, "--method", "cot", "--max-new-tokens", "8"]
+    ask = [cli.__file__, "solve", "Ann has 7 apples. She finds 5. How many?", *options]
 
-    def run(**environment: str) -> tuple[str, bool]:
-        environment |= {"JAX_LOG_COMPILES": "true"}
-        done = subprocess.run(
-            ask, capture_output=True, text=True, check=True, env=home | environment
-        )
+    def run(home: str = str(tmp_path), **environment: str) -> tuple[str, bool]:
+        done = run_script(tmp_path, ask, HOME=home, **environment)
+        assert done.returncode == 0, done.stderr
         return done.stdout, "compilation cache hit for 'jit_generate'" in done.stderr
 
     # Programs that compile in less than a tenth of a second may or may not be kept; generate takes
-    # seconds.
+    # longer.
     def kept() -> list[Path]:
         return list((tmp_path / ".cache" / "jaxreason").glob("jit_generate-*-cache"))
 
@@ -402,4 +428,4 @@ def test_a_second_run_finds_the_compiled_programs_of_the_first(tmp_path):
     assert not found and not kept()
     assert run() == (answer, False) and len(kept()) == 1
     assert run() == (answer, True) and len(kept()) == 1
-    assert run(HOME="/dev/null") == (answer, False)  # a home that nothing can be written to
+    assert run(home="/dev/null") == (answer, False)  # a home that nothing can be written to

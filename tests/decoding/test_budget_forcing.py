@@ -2,14 +2,14 @@
 there is no budget.
 """
 
+import dataclasses
 import functools
 import itertools
 
 import jax
 import numpy as np
 import pytest
-from conftest import assert_same_bits
-from scipy import special
+from conftest import assert_same_bits, random_params
 
 from jaxreason.answers.extract import last_attempt
 from jaxreason.decoding import budget_forcing
@@ -22,13 +22,16 @@ from jaxreason.errors import InputError
 from jaxreason.evaluation import compute_optimal
 from jaxreason.models import decoder
 from jaxreason.models.cache import unstack
+from jaxreason.models.hf import LanguageModel
 from jaxreason.models.tokens import pad_left
 
 T, LENGTH = 24, 48
 SAMPLER = Sampler(0.9)
 WAIT, HMM, ANSWER = [5, 9, 11], [8], [17, 20]  # token ids
-WAITS = np.array([[0, 1, 2, 8], [8, 8, 0, 3], [2, 1, 8, 8]])
-AT_MOST = np.array([[99, 99, 99, 99], [99, 0, 6, 10], [9, 5, 4, 99]])
+WAITS = np.array([[0, 1, 2, 8, 3, 8, 1, 8], [8, 8, 0, 3, 8, 2, 8, 1], [2, 1, 8, 8, 0, 8, 3, 8]])
+AT_MOST = np.array(
+    [[99, 99, 99, 99, 12, 8, 99, 3], [99, 0, 6, 10, 99, 99, 2, 15], [9, 5, 4, 99, 99, 1, 99, 7]]
+)
 
 
 def every(n: int, size: int) -> Stop:
@@ -36,6 +39,13 @@ def every(n: int, size: int) -> Stop:
     next_state = np.zeros((size, 2), np.int32)
     next_state[::n], next_state[:, 1] = 1, 1
     return Stop(next_state)
+
+
+@pytest.fixture(scope="module")
+def model(cfg, tokenizer):
+    """One layer: how deep the model is, is no matter of budgets."""
+    cfg = dataclasses.replace(cfg, num_hidden_layers=1)
+    return LanguageModel(random_params(cfg), cfg, tokenizer, "shallow", "")
 
 
 @pytest.fixture(scope="module")
@@ -56,40 +66,42 @@ def rule(cfg):
 
 @pytest.fixture(scope="module")
 def keys():
-    return jax.random.split(jax.random.key(5), (3, 4))
+    """Of the chains, as numbers."""
+    return np.asarray(jax.random.key_data(jax.random.split(jax.random.key(5), (3, 8))))
 
 
 @pytest.fixture(scope="module")
-def arguments(params, cfg, prompts, keys):
-    options = {"cfg": cfg, "sampler": SAMPLER, "max_new_tokens": T, "num_samples": 4}
-    return (params, keys, pad_left(prompts, 0), every(13, cfg.vocab_size)), options
+def arguments(model, prompts, keys):
+    options = {"cfg": model.cfg, "sampler": SAMPLER, "max_new_tokens": T, "num_samples": 8}
+    stop = every(13, model.cfg.vocab_size)
+    return (model.params, jax.random.wrap_key_data(keys), pad_left(prompts, 0), stop), options
 
 
 @pytest.fixture(scope="module")
 def rollout(arguments, rule):
-    state = budget_forcing.start(WAITS, AT_MOST, (3, 4))
+    state = budget_forcing.start(WAITS, AT_MOST, (3, 8))
     return jax.device_get(generate(*arguments[0], **arguments[1], rule=rule, rule_state=state))
 
 
-def test_every_chain_is_what_a_plain_loop_writes(rollout, params, cfg, prompts, keys):
+def test_every_chain_is_what_a_plain_loop_writes(rollout, model, prompts, keys):
     """Drawn token by token from the full forward pass, with the budget kept by hand."""
-    forward = jax.jit(decoder.forward, static_argnames="cfg")
-    draw = jax.jit(sample, static_argnums=2)
 
-    def next_logits(ids):
-        row = np.zeros((1, LENGTH), np.int32)
-        row[0, : len(ids)] = ids
-        return forward(params, row, np.arange(LENGTH, dtype=np.int32)[None], cfg=cfg)[0][
-            0, len(ids) - 1
-        ]
+    @jax.jit
+    def next_token(params, row, last, key_data, t):
+        positions = np.arange(LENGTH, dtype=np.int32)[None]
+        logits = decoder.forward(params, row, positions, cfg=model.cfg)[0][0, last]
+        key = jax.random.fold_in(jax.random.wrap_key_data(key_data), t)
+        return sample(key, logits, SAMPLER), jax.nn.log_softmax(logits)
 
     forced = answers = 0
     for b, prompt in enumerate(prompts):
-        for n in range(4):
+        for n in range(8):
             ids, logprobs, queue, used, thought, thinking = list(prompt), [], [], 0, 0, True
             for t in range(T):
-                logits = next_logits(ids)
-                token = int(draw(jax.random.fold_in(keys[b, n], t), logits, SAMPLER))
+                row = np.zeros((1, LENGTH), np.int32)
+                row[0, : len(ids)] = ids
+                drawn, scores = next_token(model.params, row, len(ids) - 1, keys[b, n], t)
+                token = int(drawn)
                 if thinking and thought == AT_MOST[b, n]:
                     queue, thinking, answers = list(ANSWER), False, answers + 1
                 elif thinking and not queue and token % 6 == 0 and used < WAITS[b, n]:
@@ -99,7 +111,7 @@ def test_every_chain_is_what_a_plain_loop_writes(rollout, params, cfg, prompts, 
                 thought += thinking
                 thinking = thinking and token % 6 != 0
                 ids.append(token)
-                logprobs.append(special.log_softmax(np.asarray(logits, np.float64))[token])
+                logprobs.append(np.asarray(scores)[token])
                 if token % 13 == 0:
                     break
             count = len(logprobs)
@@ -112,14 +124,14 @@ def test_every_chain_is_what_a_plain_loop_writes(rollout, params, cfg, prompts, 
     )  # all of it occurred above
 
 
-def test_logprobs_of_forced_tokens_are_the_models_own(rollout, params, cfg, prompts):
-    rows = [(b, n) for b in range(3) for n in range(4)]
-    tokens, segments = np.zeros((2, 12, LENGTH), np.int32)
+def test_logprobs_of_forced_tokens_are_the_models_own(rollout, model, prompts):
+    rows = [(b, n) for b in range(3) for n in range(8)]
+    tokens, segments = np.zeros((2, 24, LENGTH), np.int32)
     for row, (b, n) in enumerate(rows):
         ids = [*prompts[b], *rollout.tokens[b, n][rollout.mask[b, n]]]
         tokens[row, : len(ids)], segments[row, : len(ids)] = ids, 1
     positions = np.broadcast_to(np.arange(LENGTH, dtype=np.int32), tokens.shape)
-    scores = np.asarray(token_logprobs(params, tokens, positions, segments, cfg=cfg))
+    scores = np.asarray(token_logprobs(model.params, tokens, positions, segments, cfg=model.cfg))
     for row, (b, n) in enumerate(rows):
         start, count = len(prompts[b]), rollout.mask[b, n].sum()
         np.testing.assert_allclose(
@@ -127,43 +139,42 @@ def test_logprobs_of_forced_tokens_are_the_models_own(rollout, params, cfg, prom
         )
 
 
-def test_a_chain_does_not_depend_on_its_batch(rollout, arguments, rule, prompts):
-    (params, keys, _, stop), options = arguments
-    for b in range(3):
-        state = budget_forcing.start(WAITS[b : b + 1], AT_MOST[b : b + 1], (1, 4))
-        alone = jax.device_get(
+def test_a_chain_does_not_depend_on_its_batch(rollout, arguments, rule, prompts, keys):
+    (params, _, _, stop), options = arguments
+    for order in ([1, 1, 1], [2, 0, 2]):
+        state = budget_forcing.start(WAITS[order], AT_MOST[order], (3, 8))
+        other = jax.device_get(
             generate(
                 params,
-                keys[b : b + 1],
-                pad_left(prompts[b : b + 1], 0),
+                jax.random.wrap_key_data(keys[order]),
+                pad_left([prompts[b] for b in order], 0),
                 stop,
                 **options,
                 rule=rule,
                 rule_state=state,
             )
         )
-        np.testing.assert_array_equal(alone.tokens[0], rollout.tokens[b])
-        np.testing.assert_array_equal(alone.rule_state.used[0], rollout.rule_state.used[b])
+        np.testing.assert_array_equal(other.tokens, rollout.tokens[order])
+        np.testing.assert_array_equal(other.rule_state.used, rollout.rule_state.used[order])
 
 
 def test_without_a_budget_it_is_generate_bit_for_bit(arguments, rule):
     plain = jax.device_get(generate(*arguments[0], **arguments[1]))
-    state = budget_forcing.start(0, None, (3, 4))
+    state = budget_forcing.start(0, None, (3, 8))
     ruled = jax.device_get(generate(*arguments[0], **arguments[1], rule=rule, rule_state=state))
     for name in ("tokens", "logprobs", "mask", "finished"):
         assert_same_bits(getattr(ruled, name), getattr(plain, name))
     assert plain.rule_state is None and not ruled.rule_state.used.any()
 
 
-def test_retired_chains_keep_their_budgets(arguments, rule, cfg, prompts):
+def test_retired_chains_keep_their_budgets(arguments, rule):
     """24 chains of which few are long; those that go on alone still have their own waits."""
-    (params, _, _, stop), options = arguments
+    (params, _, prompt, stop), options = arguments
     keys = jax.random.split(jax.random.key(1), (3, 8))
-    options = options | {"num_samples": 8, "rule": rule}
+    options = options | {"rule": rule}
     state = budget_forcing.start(
         np.arange(24).reshape(3, 8) % 5, np.arange(24).reshape(3, 8) + 4, (3, 8)
     )
-    prompt = pad_left(prompts, 0)
     whole = jax.device_get(generate(params, keys, prompt, stop, **options, rule_state=state))
     layers = unstack(params)["layers"]
     retired = generate_retiring(
@@ -181,8 +192,8 @@ def test_thinking_is_at_most_its_budget(arguments, rule, cfg):
     """
     (params, keys, prompt, _), options = arguments
     never = Stop(np.tile(np.arange(2, dtype=np.int32), (cfg.vocab_size, 1)))
-    at_most = np.arange(12).reshape(3, 4) * 2
-    state = budget_forcing.start(50, at_most, (3, 4))
+    at_most = np.arange(24).reshape(3, 8) % 12 * 2
+    state = budget_forcing.start(50, at_most, (3, 8))
     rollout = jax.device_get(
         generate(params, keys, prompt, never, **options, rule=rule, rule_state=state)
     )
@@ -205,6 +216,7 @@ def within(model):
         jax.random.key(2),
         QUESTIONS,
         ends=ENDS,
+        continuations=["Wait\n", "12 "],
         sampler=Sampler(1.0),
         max_new_tokens=60,
         num_samples=3,
@@ -226,7 +238,7 @@ def test_waits_are_written_where_thinking_would_have_ended(model, within):
     continuation.
     """
     plain, waits = within(), np.array([[1], [3], [0]])
-    result = within(waits=waits, continuations=["Wait\n", "12 "])
+    result = within(waits=waits)
     used = result.rule_state.used
     assert (used <= waits).all() and used[:2].sum() > 6
     for g in range(3):

@@ -2,14 +2,14 @@
 docstrings say.
 """
 
+import dataclasses
 import functools
 import random
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_same_bits
+from conftest import random_params
 from scipy import special
 
 from jaxreason.decoding.completions import complete, decode
@@ -19,11 +19,13 @@ from jaxreason.decoding.stop import Stop, compile_stop
 from jaxreason.errors import InputError
 from jaxreason.models import decoder
 from jaxreason.models.cache import unstack
+from jaxreason.models.hf import LanguageModel
 from jaxreason.models.tokens import pad_left
 
 T = 12
 LENGTH = 32  # prompt and continuation of every reference chain
 PICKY = Sampler(0.7, top_k=40, min_p=0.01)
+SAMPLER = Sampler(0.9)
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +44,32 @@ def stop(cfg):
 
 
 @pytest.fixture(scope="module")
+def shallow(cfg, tokenizer):
+    """One layer: how deep the model is, is no matter of batches, widths and texts."""
+    cfg = dataclasses.replace(cfg, num_hidden_layers=1)
+    return LanguageModel(random_params(cfg), cfg, tokenizer, "shallow", "")
+
+
+@pytest.fixture(scope="module")
 def run(params, cfg, stop):
     return functools.partial(generate, params, stop=stop, cfg=cfg, max_new_tokens=T)
 
 
 @pytest.fixture(scope="module")
-def keys():
-    return jax.random.split(jax.random.key(5), (3, 4))
+def chains(run, prompts):
+    """Four of every prompt, of one key or with other options."""
+    return functools.partial(run, prompt=pad_left(prompts, 0), sampler=PICKY, num_samples=4)
 
 
 @pytest.fixture(scope="module")
-def rollout(run, prompts, keys):
-    return jax.device_get(run(keys, pad_left(prompts, 0), sampler=PICKY, num_samples=4))
+def rollout(chains):
+    return jax.device_get(chains(key=jax.random.key(5)))
+
+
+@pytest.fixture(scope="module")
+def keys():
+    """Of the chains of the rollout, as numbers."""
+    return np.asarray(jax.random.key_data(jax.random.split(jax.random.key(5), (3, 4))))
 
 
 @pytest.fixture(scope="module")
@@ -64,24 +80,27 @@ def next_logits(params, cfg):
     def run(ids):
         row = np.zeros((1, LENGTH), np.int32)
         row[0, : len(ids)] = ids
-        return forward(params, row, np.arange(LENGTH, dtype=np.int32)[None], cfg=cfg)[0][
-            0, : len(ids)
-        ]
+        logits, _ = forward(params, row, np.arange(LENGTH, dtype=np.int32)[None], cfg=cfg)
+        return np.asarray(logits)[0, : len(ids)]
 
     return run
 
 
 def test_every_chain_is_what_a_plain_loop_draws(rollout, prompts, keys, stop, next_logits):
     """Token t of a chain comes from ``fold_in(chain key, t)`` and the full forward pass over all
-    before it.
+    before it. One key is split into one for each chain.
     """
-    draw = jax.jit(sample, static_argnums=2)
+
+    @jax.jit
+    def draw(key_data, t, logits):
+        return sample(jax.random.fold_in(jax.random.wrap_key_data(key_data), t), logits, PICKY)
+
     for b, prompt in enumerate(prompts):
         for n in range(4):
             ids, logprobs, ended = list(prompt), [], False
             for t in range(T):
                 logits = next_logits(ids)[-1]
-                ids.append(int(draw(jax.random.fold_in(keys[b, n], t), logits, PICKY)))
+                ids.append(int(draw(keys[b, n], t, logits)))
                 logprobs.append(special.log_softmax(np.asarray(logits, np.float64))[ids[-1]])
                 if ended := ids[-1] % 13 == 0:
                     break
@@ -115,32 +134,25 @@ def test_the_ending_token_belongs_to_the_chain_and_nothing_after_it(rollout):
         assert finished or keep.all()
 
 
-def test_many_chains_equal_separate_calls_with_the_same_keys(run, rollout, prompts, keys):
-    for b, n in ((0, 0), (0, 3), (1, 2), (2, 1)):
-        alone = run(keys[b : b + 1, n : n + 1], pad_left([prompts[b]], 0), sampler=PICKY)
-        np.testing.assert_array_equal(alone.tokens[0, 0], rollout.tokens[b, n])
-        np.testing.assert_array_equal(alone.mask[0, 0], rollout.mask[b, n])
-        np.testing.assert_allclose(alone.logprobs[0, 0], rollout.logprobs[b, n], atol=1e-5)
-
-
-def test_a_chain_does_not_depend_on_its_batch_or_padding(run, rollout, prompts, keys):
-    order = [2, 0, 1]
-    wider = pad_left([prompts[i] for i in order], pad_id=7, multiple=40)
-    other = run(keys[jnp.array(order)], wider, sampler=PICKY, num_samples=4)
-    for row, b in enumerate(order):
-        np.testing.assert_array_equal(other.tokens[row], rollout.tokens[b])
-        np.testing.assert_array_equal(other.finished[row], rollout.finished[b])
-        np.testing.assert_allclose(other.logprobs[row], rollout.logprobs[b], atol=1e-5)
-
-
-def test_one_key_is_split_into_one_for_each_chain_and_the_same_seed_gives_the_same_bits(
-    run, prompts, rollout
+def test_a_chain_does_not_depend_on_its_batch_its_padding_and_the_other_chains(
+    run, rollout, prompts, keys
 ):
-    prompt = pad_left(prompts, 0)
-    one = run(jax.random.key(5), prompt, sampler=PICKY, num_samples=4)
-    assert_same_bits(jax.device_get(one), rollout)
-    other = run(jax.random.key(6), prompt, sampler=PICKY, num_samples=4)
-    assert (other.tokens != rollout.tokens).any()
+    """Pairs of chains, each the only one of its prompt, with the same keys."""
+    for first, second in [((2, 0), (0, 3)), ((1, 2), (2, 1)), ((0, 0), (1, 3)), ((2, 2), (2, 3))]:
+        pair = [first, second]
+        wider = pad_left([prompts[b] for b, _ in pair], pad_id=7, multiple=40)
+        chosen = jax.random.wrap_key_data(np.stack([keys[chain] for chain in pair])[:, None])
+        alone = jax.device_get(run(chosen, wider, sampler=PICKY))
+        for row, chain in enumerate(pair):
+            np.testing.assert_array_equal(alone.tokens[row, 0], rollout.tokens[chain])
+            np.testing.assert_array_equal(alone.mask[row, 0], rollout.mask[chain])
+            np.testing.assert_array_equal(alone.finished[row, 0], rollout.finished[chain])
+            np.testing.assert_allclose(alone.logprobs[row, 0], rollout.logprobs[chain], atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_bits_and_no_two_chains_share_a_key(chains, rollout):
+    jax.tree.map(np.testing.assert_array_equal, chains(key=jax.random.key(5)), rollout)
+    assert (chains(key=jax.random.key(6)).tokens != rollout.tokens).any()
     long = [
         tuple(chain)
         for chain, keep in zip(
@@ -148,54 +160,51 @@ def test_one_key_is_split_into_one_for_each_chain_and_the_same_seed_gives_the_sa
         )
         if keep.sum() > 2
     ]
-    assert len(set(long)) == len(long) > 5  # no two chains share a key
+    assert len(set(long)) == len(long) > 5
 
 
 def test_greedy_is_the_argmax_of_the_full_forward_pass(run, prompts, next_logits):
     greedy = jax.device_get(run(jax.random.key(0), pad_left(prompts, 0), sampler=GREEDY))
     for b, prompt in enumerate(prompts):
         new = greedy.tokens[b, 0][greedy.mask[b, 0]]
-        logits = np.asarray(next_logits([*prompt, *new]))[len(prompt) - 1 : -1]
+        logits = next_logits([*prompt, *new])[len(prompt) - 1 : -1]
         assert new.tolist() == logits.argmax(-1).tolist()
 
 
-@pytest.mark.parametrize("num_samples", [1, 8])
-def test_retired_chains_are_what_they_were(params, cfg, prompts, stop, num_samples):
-    """40 and 24 chains shrink to a quarter of their rows when as few are left, and write the same;
-    T is long enough for all.
+def test_retired_chains_are_what_they_were(shallow, prompts, stop):
+    """40 chains, eight of a prompt or the only one of theirs, shrink to a quarter of their rows
+    when as few are left, and write the same; T is long enough for all.
     """
-    prompts = [prompts[i % 3][: 2 + i // 3] for i in range(40)] if num_samples == 1 else prompts
-    keys = jax.random.split(jax.random.key(1), (len(prompts), num_samples))
-    arguments, options = (
-        (keys, pad_left(prompts, 0), stop),
-        {"cfg": cfg, "sampler": PICKY, "max_new_tokens": 40},
-    )
-    whole = jax.device_get(generate(params, *arguments, **options, num_samples=num_samples))
+    prompts = [prompts[i % 3][: 2 + 3 * i] for i in range(5)]
+    keys = jax.random.split(jax.random.key(1), (5, 8))
+    options = {"cfg": shallow.cfg, "sampler": SAMPLER, "max_new_tokens": 40}
+    whole = generate(shallow.params, keys, pad_left(prompts, 0), stop, **options, num_samples=8)
+    whole = jax.device_get(whole)
     lengths = np.sort(whole.mask.sum(-1).ravel())
-    assert lengths[-len(lengths) // 4] < lengths[-1]  # the tail that is decoded alone
+    assert lengths[-10] < lengths[-1]  # the tail that is decoded alone
+    layers = unstack(shallow.params)["layers"]
     before = _decode_jit._cache_size()
-    layers = unstack(params)["layers"]
-    retired = generate_retiring(
-        params, *arguments, **options, num_samples=num_samples, layers=layers
-    )
-    assert _decode_jit._cache_size() - before == 2
-    for name in ("tokens", "mask", "finished"):
-        np.testing.assert_array_equal(getattr(retired, name), getattr(whole, name), name)
-    np.testing.assert_allclose(retired.logprobs, whole.logprobs, atol=1e-5)
+    for num_samples, programs in ((8, 2), (1, 3)):  # what is left after one cut is of one shape
+        retired = generate_retiring(
+            shallow.params,
+            keys.reshape(-1, num_samples),
+            pad_left([prompt for prompt in prompts for _ in range(8 // num_samples)], 0),
+            stop,
+            **options,
+            num_samples=num_samples,
+            layers=layers,
+        )
+        assert _decode_jit._cache_size() - before == programs
+        retired = jax.tree.map(lambda x: x.reshape(5, 8, *x.shape[2:]), retired)
+        for name in ("tokens", "mask", "finished"):
+            np.testing.assert_array_equal(getattr(retired, name), getattr(whole, name), name)
+        np.testing.assert_allclose(retired.logprobs, whole.logprobs, atol=1e-5)
 
 
-def test_a_chain_cut_short_is_not_finished(params, cfg, prompts):
+def test_a_chain_cut_short_is_not_finished(cfg, chains):
     never = Stop(np.tile(np.arange(2, dtype=np.int32), (cfg.vocab_size, 1)))
-    result = generate(
-        params,
-        jax.random.key(0),
-        pad_left(prompts, 0),
-        never,
-        cfg=cfg,
-        sampler=GREEDY,
-        max_new_tokens=3,
-    )
-    assert result.tokens.shape == (3, 1, 3) and result.mask.all() and not result.finished.any()
+    result = chains(key=jax.random.key(0), stop=never)
+    assert result.tokens.shape == (3, 4, T) and result.mask.all() and not result.finished.any()
 
 
 # ---- stopping
@@ -315,15 +324,14 @@ def test_decode_cuts_behind_the_first_stop_and_drops_special_tokens(tokenizer):
 # ---- text to text
 
 QUESTIONS = ["Tom has 12", "ab", "Wait, Tom has 7 apples and caf\u00e9", "#### 3", "aab aab"]
-SAMPLER = Sampler(0.9)
 
 
 @pytest.fixture(scope="module")
-def completions(model):
-    return complete(
-        model,
-        jax.random.key(2),
-        QUESTIONS,
+def ask(shallow):
+    """Three chains of every prompt."""
+    return functools.partial(
+        complete,
+        shallow,
         sampler=SAMPLER,
         max_new_tokens=T,
         num_samples=3,
@@ -331,28 +339,34 @@ def completions(model):
     )
 
 
-def test_complete_follows_its_contract(model, completions):
+@pytest.fixture(scope="module")
+def completions(ask):
+    return ask(jax.random.key(2), QUESTIONS)
+
+
+def test_complete_follows_its_contract(shallow, completions):
     """Chain n of prompt g draws from ``split(fold_in(key, g), N)[n]``: prompt by prompt, without
     any batching.
     """
-    stop = compile_stop(model.tokenizer, ["a", "1"])
+    stop, layers = compile_stop(shallow.tokenizer, ["a", "1"]), unstack(shallow.params)["layers"]
     for g, question in enumerate(QUESTIONS):
-        ids = np.array(model.tokenizer(question, add_special_tokens=False).input_ids)
+        ids = np.array(shallow.tokenizer(question, add_special_tokens=False).input_ids)
         keys = jax.random.split(jax.random.fold_in(jax.random.key(2), g), 3)[None]
         alone = jax.device_get(
             generate(
-                model.params,
+                shallow.params,
                 keys,
                 pad_left([ids], 0),
                 stop,
-                cfg=model.cfg,
+                cfg=shallow.cfg,
                 sampler=SAMPLER,
                 max_new_tokens=T,
                 num_samples=3,
+                layers=layers,
             )
         )
         assert completions.texts[g] == decode(
-            model.tokenizer, alone.tokens[0], alone.mask[0], ["a", "1"]
+            shallow.tokenizer, alone.tokens[0], alone.mask[0], ["a", "1"]
         )
         assert completions.num_tokens[g].tolist() == alone.mask[0].sum(-1).tolist()
         assert completions.finished[g].tolist() == alone.finished[0].tolist()
@@ -364,41 +378,33 @@ def test_complete_follows_its_contract(model, completions):
 
 
 @pytest.mark.parametrize("rows", [1, 6, 7])
-def test_texts_do_not_depend_on_the_batches(model, completions, rows):
-    again = complete(
-        model,
-        jax.random.key(2),
-        QUESTIONS,
-        sampler=SAMPLER,
-        max_new_tokens=T,
-        num_samples=3,
-        stop_strings=["a", "1"],
-        rows=rows,
-    )
+def test_texts_do_not_depend_on_the_batches(ask, completions, rows):
+    again = ask(jax.random.key(2), QUESTIONS, rows=rows)
     assert again.texts == completions.texts
     np.testing.assert_array_equal(again.num_tokens, completions.num_tokens)
 
 
-def test_a_key_for_each_prompt_makes_its_chains_independent_of_the_other_prompts(model):
+def test_a_key_for_each_prompt_makes_its_chains_independent_of_the_other_prompts(ask):
     texts, key = ["Tom has", "Tom", "has apples Tom"], jax.random.key(9)
-    run = functools.partial(complete, model, sampler=Sampler(1.0), max_new_tokens=6, num_samples=2)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(3))
-    together = run(keys, texts)
-    assert together.texts == run(key, texts).texts  # one key stands for these
-    assert run(keys[2:], texts[2:]).texts == together.texts[2:]
-    assert run(keys[::-1], texts[::-1]).texts == together.texts[::-1]
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(3))
+    together = ask(keys, texts, rows=6)
+    assert together.texts == ask(key, texts, rows=6).texts  # one key stands for these
+    assert ask(keys[2:], texts[2:]).texts == together.texts[2:]
+    assert ask(keys[::-1], texts[::-1], rows=6).texts == together.texts[::-1]
 
 
-def test_the_number_of_compilations_is_bounded(model):
-    """40 prompts of 40 lengths need three programs: widths 32, 64 and 96."""
-    questions = ["7" * n for n in range(3, 83, 2)]
+def test_the_number_of_compilations_is_bounded_and_a_prompt_may_fill_the_context(shallow):
+    """58 prompts of 58 lengths need two programs: widths 32 and 128. The longest fills the context
+    to the last token.
+    """
+    questions = ["7" * n for n in (*range(1, 31), *range(97, 125))]
     before = generate._cache_size()
     for seed in range(2):
         result = complete(
-            model, jax.random.key(seed), questions, sampler=GREEDY, max_new_tokens=5, rows=4
+            shallow, jax.random.key(seed), questions, sampler=GREEDY, max_new_tokens=4, rows=4
         )
-    assert generate._cache_size() - before == 3
-    assert len(result.texts) == 40 and all(len(texts) == 1 for texts in result.texts)
+    assert generate._cache_size() - before == 2
+    assert len(result.texts) == 58 and all(len(texts) == 1 for texts in result.texts)
 
 
 def test_bad_requests_are_one_line(model):
@@ -436,10 +442,3 @@ def test_bad_requests_are_one_line(model):
 def test_no_prompts_no_texts(model):
     result = complete(model, jax.random.key(0), [], sampler=GREEDY, max_new_tokens=4)
     assert result.texts == [] and result.finished.shape == (0, 1)
-
-
-def test_a_prompt_may_fill_the_context_to_the_last_token(model):
-    (texts,) = complete(
-        model, jax.random.key(0), ["7" * 124], sampler=GREEDY, max_new_tokens=4
-    ).texts
-    assert len(texts) == 1

@@ -11,6 +11,10 @@ from scipy import special, stats
 from jaxreason.decoding.sampling import GREEDY, Sampler, filter_logits, sample
 from jaxreason.errors import InputError
 
+kept_logits = jax.jit(filter_logits, static_argnums=1)
+draw = jax.jit(sample, static_argnums=2)
+draw_each = jax.jit(jax.vmap(sample, (0, None, None)), static_argnums=2)  # one for each key
+
 
 def numpy_kept(logits, sampler):
     """The set of token ids a sampler keeps: filters one after the other on a sorted list, in
@@ -52,7 +56,7 @@ SAMPLERS = [
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
 def test_filters_keep_what_numpy_keeps(sampler):
     logits = np.random.default_rng(0).normal(size=(40, 23)).astype(np.float32) * 2
-    filtered = np.asarray(filter_logits(logits, sampler))
+    filtered = np.asarray(kept_logits(logits, sampler))
     for row, out in zip(logits, filtered, strict=True):
         assert set(np.flatnonzero(out > -np.inf)) == numpy_kept(row, sampler)
         np.testing.assert_allclose(
@@ -62,10 +66,11 @@ def test_filters_keep_what_numpy_keeps(sampler):
 
 def test_filters_by_hand():
     """Probabilities 0.5, 0.25, 0.125, 0.125: the last two tie."""
-    logits = jnp.log(jnp.array([0.125, 0.5, 0.125, 0.25]))
+    logits = np.log(np.float32([0.125, 0.5, 0.125, 0.25]))
 
     def kept(**options):
-        return np.flatnonzero(filter_logits(logits, Sampler(**options)) > -np.inf).tolist()
+        filtered = np.asarray(kept_logits(logits, Sampler(**options)))
+        return np.flatnonzero(filtered > -np.inf).tolist()
 
     assert kept() == [0, 1, 2, 3]
     assert kept(top_k=2) == [1, 3]
@@ -81,10 +86,13 @@ def test_filters_by_hand():
 
 
 def test_impossible_tokens_stay_impossible():
-    logits = jnp.array([-jnp.inf, 1.0, -jnp.inf, 0.0])
+    logits = np.full((40, 23), -np.inf, np.float32)  # the shape of the programs above
+    logits[:, 1], logits[:, 3] = 1.0, 0.0
     for sampler in SAMPLERS:
-        out = filter_logits(logits, sampler)
-        assert out[0] == out[2] == -jnp.inf and out[1] == 1.0 / sampler.temperature
+        out = np.asarray(kept_logits(logits, sampler))
+        impossible = np.isneginf(logits)
+        assert np.isneginf(out[impossible]).all()
+        assert (out[:, 1] == np.float32(1.0) / np.float32(sampler.temperature)).all()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 10, 17, 100])
@@ -94,7 +102,7 @@ def test_draws_follow_the_probabilities(size):
     logits = rng.normal(size=size).astype(np.float32)
     logits[rng.permutation(size)[: size // 3]] = -np.inf
     keys = jax.random.split(jax.random.key(size), 20_000)
-    draws = np.asarray(jax.vmap(lambda key: sample(key, jnp.asarray(logits), Sampler(0.8)))(keys))
+    draws = np.asarray(draw_each(keys, logits, Sampler(0.8)))
     assert draws.dtype == np.int32 and draws.min() >= 0 and draws.max() < size
     counts = np.bincount(draws, minlength=size)
     probs = special.softmax(logits.astype(np.float64) / 0.8)
@@ -128,12 +136,9 @@ def test_rounding_never_draws_a_token_of_probability_0(size, possible, monkeypat
 
 
 def test_greedy_takes_the_best_whatever_the_key():
-    logits = jnp.array([0.0, 3.0, 1.0, 3.0])
-    assert {int(sample(jax.random.key(seed), logits, GREEDY)) for seed in range(5)} == {1}
-    assert {int(sample(jax.random.key(seed), logits, Sampler(top_k=1))) for seed in range(30)} == {
-        1,
-        3,
-    }  # a tie
+    logits, keys = np.float32([0.0, 3.0, 1.0, 3.0]), jax.random.split(jax.random.key(0), 30)
+    assert {int(draw(key, logits, GREEDY)) for key in keys[:5]} == {1}
+    assert set(draw_each(keys, logits, Sampler(top_k=1)).tolist()) == {1, 3}  # a tie
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -144,26 +149,25 @@ def test_half_precision_draws_what_float32_draws(options, dtype):
     """
     probs = np.full(100, 0.15 / 99)
     probs[60] = 0.85
-    logits, sampler = jnp.log(jnp.asarray(probs, jnp.float32)).astype(dtype), Sampler(**options)
+    logits, sampler = np.log(np.float32(probs)).astype(jnp.dtype(dtype)), Sampler(**options)
     keys = jax.random.split(jax.random.key(0), 20_000)
-    draws = np.asarray(jax.vmap(lambda key: sample(key, logits, sampler))(keys))
-    exact = jax.vmap(lambda key: sample(key, logits.astype(jnp.float32), sampler))(keys)
-    np.testing.assert_array_equal(draws, exact)
-    kept = np.float64(special.softmax(np.float64(filter_logits(logits, sampler))))
-    assert filter_logits(logits, sampler).dtype == jnp.float32
+    draws = np.asarray(draw_each(keys, logits, sampler))
+    np.testing.assert_array_equal(draws, draw_each(keys, logits.astype(np.float32), sampler))
+    filtered = kept_logits(logits, sampler)
+    assert filtered.dtype == jnp.float32
+    kept = special.softmax(np.float64(filtered))
     counts = np.bincount(draws, minlength=100)
     assert 0.145 < 1 - kept[60] < 0.155 and abs(1 - counts[60] / 20_000 - (1 - kept[60])) < 0.01
     assert stats.chisquare(counts, 20_000 * kept / kept.sum()).pvalue > 1e-3
-    assert sample(keys[0], logits, GREEDY) == 60
+    assert draw(keys[0], logits, GREEDY) == 60
 
 
 def test_same_key_same_token():
-    logits = jnp.asarray(np.random.default_rng(0).normal(size=50), jnp.float32)
+    logits = np.random.default_rng(0).normal(size=50).astype(np.float32)
     keys = jax.random.split(jax.random.key(0), 64)
-    draw = jax.vmap(lambda key: sample(key, logits, Sampler()))
-    np.testing.assert_array_equal(draw(keys), draw(keys))
-    one_by_one = [int(jax.jit(sample, static_argnums=2)(key, logits, Sampler())) for key in keys]
-    assert one_by_one == draw(keys).tolist()
+    draws = draw_each(keys, logits, Sampler())
+    np.testing.assert_array_equal(draw_each(keys, logits, Sampler()), draws)
+    assert [int(draw(key, logits, Sampler())) for key in keys] == draws.tolist()
 
 
 @pytest.mark.parametrize(
