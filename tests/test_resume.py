@@ -106,54 +106,54 @@ def test_once_is_once(tmp_path):
 # ---- chains
 
 
-def test_chains_go_on_from_the_batch_that_was_interrupted(model, tmp_path, monkeypatch):
-    """With waits, whose state is kept too; nothing is taken from a call with other arguments."""
-    prompts, options = (
-        ["Tom", "has", "apples", "Tom has", "Wait"],
-        {"max_new_tokens": 6, "num_samples": 2, "rows": 4},
-    )
+def test_chains_go_on_where_they_were_interrupted(model, tmp_path, monkeypatch):
+    """With waits, whose state is kept too; no chain is drawn twice, and none is taken from a call
+    with other arguments.
+    """
     waits = np.arange(5)[:, None] % 2
+    drawn, queue = [], completions.generate_queue
 
-    def run(folder=None, seed=0, **more):
+    def run(store=None, seed=0, model=model, **more):
         return budget_forcing.complete_within(
             model,
             jax.random.key(seed),
-            prompts,
+            ["Tom", "has", "apples", "Tom has", "Wait"],
             waits=waits,
             sampler=Sampler(1.0),
-            folder=folder,
-            **options | more,
+            store=store,
+            max_new_tokens=6,
+            num_samples=2,
+            rows=3,
+            **more,
         )
 
-    whole, real, calls = run(), completions.generate, []
+    whole = run()
 
-    def counted(*args, stop_at=None, **given):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(*args, **given)
+    def counted(*args, stop_after=None, **given):
+        for chains, rollout in queue(*args, **given):
+            drawn.extend(chains)
+            yield chains, rollout
+            if len(drawn) == 6:
+                raise KeyboardInterrupt
 
-    monkeypatch.setattr(completions, "generate", counted)
-    with pytest.raises(
-        KeyboardInterrupt, match=f"run the same command again to go on .*{tmp_path}"
-    ):
+    monkeypatch.setattr(completions, "generate_queue", counted)
+    again = f"run the same command again to go on .*{tmp_path}"
+    with pytest.raises(KeyboardInterrupt, match=again):
         run(tmp_path)
+    drawn.append(-1)  # so that it is not stopped again
     resumed = run(tmp_path)
-    assert len(calls) == 4  # of three batches the first was there
+    assert sorted(drawn) == [-1, *range(10)]
     assert resumed.texts == whole.texts
     jax.tree.map(np.testing.assert_array_equal, resumed[1:], whole[1:])
     run(tmp_path)
-    assert len(calls) == 4
-    run(tmp_path, seed=1)
-    assert len(calls) == 7
-    run(tmp_path, continuations=("Tom ",))
-    assert len(calls) == 10
+    assert len(drawn) == 11
+    other = model._replace(params=jax.tree.map(lambda x: x + 1e-3, model.params))
+    for changed in ({"seed": 1}, {"continuations": ("Tom ",)}, {"model": other}):
+        before = len(drawn)
+        run(tmp_path, **changed)
+        assert len(drawn) == before + 10, changed
+    drawn.clear()
     with pytest.raises(KeyboardInterrupt, match="^$"):  # nothing is kept, and nothing promised
-        monkeypatch.setattr(
-            completions,
-            "generate",
-            lambda *args, **given: counted(calls.clear() or calls.append(1)),
-        )
         run()
 
 

@@ -3,6 +3,7 @@ end.
 """
 
 import errno
+import functools
 import json
 import re
 
@@ -10,17 +11,20 @@ import jax
 import jax.numpy as jnp
 import matplotlib.figure
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from conftest import failed_cli
 
-from jaxreason import InputError, Sampler, complete, files, generate
+from jaxreason import InputError, Sampler, complete, files
 from jaxreason.course.options import Options
 from jaxreason.course.run import Run
 from jaxreason.decoding import memory
 from jaxreason.decoding.memory import cache_bytes, check_decoding
+from jaxreason.decoding.rows import draw_chunk, empty_rows, prefill
 from jaxreason.decoding.stop import Stop
 from jaxreason.evaluation.intervals import Interval
 from jaxreason.evaluation.results import Results
+from jaxreason.models.cache import unstack
 from jaxreason.models.tokens import Prompt
 
 GIB = 2**30
@@ -40,7 +44,6 @@ def free(monkeypatch):
 def decoding(cfg, **changes):
     defaults = {
         "rows": 64,
-        "chains": 8,
         "total": 80,
         "prompt_tokens": 32,
         "new_tokens": 96,
@@ -52,28 +55,11 @@ def decoding(cfg, **changes):
 @pytest.mark.parametrize(
     ("changes", "device", "host", "named"),
     [
-        (
-            {"chains": 10**6, "rows": 10**6},
-            GIB,
-            None,
-            r"1000000 chains at a time .* at most \d+ chains fit",
-        ),
-        (
-            {"chains": 10**6, "rows": 512},
-            GIB,
-            None,
-            r"1000000 chains at a time .* at most \d+ chains fit",
-        ),
-        ({"rows": 10**6}, GIB, None, r"1000000 rows at a time .* at most \d+ rows fit"),
-        ({"new_tokens": 10**7}, GIB, None, r"10000000 new tokens take about .* GiB"),
-        (
-            {"total": 10**9, "chains": 10**5},
-            10**15,
-            GIB,
-            r"texts of 1000000000 chains.* at most \d+ chains of a prompt fit",
-        ),
-        ({"chains": 500}, 10**6, None, r"500 chains at a time"),
-        ({}, 1000, None, r"at most 0 chains fit"),
+        ({"rows": 10**6}, GIB, None, r"1000000 rows, .* at most \d+ rows fit"),
+        ({"rows": 512, "prompt_tokens": 10**6}, GIB, None, r"512 rows, .*1000000 \+ 96 tokens"),
+        ({"new_tokens": 10**7}, GIB, None, r"32 \+ 10000000 tokens at a time, take about .* GiB"),
+        ({"total": 10**9}, 10**15, GIB, r"texts of 1000000000 chains.* at most \d+ chains fit"),
+        ({}, 1000, None, r"at most 0 rows fit"),
     ],
 )
 def test_what_does_not_fit_is_one_line(cfg, free, changes, device, host, named):
@@ -85,11 +71,7 @@ def test_what_does_not_fit_is_one_line(cfg, free, changes, device, host, named):
         if int(fit[1]):
             decoding(
                 cfg,
-                **{
-                    **changes,
-                    "chains": min(changes.get("chains", 8), int(fit[1])),
-                    "rows": int(fit[1]),
-                },
+                **{**changes, "total" if fit[2] == "chains" else "rows": int(fit[1])},
             )
 
 
@@ -98,15 +80,15 @@ def test_what_does_not_fit_is_one_line(cfg, free, changes, device, host, named):
     [
         ({}, GIB, GIB),
         (
-            {"chains": 10**6, "rows": 10**6, "total": 10**6},
+            {"rows": 10**6, "total": 10**6},
             None,
             None,
         ),  # it is not known what is free
-        ({"chains": 10**4, "rows": 10**4}, 10 * GIB, GIB),
+        ({"rows": 10**4}, 10 * GIB, GIB),
         ({"dtype": jnp.bfloat16}, GIB, GIB),
         ({"prompt_tokens": 0}, GIB, GIB),
         ({"total": 10**6}, GIB, GIB),
-        ({"rows": 1, "chains": 1}, GIB, GIB),
+        ({"rows": 1}, GIB, GIB),
     ],
 )
 def test_what_fits_is_not_refused(cfg, free, changes, device, host):
@@ -115,27 +97,27 @@ def test_what_fits_is_not_refused(cfg, free, changes, device, host):
 
 
 def test_the_estimate_is_near_what_xla_takes(cfg, params):
-    """Compiled and not run: 256 chains of 4 prompts."""
-    shape, new_tokens, chains = (4, 32), 32, 64
-    prompt = Prompt(jax.ShapeDtypeStruct(shape, jnp.int32), jax.ShapeDtypeStruct(shape, bool))
-    stop = Stop(jax.ShapeDtypeStruct((cfg.vocab_size + 1, 2), jnp.int32))
-    account = (
-        generate.lower(
-            params,
-            jax.random.key(0),
-            prompt,
-            stop,
-            cfg=cfg,
-            sampler=Sampler(),
-            max_new_tokens=new_tokens,
-            num_samples=chains,
-        )
-        .compile()
-        .memory_analysis()
+    """Compiled and not run: 256 rows."""
+    rows, prompt_tokens, new_tokens = 256, 32, 32
+    stop = Stop(np.zeros((cfg.vocab_size + 1, 2), np.int32))
+    prompt = Prompt(np.zeros((1, prompt_tokens), np.int32), np.ones((1, prompt_tokens), bool))
+    read = jax.eval_shape(functools.partial(prefill, cfg=cfg), params, prompt)
+    of_rows = jax.eval_shape(
+        functools.partial(
+            empty_rows,
+            final=stop.final,
+            impl="threefry2x32",
+            shape=(rows, prompt_tokens + new_tokens),
+            mesh=None,
+        ),
+        read,
+        None,
     )
+    options = {"cfg": cfg, "sampler": Sampler(), "limit": new_tokens}
+    program = draw_chunk.lower(unstack(params), of_rows, stop, None, **options)
+    account = program.compile().memory_analysis()
     taken = account.temp_size_in_bytes + account.output_size_in_bytes
-    of_prompt, of_chain = memory._decoding_bytes(cfg, shape[1], new_tokens, jnp.float32, None)
-    estimate = 4 * (of_prompt + chains * of_chain)
+    estimate = rows * memory.decoding_bytes(cfg, prompt_tokens, new_tokens, jnp.float32, None)
     assert 0.4 < estimate / taken < 1.2
     assert (
         cache_bytes(cfg, 1, 4) == 2 * 2 * 2 * 8 * 4
@@ -144,7 +126,7 @@ def test_the_estimate_is_near_what_xla_takes(cfg, params):
 
 def test_complete_looks_before_it_decodes(model, free):
     free(10**6)
-    with pytest.raises(InputError, match=r"5000 chains at a time .* at most \d+ chains fit"):
+    with pytest.raises(InputError, match=r"512 rows, .* at most \d+ rows fit"):
         complete(
             model,
             jax.random.key(0),
@@ -157,13 +139,13 @@ def test_complete_looks_before_it_decodes(model, free):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("lesson", "00", "--chains", "1000000"), ("solve", "1+1?", "--samples", "1000000")],
+    [("lesson", "00", "--chains", "1000000"), ("solve", "1+1?", "--samples", "1000000000")],
 )
-def test_a_million_chains_are_one_line(monkeypatch, capsys, tmp_path, free, arguments):
+def test_chains_without_end_are_one_line(monkeypatch, capsys, tmp_path, free, arguments):
     free(GIB, 10 * GIB)
     out = ("--out", str(tmp_path)) if arguments[0] == "lesson" else ()
     error = failed_cli(monkeypatch, capsys, *arguments, *out).err
-    assert error.startswith("error: 1000000 chains at a time") and error.count("\n") == 1
+    assert error.startswith("error: the texts of ") and error.count("\n") == 1
 
 
 def test_what_this_machine_says_is_free_makes_sense():

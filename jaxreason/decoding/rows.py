@@ -53,6 +53,7 @@ class Written(NamedTuple):
 
 
 def padded(length: int, multiple: int) -> int:
+    """The least multiple that is not below ``length``."""
     return -(-length // multiple) * multiple
 
 

@@ -14,8 +14,9 @@ from conftest import assert_same_bits, random_params
 from jaxreason.answers.extract import last_attempt
 from jaxreason.decoding import budget_forcing
 from jaxreason.decoding.completions import complete
+from jaxreason.decoding.continuous import generate_queue
 from jaxreason.decoding.logprobs import token_logprobs
-from jaxreason.decoding.rollout import generate, generate_retiring
+from jaxreason.decoding.rollout import generate
 from jaxreason.decoding.sampling import Sampler, sample
 from jaxreason.decoding.stop import Stop
 from jaxreason.errors import InputError
@@ -167,8 +168,8 @@ def test_without_a_budget_it_is_generate_bit_for_bit(arguments, rule):
     assert plain.rule_state is None and not ruled.rule_state.used.any()
 
 
-def test_retired_chains_keep_their_budgets(arguments, rule):
-    """24 chains of which few are long; those that go on alone still have their own waits."""
+def test_chains_of_a_queue_keep_their_budgets(arguments, prompts, rule):
+    """24 chains, five at a time, each with its own waits and limit, whichever row it gets."""
     (params, _, prompt, stop), options = arguments
     keys = jax.random.split(jax.random.key(1), (3, 8))
     options = options | {"rule": rule}
@@ -176,14 +177,23 @@ def test_retired_chains_keep_their_budgets(arguments, rule):
         np.arange(24).reshape(3, 8) % 5, np.arange(24).reshape(3, 8) + 4, (3, 8)
     )
     whole = jax.device_get(generate(params, keys, prompt, stop, **options, rule_state=state))
-    layers = unstack(params)["layers"]
-    retired = generate_retiring(
-        params, keys, prompt, stop, **options, rule_state=state, layers=layers
+    del options["num_samples"]
+    parts = generate_queue(
+        params,
+        keys,
+        prompts,
+        stop,
+        **options,
+        rule_state=state,
+        layers=unstack(params)["layers"],
+        rows=5,
     )
-    assert (~whole.mask[..., -1]).sum() > 18  # so that it did retire some
-    for name in ("tokens", "mask", "finished"):
-        np.testing.assert_array_equal(getattr(retired, name), getattr(whole, name), name)
-    np.testing.assert_array_equal(retired.rule_state.used, whole.rule_state.used)
+    for chains, found in parts:
+        expected = jax.tree.map(lambda x, of=chains: x.reshape(24, *x.shape[2:])[of], whole)
+        for name in ("tokens", "mask", "finished"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
+        jax.tree.map(np.testing.assert_array_equal, found.rule_state, expected.rule_state)
+    assert whole.rule_state.used.max() > 1
 
 
 def test_thinking_is_at_most_its_budget(arguments, rule, cfg):

@@ -12,8 +12,9 @@ import pytest
 from conftest import random_params
 from scipy import special
 
+from jaxreason.decoding import rows
 from jaxreason.decoding.completions import complete, decode
-from jaxreason.decoding.rollout import _decode_jit, generate, generate_retiring
+from jaxreason.decoding.rollout import generate
 from jaxreason.decoding.sampling import GREEDY, Sampler, sample
 from jaxreason.decoding.stop import Stop, compile_stop
 from jaxreason.errors import InputError
@@ -169,36 +170,6 @@ def test_greedy_is_the_argmax_of_the_full_forward_pass(run, prompts, next_logits
         new = greedy.tokens[b, 0][greedy.mask[b, 0]]
         logits = next_logits([*prompt, *new])[len(prompt) - 1 : -1]
         assert new.tolist() == logits.argmax(-1).tolist()
-
-
-def test_retired_chains_are_what_they_were(shallow, prompts, stop):
-    """40 chains, eight of a prompt or the only one of theirs, shrink to a quarter of their rows
-    when as few are left, and write the same; T is long enough for all.
-    """
-    prompts = [prompts[i % 3][: 2 + 3 * i] for i in range(5)]
-    keys = jax.random.split(jax.random.key(1), (5, 8))
-    options = {"cfg": shallow.cfg, "sampler": SAMPLER, "max_new_tokens": 40}
-    whole = generate(shallow.params, keys, pad_left(prompts, 0), stop, **options, num_samples=8)
-    whole = jax.device_get(whole)
-    lengths = np.sort(whole.mask.sum(-1).ravel())
-    assert lengths[-10] < lengths[-1]  # the tail that is decoded alone
-    layers = unstack(shallow.params)["layers"]
-    before = _decode_jit._cache_size()
-    for num_samples, programs in ((8, 2), (1, 3)):  # what is left after one cut is of one shape
-        retired = generate_retiring(
-            shallow.params,
-            keys.reshape(-1, num_samples),
-            pad_left([prompt for prompt in prompts for _ in range(8 // num_samples)], 0),
-            stop,
-            **options,
-            num_samples=num_samples,
-            layers=layers,
-        )
-        assert _decode_jit._cache_size() - before == programs
-        retired = jax.tree.map(lambda x: x.reshape(5, 8, *x.shape[2:]), retired)
-        for name in ("tokens", "mask", "finished"):
-            np.testing.assert_array_equal(getattr(retired, name), getattr(whole, name), name)
-        np.testing.assert_allclose(retired.logprobs, whole.logprobs, atol=1e-5)
 
 
 def test_a_chain_cut_short_is_not_finished(cfg, chains):
@@ -398,12 +369,12 @@ def test_the_number_of_compilations_is_bounded_and_a_prompt_may_fill_the_context
     to the last token.
     """
     questions = ["7" * n for n in (*range(1, 31), *range(97, 125))]
-    before = generate._cache_size()
+    jax.clear_caches()  # programs of the tests before
     for seed in range(2):
         result = complete(
             shallow, jax.random.key(seed), questions, sampler=GREEDY, max_new_tokens=4, rows=4
         )
-    assert generate._cache_size() - before == 2
+    assert rows.prefill._cache_size() == rows.draw_chunk._cache_size() == 2
     assert len(result.texts) == 58 and all(len(texts) == 1 for texts in result.texts)
 
 
