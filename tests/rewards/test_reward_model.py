@@ -288,43 +288,6 @@ def test_the_loss_is_the_cross_entropy_at_step_ends_by_hand(model, reward, token
     assert orm.weights.sum() == 6  # one label each
 
 
-@pytest.mark.optimised
-def test_training_learns_which_steps_are_right_and_keeps_the_lowest_held_out_loss(
-    model, tokenizer, tmp_path
-):
-    start = reward_model.from_policy(model, "prm")
-    batch = reward_training.pack_examples(
-        reward_training.examples(tokenizer, chains_for(), "prm"), 2, 64, tokenizer.pad_token_id
-    )
-    loss = jax.jit(lambda params: reward_training.reward_loss(params, batch, cfg=start.cfg)[0])
-    assert np.isclose(loss(start.params), np.log(2))  # a head of zeros says 1/2
-
-    tx = optax.adam(3e-3)
-    update = loop.make_update(lambda p, b: reward_training.reward_loss(p, b, cfg=start.cfg), tx)
-
-    def run(directory, losses):
-        state = loop.init_state(jax.tree.map(jnp.array, start.params), tx)
-        seen = []
-
-        def held_out(params):
-            seen.append(params)
-            return losses[len(seen) - 1] if losses else float(loss(params))
-
-        best, found = reward_training.fit_early_stopping(
-            state, update, lambda _: batch, held_out, directory, max_steps=60, every=10, patience=1
-        )
-        return best, found, seen
-
-    best, found, _ = run(tmp_path / "a", None)
-    assert len(found) == 6 and loss(best) == min(found) < 0.3
-    best, found, seen = run(tmp_path / "b", [0.5, 0.3, 0.4, 0.6, 0.1])
-    assert found == [0.5, 0.3, 0.4]  # one without a new low, and no more are asked for
-    jax.tree.map(np.testing.assert_array_equal, best, seen[1])
-    again, found, seen = run(tmp_path / "b", [0.0])  # a finished run is read, not trained on
-    assert not seen and len(found) == 3
-    jax.tree.map(np.testing.assert_array_equal, best, again)
-
-
 # ---- scores
 
 
@@ -497,3 +460,43 @@ def test_damaged_directories_are_one_line(reward, model, tmp_path):
     (folder / "reward_model.json").write_text(json.dumps({"kind": "best"}))
     with pytest.raises(InputError, match="kind is 'best'"):
         reward_model.load_reward_model(str(folder))
+
+
+# ---- learning: behind the others, for it drops their compiled programs
+
+
+@pytest.mark.optimised
+def test_training_learns_which_steps_are_right_and_keeps_the_lowest_held_out_loss(
+    model, tokenizer, tmp_path
+):
+    start = reward_model.from_policy(model, "prm")
+    batch = reward_training.pack_examples(
+        reward_training.examples(tokenizer, chains_for(), "prm"), 2, 64, tokenizer.pad_token_id
+    )
+    loss = jax.jit(lambda params: reward_training.reward_loss(params, batch, cfg=start.cfg)[0])
+    assert np.isclose(loss(start.params), np.log(2))  # a head of zeros says 1/2
+
+    tx = optax.adam(3e-3)
+    update = loop.make_update(lambda p, b: reward_training.reward_loss(p, b, cfg=start.cfg), tx)
+
+    def run(directory, losses):
+        state = loop.init_state(jax.tree.map(jnp.array, start.params), tx)
+        seen = []
+
+        def held_out(params):
+            seen.append(params)
+            return losses[len(seen) - 1] if losses else float(loss(params))
+
+        best, found = reward_training.fit_early_stopping(
+            state, update, lambda _: batch, held_out, directory, max_steps=60, every=10, patience=1
+        )
+        return best, found, seen
+
+    best, found, _ = run(tmp_path / "a", None)
+    assert len(found) == 6 and loss(best) == min(found) < 0.3
+    best, found, seen = run(tmp_path / "b", [0.5, 0.3, 0.4, 0.6, 0.1])
+    assert found == [0.5, 0.3, 0.4]  # one without a new low, and no more are asked for
+    jax.tree.map(np.testing.assert_array_equal, best, seen[1])
+    again, found, seen = run(tmp_path / "b", [0.0])  # a finished run is read, not trained on
+    assert not seen and len(found) == 3
+    jax.tree.map(np.testing.assert_array_equal, best, again)
