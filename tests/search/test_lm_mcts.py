@@ -460,35 +460,28 @@ def of_short_lines(short_lined, keys):
 
 
 def test_a_batch_is_the_problems_one_by_one(short_lined, keys, of_short_lines):
-    """Whatever its neighbours are; alone and with fewer simulations a problem has the first nodes
-    of the same tree.
-    """
     together = of_short_lines
-    roots = [tree_of_thoughts.State(prompt) for prompt in SHORT]
-    whole = lm_mcts.to_trees(together, short_lined, roots, word_problems.LINES, 5)
-    assert len(np.unique(together.visits, axis=0)) == 3 and max(len(t.nodes) for t in whole) > 2
+    assert len(np.unique(together.visits, axis=0)) == 3
     for b in range(3):
-        same = lm_mcts.search(
-            short_lined, keys[np.full(3, b)], [SHORT[b]] * 3, num_simulations=SIMULATIONS
+        alone = lm_mcts.search(
+            short_lined, keys[b : b + 1], SHORT[b : b + 1], num_simulations=SIMULATIONS
         )
-        for found in range(3):
-            np.testing.assert_array_equal(same.visits[found], together.visits[b])
-            np.testing.assert_array_equal(
-                same.embedding.text.tokens[found], together.embedding.text.tokens[b]
-            )
-            np.testing.assert_allclose(same.values[found], together.values[b], atol=1e-5)
-
-        alone = lm_mcts.search(short_lined, keys[b : b + 1], SHORT[b : b + 1], num_simulations=5)
-        np.testing.assert_array_equal(alone.parents[0], together.parents[b, :6])
+        np.testing.assert_array_equal(alone.visits[0], together.visits[b])
         np.testing.assert_array_equal(
-            alone.embedding.text.tokens[0], together.embedding.text.tokens[b, :6]
+            alone.embedding.text.tokens[0], together.embedding.text.tokens[b]
         )
-        np.testing.assert_allclose(
-            alone.embedding.value[0], together.embedding.value[b, :6], atol=1e-5
-        )
-        (tree,) = lm_mcts.to_trees(alone, short_lined, roots[b : b + 1], word_problems.LINES)
-        assert tree.tokens == whole[b].tokens
-        assert [node.state for node in tree.nodes] == [node.state for node in whole[b].nodes]
+        np.testing.assert_allclose(alone.values[0], together.values[b], atol=1e-5)
+
+
+def test_the_first_simulations_are_a_search_of_their_own(short_lined, keys, of_short_lines):
+    short = lm_mcts.search(short_lined, keys, SHORT, num_simulations=5)
+    np.testing.assert_array_equal(short.parents, of_short_lines.parents[:, :6])
+    roots = [tree_of_thoughts.State(prompt) for prompt in SHORT]
+    trees = lm_mcts.to_trees(short, short_lined, roots, word_problems.LINES)
+    first = lm_mcts.to_trees(of_short_lines, short_lined, roots, word_problems.LINES, 5)
+    assert max(len(tree.nodes) for tree in trees) > 2
+    for a, b in zip(trees, first, strict=True):
+        assert a.tokens == b.tokens and [n.state for n in a.nodes] == [n.state for n in b.nodes]
 
 
 def test_a_line_ends_at_its_newline_whatever_else_that_token_holds(short_lined, of_short_lines):
