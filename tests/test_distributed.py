@@ -20,8 +20,8 @@ import pytest
 from conftest import with_devices
 
 from jaxreason import GREEDY, complete, load_model, save_model
-from jaxreason.hosts import HostLost
-from jaxreason.mesh import shard_batch
+from jaxreason.hosts import HostLost, initialize
+from jaxreason.mesh import make_mesh, shard_batch
 from jaxreason.training.loop import fit, init_state, make_update
 from jaxreason.training.sft import Document, pack, sft_loss
 
@@ -33,13 +33,11 @@ QUESTIONS = [
 ]
 TX = optax.adamw(1e-3)
 
+# Imports take longer than what the hosts do: they are forked when those are over.
 PROGRAM = """
-import os, signal, sys
-from jaxreason.hosts import initialize
-from jaxreason.mesh import make_mesh
-initialize(heartbeat_seconds=10)
+import sys
 import test_distributed as t
-t.host(sys.argv[1], make_mesh("data=4,model=2"))
+t.fork_hosts(sys.argv[1])
 """
 
 
@@ -62,7 +60,24 @@ def update_of(cfg):
 
 def train(model, directory, batch_fn=batch_fn):
     state = init_state(model.params, TX)
-    return fit(state, update_of(model.cfg), batch_fn, STEPS, directory, save_every=2, log_every=1)
+    return fit(state, update_of(model.cfg), batch_fn, STEPS, directory, save_every=5, log_every=1)
+
+
+def fork_hosts(directory: str) -> None:
+    """Runs :func:`host` in two processes; leaves the stderr and the exit status of each."""
+    pids = []
+    for i in range(2):
+        pid = os.fork()
+        if pid == 0:
+            error = os.open(f"{directory}/error{i}.txt", os.O_WRONLY | os.O_CREAT)
+            os.dup2(error, sys.stderr.fileno())
+            os.environ["JAX_PROCESS_ID"] = str(i)
+            initialize(heartbeat_seconds=10)
+            host(directory, make_mesh("data=4,model=2"))
+            return
+        pids.append(pid)
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    Path(directory, "statuses.json").write_text(json.dumps(statuses))
 
 
 def host(directory: str, mesh) -> None:
@@ -101,29 +116,28 @@ def start(directory: Path) -> list[tuple[int, str]]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(directory)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=with_devices(4)
-            | {
-                "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
-                "JAX_NUM_PROCESSES": "2",
-                "JAX_PROCESS_ID": str(i),
-                "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-                "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
-            },
-        )
-        for i in range(2)
-    ]
+    environment = with_devices(4) | {
+        "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+        "JAX_NUM_PROCESSES": "2",
+        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(directory)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,
+    )
     try:
-        errors = [process.communicate(timeout=600)[1] for process in processes]
+        process.wait(timeout=600)
     finally:
-        for process in processes:
-            process.kill()
-    return [(process.returncode, error) for process, error in zip(processes, errors, strict=True)]
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    errors = [(directory / f"error{i}.txt").read_text() for i in range(2)]
+    statuses = json.loads((directory / "statuses.json").read_text())
+    return list(zip(statuses, errors, strict=True))
 
 
 @pytest.fixture

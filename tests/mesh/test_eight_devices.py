@@ -3,6 +3,7 @@
 Started by tests/test_mesh.py, for JAX counts devices once.
 """
 
+import dataclasses
 import functools
 import sys
 import zlib
@@ -12,16 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import random_params
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxreason import InputError, Sampler, complete, load_model, make_mesh, step_scores
 from jaxreason.course import lesson
 from jaxreason.course.options import read_options
-from jaxreason.decoding import completions, prompts, stop
+from jaxreason.decoding import completions, stop
 from jaxreason.decoding.logprobs import choice_logprobs
 from jaxreason.mesh import describe, gather, mesh_of, shard_batch, shard_params, sharding
-from jaxreason.models import decoder
 from jaxreason.models.decoder import DecoderConfig
+from jaxreason.models.hf import LanguageModel
 from jaxreason.rewards import reward_model
 from jaxreason.search import lm_evaluators, lm_mcts, lm_tasks, tree_of_thoughts, word_problems
 from jaxreason.training import grpo, grpo_device, grpo_text
@@ -29,10 +31,6 @@ from jaxreason.training.checkpoint import Checkpoints
 from jaxreason.training.loop import fit, init_state, make_update
 from jaxreason.training.sft import Document, pack, sft_loss
 
-QUESTIONS = [
-    f"Tom has {n} apples. Tom buys 3 bags of 7. How many apples does Tom have now?"
-    for n in range(40, 51)
-]
 TX = optax.adamw(1e-2)
 GRADIENTS = optax.chain(
     optax.trace(decay=0.0), optax.scale(-0.1)
@@ -56,6 +54,20 @@ def loss_fn(cfg):
 @pytest.fixture(scope="module")
 def tiny():
     return load_model("tiny")
+
+
+@pytest.fixture(scope="module")
+def one_layer(cfg, tokenizer):
+    """A random model that often ends its lines and texts."""
+    shallow = dataclasses.replace(cfg, num_hidden_layers=1)
+    params = random_params(shallow)
+    ends = jnp.array([*tokenizer("\n").input_ids, tokenizer.eos_token_id])
+    params["embed"] = {"embedding": params["embed"]["embedding"].at[ends].mul(3.0)}
+    return LanguageModel(params, shallow, tokenizer, "random", "")
+
+
+def on_mesh(model, spec):
+    return model._replace(params=shard_params(model.params, make_mesh(spec)))
 
 
 def assert_close(found, expected, tolerance=1e-5):
@@ -142,84 +154,75 @@ def test_losses_and_gradients_are_those_of_one_device(params, loss_fn, of_one_de
     assert gradient.addressable_shards[0].data.size * parts == gradient.size
 
 
-def test_chains_are_those_of_one_device(monkeypatch, model):
+def test_chains_are_those_of_one_device(monkeypatch, one_layer):
     """11 prompts, which no mesh divides; and so long that the last quarter of the chains goes on
     alone.
     """
-    spread = model._replace(params=shard_params(model.params, make_mesh("data=2,fsdp=2,model=2")))
+    spread = on_mesh(one_layer, "data=2,fsdp=2,model=2")
     prompts = [f"Tom has {n * 'a'} apples" for n in range(11)]
-    monkeypatch.setattr(completions, "RETIRE_FROM", 64)
+    monkeypatch.setattr(completions, "RETIRE_FROM", 32)
     options = {
         "sampler": Sampler(0.7),
         "num_samples": 2,
-        "max_new_tokens": 64,
+        "max_new_tokens": 32,
         "stop_strings": ("a", "b"),
     }
-    one, many = (complete(m, jax.random.key(0), prompts, **options) for m in (model, spread))
+    one, many = (complete(m, jax.random.key(0), prompts, **options) for m in (one_layer, spread))
     assert one.texts == many.texts and one.num_tokens.std() > 1
     np.testing.assert_array_equal(one.num_tokens, many.num_tokens)
     np.testing.assert_allclose(one.logprobs, many.logprobs, rtol=1e-4, atol=1e-4)
 
 
-def test_next_words_are_those_of_one_device(model):
-    spread = model._replace(params=shard_params(model.params, make_mesh("data=4,model=2")))
+def test_next_words_are_those_of_one_device(one_layer):
+    spread = on_mesh(one_layer, "data=4,model=2")
     asked = [f"Tom has {n * 'a'} apples" for n in range(11)]
-    one, many = (choice_logprobs(m, asked, ["a", "b"], batch_size=6) for m in (model, spread))
+    one, many = (choice_logprobs(m, asked, ["a", "b"], batch_size=6) for m in (one_layer, spread))
     assert one.shape == (11, 2) and one.std(0).min() > 1e-3
     np.testing.assert_allclose(one, many, atol=1e-5)
 
 
-def test_rewards_are_those_of_one_device(tiny, tmp_path):
+def test_rewards_are_those_of_one_device(one_layer, tmp_path):
+    rng = np.random.default_rng(1)
     head = {
-        "kernel": jax.random.normal(jax.random.key(1), (tiny.cfg.hidden_size + 2,)),
+        "kernel": jnp.asarray(0.1 * rng.normal(size=one_layer.cfg.hidden_size + 2), jnp.float32),
         "bias": jnp.float32(0.1),
     }
-    reward = reward_model.from_policy(tiny, "prm")._replace(
-        params={"backbone": tiny.params, "head": head}
+    reward = reward_model.from_policy(one_layer, "prm")._replace(
+        params={"backbone": one_layer.params, "head": head}
     )
-    lm_tasks = [[f"{n} * 7 = {7 * n}\n{m} + 1 = {m + 1}\n" for m in range(n)] for n in range(1, 6)]
-    expected = step_scores(reward, QUESTIONS[:5], lm_tasks)
+    asked = [f"Tom has {n} apples" for n in range(5)]
+    texts = [[f"{n}*7={7 * n}\n{m}+1={m + 1}\n" for m in range(n)] for n in range(1, 6)]
+    expected = step_scores(reward, asked, texts)
     assert np.nanstd(expected) > 0.01
     reward_model.save_reward_model(tmp_path, reward)
-    policy = load_model("tiny", mesh=make_mesh("data=4,model=2"))
+    policy = on_mesh(one_layer, "data=4,model=2")
     spread = reward_model.load_reward_model(str(tmp_path), policy)
     assert mesh_of(policy.params) == mesh_of(spread.params) == mesh_of(spread.params["head"])
-    np.testing.assert_allclose(step_scores(spread, QUESTIONS[:5], lm_tasks), expected, atol=1e-5)
-    assert (
-        reward_model.load_reward_model(str(tmp_path), mesh=mesh_of(policy.params))
-        .params["head"]["bias"]
-        .sharding.num_devices
-        == 8
-    )
+    np.testing.assert_allclose(step_scores(spread, asked, texts), expected, atol=1e-5)
+    again = reward_model.load_reward_model(str(tmp_path), mesh=mesh_of(policy.params))
+    assert again.params["head"]["bias"].sharding.num_devices == 8
     assert mesh_of(reward_model.from_policy(policy, "orm").params["head"]) == mesh_of(policy.params)
 
 
-def test_searches_are_those_of_one_device(tiny):
+def test_searches_are_those_of_one_device(one_layer):
     """11 prompts, which no mesh divides."""
-    roots, asked = (
-        [tree_of_thoughts.State(question) for question in QUESTIONS],
-        [prompts.zero_shot_cot(q) for q in QUESTIONS],
-    )
-    task = lm_tasks.reasoning_lines([tiny.tokenizer.eos_token_id])
+    asked = [f"Tom has {n * 'a'} apples" for n in range(11)]
+    roots = [tree_of_thoughts.State(question) for question in asked]
+    task = lm_tasks.reasoning_lines([one_layer.tokenizer.eos_token_id])
 
     def search(model):
-        searcher = lm_mcts.searcher(model, task, lm_evaluators.likelihood, at_once=2, width=96)
-        return lm_mcts.search(searcher, jax.random.key(0), asked, num_simulations=6), searcher
+        searcher = lm_mcts.searcher(
+            model, task, lm_evaluators.likelihood, at_once=2, width=32, max_line=8
+        )
+        found = lm_mcts.search(searcher, jax.random.key(0), asked, num_simulations=6)
+        trees = lm_mcts.to_trees(found, searcher, roots, word_problems.LINES)
+        return found, [[node.state.thoughts for node in tree.nodes] for tree in trees]
 
-    (one, of_one), (many, of_many) = (
-        search(tiny),
-        search(tiny._replace(params=shard_params(tiny.params, make_mesh("data=2,fsdp=2,model=2")))),
-    )
+    one, lines = search(one_layer)
+    many, lines_of_many = search(on_mesh(one_layer, "data=2,fsdp=2,model=2"))
     np.testing.assert_array_equal(one.parents, many.parents)
     np.testing.assert_allclose(one.values, many.values, atol=1e-5)
-    lines = [
-        [
-            [node.state.thoughts for node in tree.nodes]
-            for tree in lm_mcts.to_trees(found, searcher, roots, word_problems.LINES)
-        ]
-        for found, searcher in ((one, of_one), (many, of_many))
-    ]
-    assert lines[0] == lines[1] and len({str(tree) for tree in lines[0]}) > 1
+    assert lines == lines_of_many and len({str(tree) for tree in lines}) > 1
 
 
 def test_a_checkpoint_of_eight_is_restored_on_four_and_on_one(tmp_path):
@@ -272,24 +275,29 @@ def test_a_lesson_takes_a_mesh(monkeypatch, tmp_path):
     assert describe(mesh_of(run.model.params)) == "data=4,model=2"
 
 
-@pytest.mark.parametrize("spec", ["data=8", "data=2,fsdp=2,model=2"])
-def test_grpo_with_rewards_of_texts_is_that_of_one_device(tiny, spec):
-    def stepped(model):
-        update = grpo_text.make_text_update(
-            model,
-            QUESTIONS,
-            lambda prompt, text: float(zlib.crc32(text.encode()) % 2),
-            tx=GRADIENTS,
-            objective=grpo.Objective(kl_coef=0.1),
-            num_samples=2,
-            max_new_tokens=24,
-        )
-        state = init_state(jax.tree.map(jnp.copy, model.params), GRADIENTS)
-        return update(state, (np.arange(8), jax.random.key(0)))
-
-    (one, expected), (many, metrics) = map(
-        stepped, (tiny, tiny._replace(params=shard_params(tiny.params, make_mesh(spec))))
+def text_step(model):
+    """State and metrics after a step of GRPO with rewards of texts."""
+    update = grpo_text.make_text_update(
+        model,
+        [f"Tom has {n} apples" for n in range(8)],
+        lambda prompt, text: float(zlib.crc32(text.encode()) % 2),
+        tx=GRADIENTS,
+        objective=grpo.Objective(kl_coef=0.1),
+        num_samples=2,
+        max_new_tokens=24,
     )
+    state = init_state(jax.tree.map(jnp.copy, model.params), GRADIENTS)
+    return update(state, (np.arange(8), jax.random.key(0)))
+
+
+@pytest.fixture(scope="module")
+def text_step_of_one_device(one_layer):
+    return jax.device_get(text_step(one_layer))
+
+
+@pytest.mark.parametrize("spec", ["data=8", "data=2,fsdp=2,model=2"])
+def test_grpo_with_rewards_of_texts_is_that_of_one_device(one_layer, text_step_of_one_device, spec):
+    (one, expected), (many, metrics) = text_step_of_one_device, text_step(on_mesh(one_layer, spec))
     assert_close(metrics, expected)
     assert_close(many.params, one.params)
     assert float(expected["zero_variance"]) < 1
@@ -300,7 +308,7 @@ def test_a_grpo_step_on_eight_devices_is_the_mean_of_eight_steps(tokenizer):
     its part.
     """
     cfg = DecoderConfig(len(tokenizer), 16, 16, 1, 2, 2, 8, 64)
-    params, mesh = decoder.init(jax.random.key(0), cfg), make_mesh("data=8")
+    params, mesh = random_params(cfg), make_mesh("data=8")
     problems = grpo_device.encode_problems(tokenizer, ["Tom has", "Wait has"] * 8, ["5", "7"] * 8)
     options = dict(
         cfg=cfg,
@@ -330,7 +338,7 @@ def test_a_grpo_step_on_eight_devices_is_the_mean_of_eight_steps(tokenizer):
     ]
     assert_close(
         state.params,
-        jax.tree.map(lambda *x: jnp.mean(jnp.stack(x), 0), *(part.params for part, _ in parts)),
+        jax.tree.map(lambda *x: np.mean(x, 0), *(part.params for part, _ in parts)),
     )
     assert float(metrics["solved"]) == pytest.approx(
         np.mean([float(m["solved"]) for _, m in parts])

@@ -17,10 +17,13 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from jaxreason.errors import InputError
-from jaxreason.models.decoder import DecoderConfig, forward
+from jaxreason.models import decoder
+from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.hf import KEYS, hf_config, load_config, load_eos_ids, load_model, save_model
 from jaxreason.models.rope import RopeScaling, rope_frequencies
 from jaxreason.models.weights import assemble, open_safetensors
+
+forward = jax.jit(decoder.forward, static_argnames="cfg")
 
 GOLDEN = {path.stem: path for path in sorted((Path(__file__).parent / "golden").glob("*.npz"))}
 
@@ -51,7 +54,7 @@ def assert_golden(params, cfg, golden) -> None:
     logits, _ = forward(
         params, golden["tokens"], positions, cfg=cfg, segment_ids=mask.astype(np.int32)
     )
-    np.testing.assert_allclose(logits[mask], golden["logits"][mask], atol=1e-4)
+    np.testing.assert_allclose(np.asarray(logits)[mask], golden["logits"][mask], atol=1e-4)
 
 
 @pytest.fixture
@@ -121,12 +124,14 @@ def test_computes_in_the_dtype_asked_for_whatever_is_stored(
     assert {leaf.dtype.name for leaf in jax.tree.leaves(half.params)} == {dtype}
     assert {leaf.dtype.name for leaf in jax.tree.leaves(full.params)} == {"float32"}
     jax.tree.map(
-        lambda h, f: np.testing.assert_array_equal(h.astype(jnp.float32), f),
+        lambda h, f: np.testing.assert_array_equal(np.asarray(h).astype(np.float32), f),
         half.params,
         full.params,
     )
     jax.tree.map(
-        lambda h, p: np.testing.assert_array_equal(h, p.astype(dtype)), half.params, params
+        lambda h, p: np.testing.assert_array_equal(h, np.asarray(p).astype(jnp.dtype(dtype))),
+        half.params,
+        params,
     )
     tokens = np.arange(6, dtype=np.int32)[None]
     logits, cache = forward(half.params, tokens, tokens, cfg=cfg)

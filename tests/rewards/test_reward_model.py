@@ -1,5 +1,6 @@
 """Reward models: ends of steps, Monte Carlo labels, loss, scores, searches with them, files."""
 
+import dataclasses
 import functools
 import json
 
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.special
+from conftest import random_params
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -47,6 +50,13 @@ def bpe():
 
 
 @pytest.fixture(scope="module")
+def model(cfg, tokenizer):
+    """Of one layer: depth changes nothing here."""
+    shallow = dataclasses.replace(cfg, num_hidden_layers=1)
+    return LanguageModel(random_params(shallow), shallow, tokenizer, "random", "")
+
+
+@pytest.fixture(scope="module")
 def reward(model):
     rng = np.random.default_rng(1)
     head = {
@@ -64,7 +74,10 @@ def reward(model):
 def ended(tokenizer, text):
     """The text up to and including each token that ends a step."""
     ids = tokenizer(text, add_special_tokens=False).input_ids
-    pieces = token_bytes(tokenizer)
+    return ended_ids(token_bytes(tokenizer), ids)
+
+
+def ended_ids(pieces, ids):
     return [
         b"".join(pieces[t] for t in ids[: end + 1]).decode() for end in sl.step_ends(ids, pieces)
     ]
@@ -115,7 +128,8 @@ def test_steps_of_a_text_and_of_its_tokens_are_the_same(bpe, tokenizer):
     ]
     texts += ["".join(rng.choice(alphabet, rng.integers(1, 12))) + "\n" for _ in range(2000)]
     by_byte = [bytes([i]) for i in range(256)]
-    for text in texts:
+    pieces, of_bpe = token_bytes(bpe), bpe(texts, add_special_tokens=False).input_ids
+    for text, ids in zip(texts, of_bpe, strict=True):
         steps = sl.split_steps(text)
         ends = sl.step_ends(list(text.encode()), by_byte)
         assert [text.encode()[: end + 1].decode() for end in ends] == [
@@ -123,7 +137,7 @@ def test_steps_of_a_text_and_of_its_tokens_are_the_same(bpe, tokenizer):
             for i, line in enumerate(text.split("\n"))
             if line.strip()
         ], ascii(text)
-        assert len(steps) == len(ended(bpe, text)), ascii(text)
+        assert len(steps) == len(ended_ids(pieces, ids)), ascii(text)
     for blank in BLANKS.replace("\n", ""):
         assert sl.split_steps(blank) == [] == ended(bpe, f"{blank}\n{blank}\n")
 
@@ -288,43 +302,6 @@ def test_the_loss_is_the_cross_entropy_at_step_ends_by_hand(model, reward, token
     assert orm.weights.sum() == 6  # one label each
 
 
-@pytest.mark.optimised
-def test_training_learns_which_steps_are_right_and_keeps_the_lowest_held_out_loss(
-    model, tokenizer, tmp_path
-):
-    start = reward_model.from_policy(model, "prm")
-    batch = reward_training.pack_examples(
-        reward_training.examples(tokenizer, chains_for(), "prm"), 2, 64, tokenizer.pad_token_id
-    )
-    loss = jax.jit(lambda params: reward_training.reward_loss(params, batch, cfg=start.cfg)[0])
-    assert np.isclose(loss(start.params), np.log(2))  # a head of zeros says 1/2
-
-    tx = optax.adam(3e-3)
-    update = loop.make_update(lambda p, b: reward_training.reward_loss(p, b, cfg=start.cfg), tx)
-
-    def run(directory, losses):
-        state = loop.init_state(jax.tree.map(jnp.array, start.params), tx)
-        seen = []
-
-        def held_out(params):
-            seen.append(params)
-            return losses[len(seen) - 1] if losses else float(loss(params))
-
-        best, found = reward_training.fit_early_stopping(
-            state, update, lambda _: batch, held_out, directory, max_steps=60, every=10, patience=1
-        )
-        return best, found, seen
-
-    best, found, _ = run(tmp_path / "a", None)
-    assert len(found) == 6 and loss(best) == min(found) < 0.3
-    best, found, seen = run(tmp_path / "b", [0.5, 0.3, 0.4, 0.6, 0.1])
-    assert found == [0.5, 0.3, 0.4]  # one without a new low, and no more are asked for
-    jax.tree.map(np.testing.assert_array_equal, best, seen[1])
-    again, found, seen = run(tmp_path / "b", [0.0])  # a finished run is read, not trained on
-    assert not seen and len(found) == 3
-    jax.tree.map(np.testing.assert_array_equal, best, again)
-
-
 # ---- scores
 
 
@@ -339,7 +316,7 @@ def test_scores_are_those_of_each_text_alone(reward, tokenizer):
             head = tokenizer(prompts[g]).input_ids
             tail = tokenizer("".join(sl.split_steps(text))).input_ids if text else []
             logits = logits_by_hand(reward, head + tail, [False] * len(head) + [True] * len(tail))
-            alone = jax.nn.sigmoid(logits[len(head) :])[np.array(sl.step_ends(tail, pieces), int)]
+            alone = scipy.special.expit(logits)[len(head) :][sl.step_ends(tail, pieces)]
             np.testing.assert_allclose(scores[g, n, : len(alone)], alone, atol=1e-5)
             assert np.isnan(scores[g, n, len(alone) :]).all()
     np.testing.assert_array_equal(scores[1, 0], scores[1, 2])
@@ -497,3 +474,43 @@ def test_damaged_directories_are_one_line(reward, model, tmp_path):
     (folder / "reward_model.json").write_text(json.dumps({"kind": "best"}))
     with pytest.raises(InputError, match="kind is 'best'"):
         reward_model.load_reward_model(str(folder))
+
+
+# ---- learning: behind the others, for it drops their compiled programs
+
+
+@pytest.mark.optimised
+def test_training_learns_which_steps_are_right_and_keeps_the_lowest_held_out_loss(
+    model, tokenizer, tmp_path
+):
+    start = reward_model.from_policy(model, "prm")
+    batch = reward_training.pack_examples(
+        reward_training.examples(tokenizer, chains_for(), "prm"), 2, 64, tokenizer.pad_token_id
+    )
+    loss = jax.jit(lambda params: reward_training.reward_loss(params, batch, cfg=start.cfg)[0])
+    assert np.isclose(loss(start.params), np.log(2))  # a head of zeros says 1/2
+
+    tx = optax.adam(3e-3)
+    update = loop.make_update(lambda p, b: reward_training.reward_loss(p, b, cfg=start.cfg), tx)
+
+    def run(directory, losses):
+        state = loop.init_state(jax.tree.map(jnp.array, start.params), tx)
+        seen = []
+
+        def held_out(params):
+            seen.append(params)
+            return losses[len(seen) - 1] if losses else float(loss(params))
+
+        best, found = reward_training.fit_early_stopping(
+            state, update, lambda _: batch, held_out, directory, max_steps=60, every=10, patience=1
+        )
+        return best, found, seen
+
+    best, found, _ = run(tmp_path / "a", None)
+    assert len(found) == 6 and loss(best) == min(found) < 0.3
+    best, found, seen = run(tmp_path / "b", [0.5, 0.3, 0.4, 0.6, 0.1])
+    assert found == [0.5, 0.3, 0.4]  # one without a new low, and no more are asked for
+    jax.tree.map(np.testing.assert_array_equal, best, seen[1])
+    again, found, seen = run(tmp_path / "b", [0.0])  # a finished run is read, not trained on
+    assert not seen and len(found) == 3
+    jax.tree.map(np.testing.assert_array_equal, best, again)

@@ -3,7 +3,6 @@ known.
 """
 
 import math
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,10 +13,16 @@ from conftest import assert_same_bits
 
 from jaxreason.errors import InputError
 from jaxreason.search import mcts, tree_text
-from jaxreason.search.mcts import Node, action_values, search
+from jaxreason.search.mcts import Node, search
 from jaxreason.search.toy_mdp import TableMDP, expand_table, table_root
 
 GOLDEN = Path(__file__).parent / "mctx.npz"
+STATES = [0, 2, 3, 4, 5, 6]  # with SIMULATIONS in a random_mdp: one compiled program for each rule
+SIMULATIONS = 80
+
+action_values = jax.jit(mcts.action_values)
+visit_distribution = jax.jit(mcts.visit_distribution, static_argnames="temperature")
+roots = jax.jit(table_root)
 
 
 def random_mdp(seed, num_states=30, num_actions=4, ending=0.15, invalid=0.25):
@@ -107,15 +112,16 @@ def assert_same_tree(plain, tree, problem, node=0):
 
 
 def run(mdp, states, num_simulations, key=0, **options):
-    root = table_root(mdp, jnp.asarray(states))
-    return search(
+    """The tree, on the host."""
+    tree = search(
         mdp,
         jax.random.key(key),
-        root,
+        roots(mdp, np.array(states)),
         expand_fn=expand_table,
         num_simulations=num_simulations,
         **options,
     )
+    return jax.device_get(tree)
 
 
 RULES = [
@@ -131,34 +137,16 @@ def test_the_tree_is_that_of_plain_python(options):
     for seed in range(3):
         mdp = random_mdp(seed)
         states = [0, 1, 2, 3, 4, 5]
-        tree = jax.device_get(run(mdp, states, 80, **options))
+        tree = run(mdp, states, SIMULATIONS, **options)
         plain_mdp = jax.tree.map(np.asarray, mdp)
         for problem, state in enumerate(states):
             plain = PlainNode(plain_mdp, state)
-            for _ in range(81):  # the first evaluates the root
+            for _ in range(1 + SIMULATIONS):  # the first evaluates the root
                 plain.simulate(plain_mdp, **options)
             compared = assert_same_tree(plain, tree, problem)
             assert compared == (tree.visits[problem] > 0).sum()
         terminal = tree.terminal[:, 1:] & (tree.visits[:, 1:] > 1)
         assert terminal.any()  # some terminal node was come back to
-
-
-@pytest.mark.optimised
-def test_the_tree_is_that_of_mctx():
-    """The fixture is of tests/parity/make_mcts_golden.py; mctx goes on below terminal nodes, where
-    we create none.
-    """
-    with np.load(GOLDEN) as file:
-        golden = dict(file)
-    mdp = TableMDP(**{name: jnp.asarray(golden[f"mdp/{name}"]) for name in TableMDP._fields})
-    tree = jax.device_get(run(mdp, golden["states"], 96, c=1.25, c_base=19652.0))
-    np.testing.assert_array_equal(action_values(tree)[0], golden["root_visits"])
-    used = np.asarray(tree.visits) > 0
-    assert 0.5 < used.mean() < 1
-    for field in ("visits", "parents", "actions"):
-        np.testing.assert_array_equal(getattr(tree, field)[used], golden[field][used])
-    inner = used & ~tree.terminal
-    np.testing.assert_allclose(tree.values[inner], golden["values"][inner], rtol=1e-5, atol=1e-6)
 
 
 def noisy_expand(mdp, keys, state, action):
@@ -170,32 +158,52 @@ def noisy_expand(mdp, keys, state, action):
 @pytest.mark.parametrize("options", RULES[::2])
 def test_a_batch_is_its_problems_one_by_one(options):
     mdp, keys = random_mdp(7), jax.random.split(jax.random.key(3), 4)
-    go = partial(search, mdp, expand_fn=noisy_expand, num_simulations=40, **options)
-    together = go(keys, table_root(mdp, jnp.arange(4)))
+
+    def go(keys, states):
+        tree = search(
+            mdp,
+            keys,
+            roots(mdp, states),
+            expand_fn=noisy_expand,
+            num_simulations=40,
+            **options,
+        )
+        return jax.device_get(tree)
+
+    together = go(keys, np.arange(4))
     for b in range(4):
-        alone = go(keys[b : b + 1], table_root(mdp, jnp.arange(b, b + 1)))
-        used = np.asarray(alone.visits[0] > 0)
+        alone = go(keys[b : b + 1], np.array([b]))
+        used = alone.visits[0] > 0
         for x, y in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
-            assert_same_bits(np.asarray(x[b])[used], np.asarray(y[0])[used])
-    other = go(jax.random.key(4), table_root(mdp, jnp.arange(4)))
-    assert (np.asarray(other.values) != np.asarray(together.values)).any()  # the keys do arrive
+            assert_same_bits(x[b][used], y[0][used])
+    other = go(jax.random.key(4), np.arange(4))
+    assert (other.values != together.values).any()  # the keys do arrive
 
 
 def test_jit_equals_eager():
-    mdp = random_mdp(8)
-    compiled = run(mdp, [0, 1, 2], 12)
+    """Eight problems, actions and nodes: few shapes, for each is compiled by itself."""
+    mdp = random_mdp(8, num_actions=8)
+    compiled = run(mdp, np.arange(8), 7)
     with jax.disable_jit():
-        eager = run(mdp, [0, 1, 2], 12)
+        eager = run(mdp, np.arange(8), 7)
+    assert (compiled.parents > 0).any()
     for x, y in zip(jax.tree.leaves(compiled), jax.tree.leaves(eager), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
 
-def test_counts_add_up():
-    tree = jax.device_get(run(random_mdp(9, ending=0.0, invalid=0.0), [0, 2, 3], 50))
-    np.testing.assert_array_equal(tree.visits[:, 0], 51)
-    np.testing.assert_array_equal(action_values(tree)[0].sum(-1), 50)
-    for b in range(3):
-        for node in range(51):
+@pytest.fixture(scope="module")
+def searched():
+    """A search in which no action is missing and nothing ends."""
+    return run(random_mdp(9, ending=0.0, invalid=0.0), STATES, SIMULATIONS)
+
+
+def test_counts_add_up(searched):
+    tree = searched
+    np.testing.assert_array_equal(tree.visits[:, 0], SIMULATIONS + 1)
+    visits, _ = jax.device_get(action_values(tree))
+    np.testing.assert_array_equal(visits.sum(-1), SIMULATIONS)
+    for b in range(len(STATES)):
+        for node in range(SIMULATIONS + 1):
             children = tree.children[b, node][tree.children[b, node] >= 0]
             if tree.terminal[b, node] or not tree.visits[b, node]:
                 assert children.size == 0
@@ -207,7 +215,7 @@ def test_counts_add_up():
 
 
 def test_unused_nodes_are_blank():
-    tree = jax.device_get(run(random_mdp(5, ending=0.5), [0, 2, 3], 60))
+    tree = run(random_mdp(5, ending=0.5), STATES, SIMULATIONS)
     unused = tree.visits == 0
     assert unused.any()
     for field, blank in (
@@ -217,7 +225,7 @@ def test_unused_nodes_are_blank():
         ("priors", -1),
         ("values", 0),
     ):
-        assert (np.asarray(getattr(tree, field))[unused] == blank).all(), field
+        assert (getattr(tree, field)[unused] == blank).all(), field
 
 
 MEANS = np.array([0.2, 0.8, 0.4, 0.3])
@@ -234,32 +242,33 @@ def draw(means, keys, arm, action):
 
 @pytest.mark.parametrize("rule, c", [("puct", 1.25), ("uct", math.sqrt(2))])
 def test_pulls_of_a_bandit_concentrate_on_the_best_arm(rule, c):
-    root = Node(jnp.full(8, -1), jnp.zeros((8, 4)), jnp.full(8, 0.5))
-    shares = []
-    for n in (50, 500):
-        tree = search(
-            jnp.asarray(MEANS),
-            jax.random.key(0),
-            root,
-            expand_fn=draw,
-            num_simulations=n,
-            rule=rule,
-            c=c,
-            q_range=(0.0, 1.0),
-        )
-        visits, q = action_values(tree)
-        np.testing.assert_array_equal(visits.sum(-1), n)
-        shares.append(mcts.visit_distribution(tree)[:, 1].mean())
+    root = Node(np.full(8, -1), np.zeros((8, 4), np.float32), np.full(8, 0.5, np.float32))
+    n = 500
+    tree = search(
+        jnp.asarray(MEANS),
+        jax.random.key(0),
+        root,
+        expand_fn=draw,
+        num_simulations=n,
+        rule=rule,
+        c=c,
+        q_range=(0.0, 1.0),
+    )
+    visits, q = jax.device_get(action_values(tree))
+    np.testing.assert_array_equal(visits.sum(-1), n)
+    arms = np.asarray(tree.embedding)[:, 1:]  # the pulls, in their order
+    np.testing.assert_array_equal(visits[:, 1], (arms == 1).sum(-1))
+    share = np.asarray(visit_distribution(tree))[:, 1].mean()
     assert (visits.argmax(-1) == 1).all()
-    assert shares[1] > max(0.6, shares[0])
+    assert share > max(0.6, (arms[:, :50] == 1).mean())
     np.testing.assert_allclose(q[:, 1], 0.8, atol=0.1)
     if (
         rule == "uct"
     ):  # Auer et al. 2002, theorem 1: pulls of a worse arm, of which UCT inherits the bound
         gap = 0.8 - np.delete(MEANS, 1)
         bound = 8 * math.log(n) / gap**2 + 1 + math.pi**2 / 3
-        assert (np.delete(np.asarray(visits), 1, axis=1).mean(0) < bound).all()
-        assert (np.asarray(visits) >= 1).all()
+        assert (np.delete(visits, 1, axis=1).mean(0) < bound).all()
+        assert (visits >= 1).all()
 
 
 def complete_tree(depth=3, num_actions=3, winner=(2, 0, 1)):
@@ -282,7 +291,7 @@ def complete_tree(depth=3, num_actions=3, winner=(2, 0, 1)):
         np.where(leaf, 0.0, 1.0).astype(np.float32),
         np.zeros(shape, np.float32),
     )
-    return TableMDP(*map(jnp.asarray, tables), jnp.zeros(len(paths)))
+    return TableMDP(*map(jnp.asarray, tables), np.zeros(len(paths), np.float32))
 
 
 @pytest.mark.parametrize("rule", mcts.RULES)
@@ -291,36 +300,40 @@ def test_the_one_winning_leaf_is_found(rule):
     path = tree_text.principal_variation(tree)
     assert [int(tree.actions[0, i]) for i in path[1:]] == [2, 0, 1]
     assert tree.rewards[0, path[-1]] == 1 and tree.terminal[0, path[-1]]
-    assert mcts.visit_distribution(tree)[0].argmax() == 2
+    assert np.asarray(visit_distribution(tree))[0].argmax() == 2
+
+
+def two_states(**tables):
+    """One action, which leads from either to the other."""
+    arrays = {name: np.array(table, np.float32) for name, table in tables.items()}
+    return TableMDP(next_states=np.array([[1], [0]]), **arrays)
 
 
 def test_a_terminal_node_is_backed_up_again_and_never_expanded():
     """One step that ends the episode: every simulation takes it, its reward is its Q, what lies
     behind does not count.
     """
-    mdp = TableMDP(
-        next_states=jnp.array([[1], [0]]),
-        rewards=jnp.array([[0.25], [9.0]]),
-        discounts=jnp.array([[0.0], [1.0]]),
-        prior_logits=jnp.zeros((2, 1)),
-        values=jnp.array([0.5, 7.0]),
+    mdp = two_states(
+        rewards=[[0.25], [9.0]],
+        discounts=[[0.0], [1.0]],
+        prior_logits=[[0.0], [0.0]],
+        values=[0.5, 7.0],
     )
-    tree = run(mdp, [0], 10)
-    assert (tree.visits > 0).sum() == 2 and tree.visits[0, 1] == 10
+    tree = run(mdp, [0, 0], 10)
+    assert (tree.visits > 0).sum(-1).tolist() == [2, 2] and tree.visits[0, 1] == 10
     assert tree.values[0, 1] == 7.0  # its own, not mixed with anything behind it
-    np.testing.assert_allclose(action_values(tree)[1], [[0.25]])
+    np.testing.assert_allclose(action_values(tree)[1], [[0.25]] * 2)
     np.testing.assert_allclose(tree.values[0, 0], (0.5 + 10 * 0.25) / 11, rtol=1e-6)
     assert (tree.children[0, 1] == -1).all()
 
 
 def test_a_dead_end_keeps_its_value():
     """A node without actions is terminal as well, but its value counts: the discount is not 0."""
-    mdp = TableMDP(
-        next_states=jnp.array([[1], [0]]),
-        rewards=jnp.zeros((2, 1)),
-        discounts=jnp.ones((2, 1)),
-        prior_logits=jnp.array([[0.0], [-jnp.inf]]),
-        values=jnp.array([0.0, 3.0]),
+    mdp = two_states(
+        rewards=[[0.0], [0.0]],
+        discounts=[[1.0], [1.0]],
+        prior_logits=[[0.0], [-np.inf]],
+        values=[0.0, 3.0],
     )
     tree = run(mdp, [0, 1], 10)
     np.testing.assert_array_equal(tree.visits[0, :3], [11, 10, 0])
@@ -328,16 +341,15 @@ def test_a_dead_end_keeps_its_value():
     # and a problem whose root is one keeps its root alone, next to one that goes on
     np.testing.assert_array_equal(tree.visits[1], [11] + 10 * [0])
     assert tree.values[1, 0] == 3.0 and tree.terminal[1, 0]
-    np.testing.assert_array_equal(mcts.visit_distribution(tree), [[1.0], [0.0]])
+    np.testing.assert_array_equal(visit_distribution(tree), [[1.0], [0.0]])
 
 
 @pytest.mark.parametrize("rule", mcts.RULES)
 def test_invalid_actions_are_never_visited(rule):
-    mdp = random_mdp(11, num_actions=6, invalid=0.5, ending=0.0)
-    states = jnp.array([0, 2, 3, 4])
-    tree = jax.device_get(run(mdp, states, 150, rule=rule))
+    mdp = random_mdp(11, invalid=0.6, ending=0.0)
+    tree = run(mdp, STATES, SIMULATIONS, rule=rule)
     used = tree.visits > 0
-    invalid = ~np.isfinite(mdp.prior_logits)[np.asarray(tree.embedding)]
+    invalid = ~np.isfinite(mdp.prior_logits)[tree.embedding]
     assert invalid[used].mean() > 0.3
     assert (tree.children[used][invalid[used]] == -1).all()
     np.testing.assert_array_equal(tree.priors[used] == -1, invalid[used])
@@ -355,36 +367,37 @@ def test_a_mask_of_large_negative_logits_is_that_of_minus_infinity(options, mask
     """Where nothing can be done in a state its node is terminal, too, if the mask is no possible
     log-probability.
     """
-    mdp = random_mdp(13, num_actions=6, invalid=0.6)
-    if (
-        mask > mcts.NEVER
-    ):  # a state in which everything is masked cannot be told from one with equal actions
-        mdp = mdp._replace(prior_logits=mdp.prior_logits.at[1, 0].set(0.0))
-    masked = jnp.where(mdp.prior_logits == -jnp.inf, mask, mdp.prior_logits)
-    states = [0, 2, 3, 4, 5, 6]
+    mdp = random_mdp(13, invalid=0.6)
+    logits = np.array(mdp.prior_logits)
+    if mask > mcts.NEVER:  # a state all masked cannot be told from one with equal actions
+        logits[1, 0] = 0.0
+    masked = np.where(logits == -np.inf, np.float32(mask), logits)
     ours, theirs = (
-        run(mdp._replace(prior_logits=masked), states, 80, **options),
-        run(mdp, states, 80, **options),
+        run(mdp._replace(prior_logits=x), STATES, SIMULATIONS, **options) for x in (masked, logits)
     )
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 def test_uct_gives_no_visit_to_an_invalid_action():
-    """Of six actions four are masked with -1e9: all 20 visits go to the two others."""
-    mdp = random_mdp(12, num_actions=6, ending=0.0, invalid=0.0)
-    masked = mdp._replace(prior_logits=mdp.prior_logits.at[:, 1:5].set(-1e9))
-    visits, _ = action_values(run(masked, [0, 2], 20, rule="uct"))
-    assert visits[:, 1:5].sum() == 0 and visits.sum(-1).tolist() == [20, 20]
+    """Of four actions two are masked with -1e9: all visits go to the two others."""
+    mdp = random_mdp(12, ending=0.0, invalid=0.0)
+    logits = np.array(mdp.prior_logits)
+    logits[:, 1:3] = -1e9
+    tree = run(mdp._replace(prior_logits=logits), STATES, SIMULATIONS, rule="uct")
+    visits, _ = jax.device_get(action_values(tree))
+    assert (visits[:, 1:3] == 0).all() and (visits.sum(-1) == SIMULATIONS).all()
 
 
-def test_visit_distribution_by_hand():
-    tree = run(random_mdp(12, ending=0.0, invalid=0.0), [0], 60)
-    visits = np.asarray(action_values(tree)[0], float)
-    np.testing.assert_allclose(mcts.visit_distribution(tree), visits / 60, rtol=1e-5)
+def test_visit_distribution_by_hand(searched):
+    visits = np.asarray(action_values(searched)[0], float)
+    np.testing.assert_allclose(visit_distribution(searched), visits / SIMULATIONS, rtol=1e-5)
     np.testing.assert_allclose(
-        mcts.visit_distribution(tree, temperature=0.5), visits**2 / (visits**2).sum(), rtol=1e-4
+        visit_distribution(searched, temperature=0.5),
+        visits**2 / (visits**2).sum(-1, keepdims=True),
+        rtol=1e-4,
     )
-    assert mcts.visit_distribution(tree, temperature=1e-3).max() == 1
+    first = jax.tree.map(lambda x: x[:1], searched)
+    assert np.asarray(visit_distribution(first, temperature=1e-3)).max() == 1
 
 
 def test_format_tree_shows_what_was_found():
@@ -451,9 +464,9 @@ def test_no_simulations_is_one_clear_line(num_simulations):
         ),
     ],
 )
-def test_bad_input_is_one_clear_line(message, options):
+def test_bad_input_is_one_clear_line(searched, message, options):
     mdp = random_mdp(0)
-    root = table_root(mdp, jnp.arange(2))
+    root = roots(mdp, np.arange(2))
     key = jax.random.key(0)
     if "key" in options:
         key = jax.random.split(key, options.pop("key"))
@@ -465,4 +478,22 @@ def test_bad_input_is_one_clear_line(message, options):
         )
     assert str(error.value) == message
     with pytest.raises(InputError, match="^temperature is 0: expected a positive number$"):
-        mcts.visit_distribution(run(mdp, [0], 4), temperature=0)
+        mcts.visit_distribution(searched, temperature=0)
+
+
+@pytest.mark.optimised
+def test_the_tree_is_that_of_mctx():
+    """The fixture is of tests/parity/make_mcts_golden.py; mctx goes on below terminal nodes, where
+    we create none.
+    """
+    with np.load(GOLDEN) as file:
+        golden = dict(file)
+    mdp = TableMDP(**{name: jnp.asarray(golden[f"mdp/{name}"]) for name in TableMDP._fields})
+    tree = run(mdp, golden["states"], 96, c=1.25, c_base=19652.0)
+    np.testing.assert_array_equal(action_values(tree)[0], golden["root_visits"])
+    used = np.asarray(tree.visits) > 0
+    assert 0.5 < used.mean() < 1
+    for field in ("visits", "parents", "actions"):
+        np.testing.assert_array_equal(getattr(tree, field)[used], golden[field][used])
+    inner = used & ~tree.terminal
+    np.testing.assert_allclose(tree.values[inner], golden["values"][inner], rtol=1e-5, atol=1e-6)
