@@ -1,5 +1,6 @@
 """Shared fixtures: a tiny random model, so that no test needs trained weights or a network."""
 
+import gc
 import importlib.util
 import os
 import sys
@@ -90,6 +91,12 @@ def compiled_programs():
     """
     yield
     jax.clear_caches()
+
+
+def pytest_collection_finish():
+    """The millions of objects of imported packages are never garbage: no collection asks again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.decoding.rollout import Rule, draw
 from jaxreason.decoding.sampling import Sampler
@@ -80,8 +80,11 @@ def empty_rows(
     if mesh is None:
         return _make_empty(read, rule_state, final, impl, shape)
     make = functools.partial(_make_empty, final=final, impl=impl, shape=shape)
-    by_row = jax.tree.map(lambda _: row_sharding(mesh), jax.eval_shape(make, read, rule_state))
-    return jax.jit(make, out_shardings=by_row)(read, rule_state)
+    by_row = row_sharding(mesh)
+    whole = NamedSharding(by_row.mesh, PartitionSpec())
+    shapes = jax.eval_shape(make, read, rule_state)
+    places = jax.tree.map(lambda x: by_row if x.ndim else whole, shapes)
+    return jax.jit(make, out_shardings=places)(read, rule_state)
 
 
 @functools.partial(jax.jit, static_argnames=("final", "impl", "shape"))

@@ -17,8 +17,8 @@ from flax import nnx
 
 from jaxreason.errors import InputError
 from jaxreason.mesh import constrain_rows
-from jaxreason.models.arithmetic import Linear, matmul, matmul_transposed
 from jaxreason.models.cache import KV, Cache, unstack, visible
+from jaxreason.models.precision import Linear, matmul, matmul_transposed
 from jaxreason.models.rope import RopeScaling, rope, rope_frequencies, rotation
 
 Params = dict  # nested, leaves are jax.Array
@@ -47,7 +47,7 @@ class DecoderConfig:
     qk_norm: bool = False  # RMSNorm on every query and key head (Qwen3)
     tie_word_embeddings: bool = True
     # How it is computed: keep the input of each layer and compute the rest again in the backward
-    # pass; products of int8, from jaxreason.models.arithmetic.lower.
+    # pass; products of int8, from jaxreason.models.precision.lower.
     remat: bool = False
     int8: bool = False
 

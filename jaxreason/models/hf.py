@@ -27,10 +27,10 @@ from transformers import (
 )
 
 from jaxreason.errors import InputError, one_line
-from jaxreason.models.arithmetic import check_float
 from jaxreason.models.decoder import DecoderConfig, Params
 from jaxreason.models.gguf import load_gguf
 from jaxreason.models.names import check_name, find_local, shipped
+from jaxreason.models.precision import check_float
 from jaxreason.models.rope import RopeScaling
 from jaxreason.models.tokens import check_vocabulary, end_of_turn_ids, load_tokenizer
 from jaxreason.models.weights import (

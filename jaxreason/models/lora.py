@@ -15,9 +15,9 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from jaxreason.errors import InputError
-from jaxreason.models.arithmetic import check_float
 from jaxreason.models.decoder import Params
 from jaxreason.models.hf import KEYS
+from jaxreason.models.precision import check_float
 from jaxreason.models.weights import get_path
 
 # Our name of a matrix -> (path in the layers, Hugging Face's name with {} for the layer).

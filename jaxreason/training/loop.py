@@ -23,7 +23,7 @@ from jaxreason import resume
 from jaxreason.errors import InputError
 from jaxreason.hosts import check_lost, is_first, preempted
 from jaxreason.mesh import constrain, in_mesh, mesh_of, row_sharding, shard_batch, shard_params
-from jaxreason.models.arithmetic import check_float
+from jaxreason.models.precision import check_float
 from jaxreason.training.checkpoint import Checkpoints
 
 

@@ -417,12 +417,12 @@ def test_a_second_run_finds_the_compiled_programs_of_the_first(run_script, tmp_p
     def run(home: str = str(tmp_path), **environment: str) -> tuple[str, bool]:
         done = run_script(tmp_path, ask, HOME=home, **environment)
         assert done.returncode == 0, done.stderr
-        return done.stdout, "compilation cache hit for 'jit_generate'" in done.stderr
+        return done.stdout, "compilation cache hit for 'jit_draw_chunk'" in done.stderr
 
-    # Programs that compile in less than a tenth of a second may or may not be kept; generate takes
-    # longer.
+    # Programs that compile in less than a tenth of a second may or may not be kept; draw_chunk
+    # takes longer.
     def kept() -> list[Path]:
-        return list((tmp_path / ".cache" / "jaxreason").glob("jit_generate-*-cache"))
+        return list((tmp_path / ".cache" / "jaxreason").glob("jit_draw_chunk-*-cache"))
 
     answer, found = run(JAX_ENABLE_COMPILATION_CACHE="false")
     assert not found and not kept()

@@ -19,7 +19,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxreason import InputError, Sampler, complete, load_model, make_mesh, step_scores
 from jaxreason.course import lesson
 from jaxreason.course.options import read_options
-from jaxreason.decoding import completions, stop
+from jaxreason.decoding import continuous, stop
 from jaxreason.decoding.logprobs import choice_logprobs
 from jaxreason.mesh import describe, gather, mesh_of, shard_batch, shard_params, sharding
 from jaxreason.models.decoder import DecoderConfig
@@ -155,13 +155,14 @@ def test_losses_and_gradients_are_those_of_one_device(params, loss_fn, of_one_de
 
 
 def test_chains_are_those_of_one_device(monkeypatch, one_layer):
-    """11 prompts, which no mesh divides; and so long that the last quarter of the chains goes on
-    alone.
+    """11 prompts, which no mesh divides, in 16 rows; the last four chains go on in a quarter of
+    them.
     """
     spread = on_mesh(one_layer, "data=2,fsdp=2,model=2")
     prompts = [f"Tom has {n * 'a'} apples" for n in range(11)]
-    monkeypatch.setattr(completions, "RETIRE_FROM", 32)
+    monkeypatch.setattr(continuous, "SHRINK_FROM", 32)
     options = {
+        "rows": 16,
         "sampler": Sampler(0.7),
         "num_samples": 2,
         "max_new_tokens": 32,

@@ -1,20 +1,23 @@
 """Products in bfloat16 and int8: formulas by hand, and what a decoder gives with them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import random_params
 
 from jaxreason.decoding.continuous import generate_queue
 from jaxreason.decoding.sampling import Sampler
 from jaxreason.decoding.stop import Stop
 from jaxreason.errors import InputError
 from jaxreason.models import decoder
-from jaxreason.models.arithmetic import lower, matmul, matmul_transposed, quantise
 from jaxreason.models.cache import fork, unstack
 from jaxreason.models.hf import save_model
 from jaxreason.models.lora import init_lora
+from jaxreason.models.precision import lower, matmul, matmul_transposed, quantise
 from jaxreason.training.loop import init_state
 
 
@@ -49,6 +52,17 @@ def test_sums_of_bfloat16_are_float32():
     assert found.dtype == jnp.float32 and found.tolist() == [[257.0, 257.0]]
 
 
+@pytest.fixture(scope="module")
+def cfg(cfg):
+    """One layer: the products of all layers are alike."""
+    return dataclasses.replace(cfg, num_hidden_layers=1)
+
+
+@pytest.fixture(scope="module")
+def params(cfg):
+    return random_params(cfg)
+
+
 @pytest.fixture(scope="module", params=["tied", "head", "qwen3"])
 def some(request, cfg):
     """A config and random parameters of each kind of head, and with norms of queries and keys."""
@@ -57,7 +71,7 @@ def some(request, cfg):
         "head": {"tie_word_embeddings": False},
         "qwen3": {"qk_norm": True},
     }[request.param]
-    changed = decoder.DecoderConfig(**(vars(cfg) | flags))
+    changed = dataclasses.replace(cfg, **flags)
     return changed, decoder.init(jax.random.key(0), changed)
 
 
@@ -85,9 +99,9 @@ def test_logits_are_near_and_those_with_a_cache_too(some, kind, apart):
     np.testing.assert_allclose(cached, found[:, 8:], atol=apart * np.abs(expected).max())
 
 
-def test_int8_takes_a_quarter_of_the_memory(cfg, params):
-    wide = decoder.DecoderConfig(**(vars(cfg) | {"hidden_size": 128, "intermediate_size": 512}))
-    params = decoder.init(jax.random.key(0), wide)
+def test_int8_takes_a_quarter_of_the_memory(cfg):
+    wide = dataclasses.replace(cfg, hidden_size=128, intermediate_size=512)
+    params = random_params(wide)
     sizes = {
         kind: sum(x.nbytes for x in jax.tree.leaves(lower(params, wide, kind)[0]))
         for kind in ("float32", "bfloat16", "int8")
