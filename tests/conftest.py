@@ -1,9 +1,11 @@
 """Shared fixtures: a tiny random model, so that no test needs trained weights or a network."""
 
+import functools
 import gc
 import importlib.util
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -56,6 +58,29 @@ def assert_same_bits(found, expected) -> None:
             np.testing.assert_array_equal(a, b)
 
     jax.tree.map(same, found, expected)
+
+
+def for_each(cases: Iterable):
+    """``parametrize`` in one test, which names all cases that fail: to hand out thousands of small
+    tests takes longer than to run them.
+    """
+    cases = list(cases)
+
+    def decorate(check):
+        @functools.wraps(check)
+        def test():
+            failed = []
+            for case in cases:
+                try:
+                    check(*(case if isinstance(case, tuple) else (case,)))
+                except AssertionError as error:
+                    failed.append(f"{case!r}: {error}")
+            assert not failed, "\n".join(failed)
+
+        del test.__wrapped__  # or pytest takes the cases for fixtures
+        return test
+
+    return decorate
 
 
 def random_params(cfg: decoder.DecoderConfig, seed: int = 0) -> decoder.Params:

@@ -7,6 +7,7 @@ import typing
 from pathlib import Path
 
 import pytest
+from conftest import for_each
 
 import jaxreason
 from jaxreason import api
@@ -76,7 +77,7 @@ def test_an_unknown_name_is_refused():
         exec("from jaxreason import compleet")
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@for_each(FUNCTIONS)
 def test_every_parameter_and_result_has_a_type(name):
     signature = inspect.signature(FUNCTIONS[name])
     unnamed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -89,7 +90,7 @@ def test_every_parameter_and_result_has_a_type(name):
     assert signature.return_annotation is not inspect.Signature.empty
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@for_each(FUNCTIONS)
 def test_every_type_in_a_signature_is_exported(name):
     missing = {
         f"{found.__module__}.{found.__name__}"

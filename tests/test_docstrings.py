@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import pytest
+from conftest import for_each
 
 import jaxreason
 from jaxreason import api
@@ -150,27 +150,27 @@ def field_comment(value, name):
     return " ".join([*reversed(above), lines[at].partition("#")[2]])
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@for_each(PUBLIC)
 def test_it_has_a_docstring_of_its_own(name):
     docstring = vars(PUBLIC[name]).get("__doc__", PUBLIC[name].__doc__)
     assert docstring and not docstring.startswith(f"{PUBLIC[name].__name__}(")
 
 
-@pytest.mark.parametrize("name", {**FUNCTIONS, **METHODS})
+@for_each({**FUNCTIONS, **METHODS})
 def test_it_says_which_bad_input_it_refuses(name):
     function = {**FUNCTIONS, **METHODS}[name]
     if RAISES.search(body(function)):
         assert re.search(r"\n\s*Raises:\n\s+InputError: ", function.__doc__ or "")
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@for_each(FUNCTIONS)
 def test_it_tells_the_shape_of_every_array_it_takes(name):
     function = FUNCTIONS[name]
     untold = [p for p in arrays_of(function) if not has_shape(function.__doc__, p)]
     assert untold == []
 
 
-@pytest.mark.parametrize("name", TUPLES)
+@for_each(TUPLES)
 def test_it_tells_the_shape_of_every_array_it_holds(name):
     value = TUPLES[name]
     untold = [
@@ -181,7 +181,7 @@ def test_it_tells_the_shape_of_every_array_it_holds(name):
     assert untold == []
 
 
-@pytest.mark.parametrize(("name", "author"), SOURCES.items())
+@for_each(SOURCES.items())
 def test_a_method_names_its_source(name, author):
     value = inspect.unwrap(getattr(api, name))
     if inspect.ismodule(value):

@@ -5,6 +5,7 @@ import functools
 from pathlib import Path
 
 import pytest
+from conftest import for_each
 
 PACKAGE = Path(__file__).parent.parent / "jaxreason"
 
@@ -84,7 +85,7 @@ def test_every_folder_has_its_place():
     assert {folder(name) for name in PLAIN} == set(FOLDERS)
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@for_each(PLAIN)
 def test_imports_run_down_the_folders(name):
     assert "jaxreason" not in ours(name)  # never the package as a whole
     later = FOLDERS[FOLDERS.index(folder(name)) + 1 :]
@@ -108,7 +109,7 @@ def test_an_algorithm_imports_nothing_but_errors(name):
     assert ours(name) <= {"errors"}
 
 
-@pytest.mark.parametrize("name", MODULES)
+@for_each(MODULES)
 def test_only_models_import_flax(name):
     uses_flax = any(module.split(".")[0] == "flax" for module in imported(parse(MODULES[name])))
     assert not uses_flax or name.startswith("models.")
@@ -122,7 +123,7 @@ def test_the_check_can_see_a_closure():
     assert {"decoding.rollout", "models.decoder", "errors"} <= closure("decoding.completions")
 
 
-@pytest.mark.parametrize("name", MODULES)
+@for_each(MODULES)
 def test_modules_and_public_functions_are_documented(name):
     tree = parse(MODULES[name])
     if MODULES[name].read_text().strip():
@@ -135,7 +136,7 @@ def test_modules_and_public_functions_are_documented(name):
     assert [node.name for node in public if not ast.get_docstring(node)] == []
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@for_each(PLAIN)
 def test_no_private_name_is_used_across_modules(name):
     private = [
         module
@@ -145,6 +146,6 @@ def test_no_private_name_is_used_across_modules(name):
     assert private == []
 
 
-@pytest.mark.parametrize("name", MODULES)
+@for_each(MODULES)
 def test_modules_are_short(name):
     assert len(MODULES[name].read_text().splitlines()) <= 400

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from conftest import for_each
 
 from jaxreason.answers.extract import extract_answer, final_text
 from jaxreason.answers.verify import answer_ids, chosen, grade, is_correct, read_answers
@@ -295,14 +296,12 @@ def test_table_is_large():
     assert len(CASES) >= 170 and len({text for text, _ in CASES}) == len(CASES)
 
 
-@pytest.mark.parametrize("text, expected", CASES)
+@for_each(CASES)
 def test_extract_answer(text, expected):
     assert extract_answer(text) == expected
 
 
-@pytest.mark.parametrize(
-    "text, expected", [(text, expected) for text, expected in CASES if expected]
-)
+@for_each((text, expected) for text, expected in CASES if expected)
 def test_a_text_and_its_extracted_answer_grade_alike(text, expected):
     assert is_correct(expected, expected)
     assert is_correct(text, expected)
