@@ -122,6 +122,7 @@ def pytest_collection_finish():
     """The millions of objects of imported packages are never garbage: no collection asks again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000, 50, 100)  # traces make many objects, and few circles of them
 
 
 def pytest_collection_modifyitems(items):

@@ -35,8 +35,8 @@ class Options:
       seeds: Training runs, each with its own seed.
       max_new_tokens: Longest chain in tokens. If unset: 96 for shipped models, 2048 for models that
         think, 512 for others.
-      rows: Chains decoded at a time; fewer save memory. If unset: 512 for shipped models, 64 for
-        others.
+      rows: Chains decoded at a time; fewer save memory. If unset: 64, and 512 for shipped models
+        on a GPU or TPU.
       dtype: With auto, bfloat16 where the device is fast in it, else float32.
       mesh: Devices to spread over, such as data=4,model=2. Prompts are split along data and fsdp,
         matrices along fsdp and model.

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import failed_cli, run_cli
 
-from jaxreason import generate
 from jaxreason.course import cli
+from jaxreason.decoding.rows import draw_chunk
 
 LESSONS = sorted(Path(__file__).parents[2].glob("lessons/[0-9][0-9]_*.py"))
 
@@ -115,10 +115,10 @@ def test_option_errors_of_the_parser_exit_with_2_too(monkeypatch):
 
 
 def test_a_lesson_writes_its_results(monkeypatch, capsys, tmp_path):
-    compiled_before = generate._cache_size()
+    compiled_before = draw_chunk._cache_size()
     run_cli(monkeypatch, "lesson", "00", "--quick", "--chains", "4", "--out", str(tmp_path))
     # Four methods, on one problem and then on one batch of many: at most a program each.
-    assert generate._cache_size() - compiled_before <= 8
+    assert draw_chunk._cache_size() - compiled_before <= 8
     record = json.loads((tmp_path / "00_introduction" / "results.json").read_text())
     assert list(record) == [
         "lesson",
