@@ -45,13 +45,15 @@ class ChainStore:
     def __init__(self, folder: Path, rule_state: Any = None):
         self.path = folder / "chains.sqlite"
         self.like = jax.tree.map(lambda x: np.asarray(x).dtype, rule_state)
-        with self._reported():
+        with self._reported(), contextlib.ExitStack() as on_error:
             folder.mkdir(parents=True, exist_ok=True)
             self.file = sqlite3.connect(self.path)
+            on_error.callback(self.file.close)
             # Chains are not lost with the process, only with the power; and no commit waits.
             self.file.execute("PRAGMA journal_mode=WAL")
             self.file.execute("PRAGMA synchronous=NORMAL")
             self.file.execute(TABLE)
+            on_error.pop_all()
 
     def close(self) -> None:
         """Ends the use of the file."""
