@@ -79,8 +79,8 @@ def generate_queue(
     # On the host: else every number of prompts would compile programs of its own.
     impl, key_data = jax.random.key_impl(keys), np.asarray(jax.random.key_data(keys))
     key_data = key_data.reshape(keys.size, *key_data.shape[2:])
-    num_chains = keys.size if chains is None else len(chains)
-    num_rows = round_to_mesh(max(1, min(rows, num_chains)), mesh)
+    # Of a part of the chains as of all: the last bits of a sum depend on the shape of its program.
+    num_rows = round_to_mesh(max(1, min(rows, keys.size)), mesh)
     at_once = _chains_at_once(num_rows, num_samples)
     num_read = round_to_mesh(-(-at_once // num_samples), mesh)  # prompts read at a time
     slots = np.array([padded(len(ids), multiple) for ids in prompts])  # of every prompt
