@@ -106,7 +106,7 @@ def complete(
         total=len(encoded) * num_samples,
         prompt_tokens=max(map(len, encoded), default=0),
         new_tokens=max_new_tokens,
-        dtype=jax.tree.leaves(model.params)[0].dtype,
+        dtype=model.params["norm"]["scale"].dtype,  # as the keys and values, in int8 too
         mesh=mesh,
     )
     keys = _chain_keys(key, len(encoded), num_samples)
