@@ -128,7 +128,12 @@ def complete(
     )
     finished_chains = draw()
     if store is not None and jax.process_count() == 1:
-        same = (weights_digest(model.params), model.cfg, sampler, max_new_tokens, stop, rule)
+        # A rule by its tables and its name: its repr is another in every process.
+        tables, name = jax.tree.leaves(rule), getattr(getattr(rule, "func", rule), "__name__", None)
+        weights = weights_digest(model.params)
+        same = resume.digest(
+            weights, model.cfg, sampler, max_new_tokens, stop.next_state, name, *tables
+        )
         finished_chains = _draw_once(draw, store, same, encoded, keys, rule_state, max_new_tokens)
 
     shape = (len(encoded), num_samples)
@@ -162,7 +167,7 @@ def complete(
 def _draw_once(
     draw: Callable[..., Iterator[tuple[np.ndarray, Rollout]]],
     folder: Path,
-    same: tuple,
+    same: str,
     prompts: Sequence[np.ndarray],
     keys: jax.Array,
     rule_state: Any,
@@ -174,18 +179,17 @@ def _draw_once(
     Args:
       draw: the call of ``generate_queue``, which takes ``chains``.
       folder: of the store.
-      same: what determines all chains; ``prompts``, ``keys [G, N]`` and ``rule_state [G, N]``
-        tell one from another.
+      same: a digest of what determines all chains; ``prompts``, ``keys [G, N]`` and
+        ``rule_state [G, N]`` tell one from another.
       max_new_tokens: T.
     """
-    common = resume.digest(*jax.tree.leaves(same), str(jax.tree.structure(same)))
     key_data = np.asarray(jax.random.key_data(keys)).reshape(keys.size, -1)
     states = [np.asarray(x).reshape(-1) for x in jax.tree.leaves(rule_state)]
     ids = [
         hashlib.sha256(
             b"".join(
                 [
-                    common.encode(),
+                    same.encode(),
                     key_data[i].tobytes(),
                     *(state[i].tobytes() for state in states),
                     np.asarray(prompts[i // keys.shape[1]]).tobytes(),
