@@ -3,7 +3,8 @@ section 3.1), so nothing waits for the longest chain.
 
 The device draws ``CHUNK`` tokens of R rows; then the host takes out what they wrote and admits the
 next chains into rows that are free. A row holds its prompt and its own tokens at the places that
-they have in every row, so a chain's tokens depend neither on when nor on where it ran.
+they have in every row, so a chain's tokens depend neither on when nor on where it ran. Nor do the
+bits of its log-probabilities, as long as the rows keep their width (``_narrow``).
 """
 
 from collections.abc import Iterator, Sequence
