@@ -1,4 +1,4 @@
-"""The command line: ``jaxreason solve "..."`` and ``jaxreason lesson 02``."""
+"""The command line: ``jaxreason solve "..."``, ``jaxreason lesson 02``, ``jaxreason check 02``."""
 
 import runpy
 import sys
@@ -10,6 +10,16 @@ import tyro
 
 from jaxreason.errors import InputError, clean_exit, did_you_mean
 from jaxreason.models.names import check_name
+
+FIRST = """\
+How reasoning models work, in JAX. Start with
+
+  jaxreason lesson 00         the first lesson: one problem, four methods (seconds)
+  jaxreason lesson 02 --help  a lesson's options; lessons are numbered 00 to 10
+  jaxreason check 02          its exercises: writes a file to fill in, then checks it
+  jaxreason solve "..."       your own problem, by a vote of 32 chains
+
+jaxreason --help lists all commands."""
 
 
 def solve(
@@ -118,10 +128,36 @@ def lesson(
     runpy.run_path(str(script), run_name="__main__")
 
 
+def check(
+    number: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NUMBER")],
+    file: Path | None = None,
+    solution: bool = False,
+) -> None:
+    """Check your answers to a lesson's exercises.
+
+    The first time it writes the file to fill in. The exit status is 1 while an exercise is open.
+
+    Args:
+      number: Number of the lesson, 00 to 10.
+      file: Your answers. If unset: exercises_NN.py in the current folder.
+      solution: Print our solutions instead.
+
+    Raises:
+      InputError: the lesson has no exercises, or the file is missing or does not run.
+    """
+    from jaxreason.course import exercises
+
+    if not exercises.check(number, file, solution):
+        raise SystemExit(1)
+
+
 def main() -> None:
     """Entry point; bad input is one line on stderr and exit status 2."""
+    if len(sys.argv) < 2:
+        print(FIRST)
+        return
     with clean_exit():
-        command, *rest = sys.argv[1:] or [""]
+        command, *rest = sys.argv[1:]
         if command == "lesson" and rest and not rest[0].startswith("-"):
             # What follows the number are the lesson's own options: it parses them, not we.
             lesson(rest[0], tuple(rest[1:]))
@@ -129,6 +165,7 @@ def main() -> None:
         app = tyro.extras.SubcommandApp()
         app.command(solve)
         app.command(lesson)
+        app.command(check)
         app.cli(prog="jaxreason", description="Reasoning with small language models in JAX.")
 
 

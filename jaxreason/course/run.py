@@ -1,4 +1,4 @@
-"""A lesson under way: it asks the model, records claims, saves figures and writes its results."""
+"""A lesson under way: it asks the model, keeps what takes long, and writes what it reports."""
 
 import dataclasses
 import functools
@@ -11,23 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib.pyplot as plt
-import numpy as np
 from jax.sharding import Mesh
-from matplotlib.figure import Figure
 from transformers import PreTrainedTokenizerBase
 
 from jaxreason import resume
 from jaxreason.course.chains import failed_prompt
 from jaxreason.course.machine import device
-from jaxreason.course.options import Options, in_notebook
+from jaxreason.course.options import Options
+from jaxreason.course.report import Report
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import Completions, complete
 from jaxreason.decoding.sampling import Sampler
-from jaxreason.errors import InputError
-from jaxreason.evaluation.intervals import Interval, paired_difference
-from jaxreason.evaluation.results import VERDICTS, Results
-from jaxreason.files import atomic_file, writing_to
+from jaxreason.files import writing_to
 from jaxreason.hosts import is_first
 from jaxreason.mesh import mesh_of
 from jaxreason.models.hf import LanguageModel
@@ -37,12 +32,11 @@ AT_ONCE_TOKENS = 32  # a real model's direct answer; a longer text is no answer 
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Run(Report):
     """A lesson under way. :func:`jaxreason.course.lesson.start` makes it."""
 
     name: str  # of the lesson and its folder
     options: Options
-    folder: Path  # OUT/NN_name
     model: LanguageModel
     key: jax.Array  # of the seed
     task: str | None
@@ -51,9 +45,6 @@ class Run:
     seeds: int | None  # training runs
     max_new_tokens: int  # of a chain
     rows: int  # chains decoded at a time
-    # a shipped model on the lesson's own task: claims may name the sizes of effects measured there
-    as_measured: bool
-    results: Results
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
@@ -118,60 +109,6 @@ class Run:
         if failed:
             print(f"\nnote: {failed}")
         return failed is not None
-
-    def figure(self, figure: Figure, name: str) -> None:
-        """Saves ``OUT/NN_name/name.png``, shows it in a notebook, and closes it.
-
-        If it cannot be saved, as on a full disk, the lesson says so and goes on: its measurements
-        are worth more than a figure.
-        """
-        if is_first():
-            try:
-                with writing_to(self.folder), atomic_file(self.folder / f"{name}.png") as path:
-                    figure.savefig(path, dpi=130)
-            except InputError as error:
-                print(f"no figure {name}: {error}", file=sys.stderr)
-        if in_notebook():
-            plt.show()
-        plt.close(figure)
-
-    def claim_better(self, text: str, better: np.ndarray, worse: np.ndarray) -> None:
-        """Claims that one method is right more often than another on the same problems.
-
-        Args:
-          text: the claim.
-          better, worse: bool ``[G]``, which problems each of them solves.
-        """
-        self.claim(text, paired_difference(better, worse), at_least=0.0, excludes_zero=True)
-
-    def claim(
-        self,
-        text: str,
-        interval: Interval,
-        *,
-        at_least: float | None = None,
-        at_most: float | None = None,
-        excludes_zero: bool = False,
-        worst: float | None = None,
-    ) -> None:
-        """Records a claim with its interval, and prints whether it holds.
-
-        Args:
-          text: the claim.
-          interval: what was measured.
-          at_least, at_most, excludes_zero, worst: as in
-            :meth:`jaxreason.evaluation.results.Results.claim`.
-        """
-        holds = self.results.claim(
-            text,
-            interval,
-            at_least=at_least,
-            at_most=at_most,
-            excludes_zero=excludes_zero,
-            worst=worst,
-        )
-        shown = f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
-        print(f"{VERDICTS[holds]:<8} {text}: {shown} (n={interval.n})")
 
     @functools.cached_property
     def unfinished(self) -> Path:
