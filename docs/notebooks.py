@@ -95,6 +95,8 @@ def notebook(script: Path) -> NotebookNode:
     made = jupytext.read(script)
     made.cells = [*opening(script.stem, repository()), *made.cells]
     for i, cell in enumerate(made.cells):
+        if cell.cell_type == "markdown":  # figures are as near to lessons/ as to docs/notebooks/
+            cell.source = cell.source.replace("](../docs/", "](../")
         cell.id = f"cell-{i}"
         cell.metadata = {}
     made.metadata = {

@@ -121,9 +121,9 @@ correct, intervals = {}, {}
 for name, (_, _, num_samples) in METHODS.items():
     key = jax.random.fold_in(run.key, num_samples)
     written = ask(name, key, [p.question for p in problems], description=name)
-    if name == "chain of thought":
-        run.prompt_fails(written)
     hits = grade(written.texts, golds)
+    if name == "chain of thought":
+        run.note_failure(written, hits)
     ids = answer_ids(read_answers(written.texts, golds))
     correct[name] = np.asarray(vote.majority(ids)) == gold_ids(ids, hits)
     intervals[name] = accuracy(correct[name])

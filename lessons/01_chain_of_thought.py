@@ -121,8 +121,8 @@ completions = {
     )
     for name, texts in PROMPTS.items()
 }
-prompt_failed = run.prompt_fails(completions["cot"])
 correct = {name: grade(c.texts, golds)[:, 0] for name, c in completions.items()}
+run.note_failure(completions["cot"], correct["cot"])
 
 shown = int(np.abs(depth - 5).argmin())
 print(f"\n{questions[shown]}  (gold: {problems[shown].answer})")
@@ -256,12 +256,6 @@ for name, c in completions.items():
         run.results.measure(f"answered/{name}", accuracy(answered))
         short = c.num_tokens[:, 0] < REASONED_TOKENS
         run.results.measure(f"under_{REASONED_TOKENS}_tokens/{name}", accuracy(short))
-if not prompt_failed and correct["cot"].mean() < 0.1:
-    print(
-        "\nChains are right so seldom here that the claims cannot be seen, "
-        "whatever they are worth for a stronger model."
-        "\nTry an easier task, such as --task arithmetic:1-2, or a larger model."
-    )
 
 # %% [markdown]
 # ## The sum over reasonings

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerBase
 
@@ -25,7 +26,7 @@ from jaxreason.decoding.sampling import Sampler
 from jaxreason.files import writing_to
 from jaxreason.hosts import is_first
 from jaxreason.mesh import mesh_of
-from jaxreason.models.hf import LanguageModel
+from jaxreason.models.hf import LanguageModel, load_model
 from jaxreason.models.names import shipped
 
 AT_ONCE_TOKENS = 32  # a real model's direct answer; a longer text is no answer at once
@@ -50,6 +51,11 @@ class Run(Report):
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         """For the prompts: the tokenizer of a chat model, or None where prompts are plain text."""
         return self.model.tokenizer if prompts.has_template(self.model.tokenizer) else None
+
+    @functools.cached_property
+    def toy(self) -> LanguageModel:
+        """A shipped model, for what a lesson shows in plain code: its own, or ``tiny``."""
+        return self.model if self.model.name in shipped() else load_model("tiny")
 
     @property
     def mesh(self) -> Mesh | None:
@@ -103,12 +109,21 @@ class Run(Report):
         ]
         return written._replace(texts=whole)
 
-    def prompt_fails(self, written: Completions) -> bool:
-        """Whether the model answered at once though asked to reason; prints a note if so."""
+    def note_failure(self, written: Completions, correct: np.ndarray) -> None:
+        """Says why next to nothing is right, if that is so: the prompt, or the model.
+
+        Args:
+          written: chains for prompts that ask for reasoning.
+          correct: bool ``[G, N]``, which of them are right.
+        """
         failed = failed_prompt(self.model, written)
         if failed:
             print(f"\nnote: {failed}")
-        return failed is not None
+        elif correct.mean() < 0.1:
+            print(
+                f"\nnote: {correct.mean():.1%} of the chains are right, next to nothing to find. "
+                "Try an easier task, such as --task arithmetic:1-2, or a larger model."
+            )
 
     @functools.cached_property
     def unfinished(self) -> Path:

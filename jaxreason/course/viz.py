@@ -131,11 +131,16 @@ def curves(
 
 
 def shares(
-    labels: Sequence[str], values: Sequence[float], right: int | None, *, title: str, xlabel: str
+    labels: Sequence[str],
+    values: Sequence[float],
+    right: Sequence[bool],
+    *,
+    title: str,
+    xlabel: str,
 ) -> Figure:
-    """Horizontal bars of shares, the right answer coloured."""
+    """Horizontal bars of shares, those of right answers coloured."""
     figure, axes = _axes(title, xlabel, "answer", width=5.6)
-    colors = [COLORS[2] if i == right else COLORS[5] for i in range(len(labels))]
+    colors = [COLORS[2] if is_right else COLORS[5] for is_right in right]
     axes.barh(range(len(labels)), values, color=colors)
     # Whatever a model wrote may stand here, so a dollar sign begins no formula.
     axes.set_yticks(range(len(labels)), [_drawable(label) for label in labels], parse_math=False)

@@ -384,7 +384,7 @@ def test_a_lesson_blames_the_prompt_and_not_the_model(
     ],
 )
 def test_any_answer_can_be_drawn(label, drawn):
-    figure = viz.shares([label, "7"], [0.6, 0.4], 0, title="t", xlabel="x")
+    figure = viz.shares([label, "7"], [0.6, 0.4], [True, False], title="t", xlabel="x")
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [drawn, "7"]
     figure.canvas.draw()  # any warning is an error
     plt.close(figure)
