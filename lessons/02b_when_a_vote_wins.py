@@ -193,8 +193,8 @@ run.curves(
 #   that it should lose.
 # - A vote forgives a hot temperature. From T = 0.3 to 1.3 one chain loses 26 points, and a vote of
 #   eight loses 8.
-# - A vote of eight is best at a cool temperature, where chains differ least. Diversity is no aim of
-#   its own.
+# - From T = 0.3 to 0.7 the vote of eight stays where it is: 93%, 92%, 93%. Chains differ more, and
+#   each of them is right less often.
 #
 # ## When it does not work
 #

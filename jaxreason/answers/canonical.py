@@ -9,8 +9,8 @@ from decimal import Decimal
 from fractions import Fraction
 
 from jaxreason.answers import choices
+from jaxreason.answers.conjunctions import AND_OR
 from jaxreason.answers.exact import MAX_EXPONENT
-from jaxreason.answers.joints import AND_OR
 from jaxreason.answers.notation import DECIMAL, plain, to_ascii
 
 SPAN = 500  # characters of an answer that are read; no real answer is longer

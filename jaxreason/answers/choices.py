@@ -2,7 +2,7 @@ r"""The letters of a multiple choice, A to J, in all the ways that texts write t
 
 import re
 
-from jaxreason.answers.joints import BETWEEN_LETTERS
+from jaxreason.answers.conjunctions import BETWEEN_LETTERS
 
 # One answer as a whole, such as a box's content: "(E)", "(E) 12", "E: because", "Option (E)".
 NAMED = re.compile(

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterator, Sequence
 
 from jaxreason.answers import choices
+from jaxreason.answers.alternatives import read_row
 from jaxreason.answers.canonical import NUMBER, SPAN, canonical
-from jaxreason.answers.joints import BETWEEN_BOXES, DOUBT_BEFORE, JOINT, is_doubt
+from jaxreason.answers.conjunctions import BETWEEN_BOXES, DOUBT_BEFORE, JOINT, is_doubt
 from jaxreason.answers.last_number import denied_numbers, last_number
 from jaxreason.answers.notation import plain, to_ascii
-from jaxreason.answers.rows import read_row
 from jaxreason.answers.statements import DATE, Statement, read_statement
 from jaxreason.errors import InputError
 

@@ -2,9 +2,9 @@
 
 import re
 
+from jaxreason.answers.alternatives import COMPOUND, UNITS, read_row
 from jaxreason.answers.canonical import NUMBER, canonical, number
 from jaxreason.answers.notation import DECIMAL
-from jaxreason.answers.rows import COMPOUND, UNITS, read_row
 
 _NUMERAL = rf"-?{DECIMAL}(?:\s?/\s?{DECIMAL})?"
 _NEGATION = (

@@ -9,11 +9,11 @@ import re
 from typing import NamedTuple
 
 from jaxreason.answers import choices
+from jaxreason.answers.alternatives import CLAUSE_END, OPERATOR, read_row
 from jaxreason.answers.canonical import NUMBER, UNIT, WORD, canonical, is_sum, number
+from jaxreason.answers.conjunctions import DOUBT, JOINT, doubted_rest, is_doubt
 from jaxreason.answers.exact import evaluate
-from jaxreason.answers.joints import DOUBT, JOINT, doubted_rest, is_doubt
 from jaxreason.answers.notation import plain
-from jaxreason.answers.rows import CLAUSE_END, OPERATOR, read_row
 
 _PREAMBLE = re.compile(
     r"(?:[\s:=({\"'_*]|(?:about|approximately|roughly|around|exactly|simply|just|only|either|both|"

@@ -17,8 +17,8 @@ from jaxreason.answers.canonical import (
     number,
     quantity,
 )
+from jaxreason.answers.conjunctions import AND_OR
 from jaxreason.answers.exact import evaluate, repeating, root
-from jaxreason.answers.joints import AND_OR
 from jaxreason.answers.symbolic import same_mathematics
 
 # An exact number, a text without case and blanks, or a tuple: its kind, then its parts.

@@ -24,10 +24,10 @@ from jaxreason.decoding.stop import Stop
 from jaxreason.errors import InputError
 from jaxreason.models.decoder import DecoderConfig, Params
 from jaxreason.models.tokens import Prompt, encode_prompts, pad_left
-from jaxreason.training.cut import cut_grad
 from jaxreason.training.grpo import Objective, informative
 from jaxreason.training.grpo_batch import grpo_loss, make_batch
 from jaxreason.training.loop import TrainState, make_step
+from jaxreason.training.padding import cut_grad
 from jaxreason.training.token_rewards import RewardFn
 
 

@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 from jaxreason.answers.canonical import NUMBER, canonical
-from jaxreason.answers.joints import DOUBT, FOREIGN_OR, JOINT, is_doubt
+from jaxreason.answers.conjunctions import DOUBT, FOREIGN_OR, JOINT, is_doubt
 
 # A comma, a full stop or a word at which a new clause may begin.
 CLAUSE_END = re.compile(
