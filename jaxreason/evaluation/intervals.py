@@ -4,6 +4,7 @@ wilson              a share, from counts (Wilson score interval)
 accuracy            a share of right problems
 mean_interval       a mean over problems (bootstrap)
 paired_difference   how much better one method is than another on the same problems
+detectable          how large a difference so many problems can show
 auc                 how well a score tells positive cases from negative ones
 
 numpy, on the host.
@@ -135,6 +136,34 @@ def paired_difference(
             "[G] in both"
         )
     return mean_interval(a - b, confidence, num_resamples, seed)
+
+
+def detectable(
+    n: int, disagree: float = 0.2, power: float = 0.8, confidence: float = 0.95
+) -> float:
+    """The least paired difference of two accuracies that n problems show with a given power.
+
+    (z_confidence + z_power) sqrt(disagree / n), the normal approximation of McNemar's test (Connor
+    1987, equation 3, without its term of second order, so a little too large). Ask before a run:
+    a smaller difference that is not seen says nothing.
+
+    Args:
+      n: problems, at least 1.
+      disagree: share of the problems that exactly one of the two methods gets right.
+      power: how often a difference of that size is seen.
+      confidence: of the interval that has to exclude zero.
+
+    Raises:
+      InputError: n below 1, or a share outside (0, 1).
+    """
+    _check_confidence(confidence)
+    if n < 1 or not 0 < disagree < 1 or not 0 < power < 1:
+        raise InputError(
+            f"n is {n}, disagree {disagree}, power {power}: expected n >= 1 and shares between 0 "
+            "and 1"
+        )
+    z = stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(power)
+    return float(z * np.sqrt(disagree / n))
 
 
 def auc(scores: np.ndarray, positive: np.ndarray, confidence: float = 0.95) -> Interval:

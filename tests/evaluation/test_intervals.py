@@ -11,6 +11,7 @@ from jaxreason.evaluation.intervals import (
     Interval,
     accuracy,
     auc,
+    detectable,
     mean_interval,
     paired_difference,
     wilson,
@@ -38,6 +39,25 @@ def test_accuracy_is_wilson_of_the_right_problems():
 def test_accuracy_refuses_anything_but_one_outcome_per_problem(correct):
     with pytest.raises(InputError, match="expected one bool per problem"):
         accuracy(correct)
+
+
+def test_a_detectable_difference_is_seen_as_often_as_it_says():
+    """Two methods of which one alone is right on a fifth of 150 problems, mostly the better one."""
+    n, disagree = 150, 0.2
+    difference = detectable(n, disagree)
+    assert difference == pytest.approx(2.8016 * math.sqrt(disagree / n), rel=1e-4)
+    rng = np.random.default_rng(0)
+    better = rng.binomial(n, (disagree + difference) / 2, 20_000) / n
+    worse = rng.binomial(n, (disagree - difference) / 2, 20_000) / n
+    error = np.sqrt((better + worse - (better - worse) ** 2) / n)
+    seen = (better - worse > 1.96 * error).mean()
+    assert 0.78 < seen < 0.88  # the approximation asks for a little too much
+
+
+def test_detectable_refuses_what_is_no_share():
+    for bad in ({"n": 0}, {"n": 9, "disagree": 0.0}, {"n": 9, "power": 1.0}):
+        with pytest.raises(InputError, match="expected n >= 1"):
+            detectable(**bad)
 
 
 @pytest.mark.parametrize("arguments", [(1, 0), (3, 2), (-1, 2), (1.5, 2), (1, 2, 1.0), (1, 2, 95)])
