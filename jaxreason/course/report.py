@@ -61,33 +61,16 @@ class Report:
         self.results.measure(name, interval, tokens)
         return interval
 
-    def claim(
-        self,
-        text: str,
-        values: Measured,
-        *,
-        at_least: float | None = None,
-        at_most: float | None = None,
-        excludes_zero: bool = False,
-        worst: float | None = None,
-    ) -> None:
+    def claim(self, text: str, values: Measured, **bounds) -> None:
         """Records a claim with its interval, and prints whether it holds.
 
         Args:
           text: the claim.
           values: what was measured: an interval, or one value for each problem.
-          at_least, at_most, excludes_zero, worst: as in
-            :meth:`jaxreason.evaluation.results.Results.claim`.
+          bounds: what would refute it, of :meth:`jaxreason.evaluation.results.Results.claim`.
         """
         interval = interval_of(values)
-        holds = self.results.claim(
-            text,
-            interval,
-            at_least=at_least,
-            at_most=at_most,
-            excludes_zero=excludes_zero,
-            worst=worst,
-        )
+        holds = self.results.claim(text, interval, **bounds)
         shown = f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
         print(f"{VERDICTS[holds]:<8} {text}: {shown} (n={interval.n})")
 
@@ -115,10 +98,6 @@ class Report:
         name: str,
         x: Sequence[float],
         series: Mapping[str, Sequence[Measured | None]],
-        *,
-        title: str,
-        xlabel: str,
-        ylabel: str = ACCURACY,
         **options,
     ) -> None:
         """Saves lines with intervals over ``x``.
@@ -127,22 +106,16 @@ class Report:
           name: of the file.
           x: where the points are.
           series: label -> what was measured at each x.
-          title, xlabel, ylabel: what stands around it; the title states the finding.
-          options: of :func:`jaxreason.course.viz.curves`.
+          options: of :func:`jaxreason.course.viz.curves`; the title states the finding.
         """
-        intervals = _intervals(series)
-        drawn = viz.curves(x, intervals, title=title, xlabel=xlabel, ylabel=ylabel, **options)
-        self.figure(drawn, name)
+        self.figure(viz.curves(x, _intervals(series), **{"ylabel": ACCURACY, **options}), name)
 
     def bars(
         self,
         name: str,
         groups: Sequence[str],
         series: Mapping[str, Sequence[Measured]],
-        *,
-        title: str,
-        xlabel: str,
-        ylabel: str = ACCURACY,
+        **options,
     ) -> None:
         """Saves a bar for each series in each group, with its interval.
 
@@ -150,10 +123,9 @@ class Report:
           name: of the file.
           groups: what stands under the bars.
           series: label -> what was measured in each group.
-          title, xlabel, ylabel: what stands around it; the title states the finding.
+          options: of :func:`jaxreason.course.viz.bars`; the title states the finding.
         """
-        intervals = _intervals(series)
-        self.figure(viz.bars(groups, intervals, title=title, xlabel=xlabel, ylabel=ylabel), name)
+        self.figure(viz.bars(groups, _intervals(series), **{"ylabel": ACCURACY, **options}), name)
 
     def figure(self, figure: Figure, name: str) -> None:
         """Saves ``OUT/NN_name/name.png``, shows it in a notebook, and closes it.

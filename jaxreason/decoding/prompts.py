@@ -63,12 +63,10 @@ def zero_shot_cot(
     question; one that thinks between ``<think>`` tags does so.
 
     Args:
-      question: in words.
-      tokenizer: of the model; without a chat template, or None, the prompt is plain text.
-      system: the system's turn, for a chat model only.
+      question, tokenizer, system: as for :func:`direct`.
 
     Raises:
-      InputError: ``system`` is given, and the tokenizer has no chat template.
+      InputError: as :func:`direct`.
     """
     if system is None and not has_template(tokenizer):
         return f"Q: {question}\n{STEP_BY_STEP}\n"
