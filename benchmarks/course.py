@@ -36,7 +36,9 @@ def seconds(number: str, home: str) -> float:
 
 
 def main() -> None:
-    numbers = sorted(path.name[:2] for path in (ROOT / "lessons").glob("[0-9]*.py"))
+    numbers = sorted(
+        path.stem.partition("_")[0] for path in (ROOT / "lessons").glob("[0-9][0-9]*_*.py")
+    )
     with tempfile.TemporaryDirectory() as home:  # where lessons keep what they compile
         took = {number: seconds(number, home) for number in tqdm(numbers, desc="lessons")}
     report = (

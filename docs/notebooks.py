@@ -110,7 +110,7 @@ def write(folder: Path = ROOT / "docs" / "notebooks") -> list[Path]:
     """Writes all of them and removes those whose script is gone."""
     folder.mkdir(exist_ok=True)
     written = []
-    for script in sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py")):
+    for script in sorted((ROOT / "lessons").glob("[0-9][0-9]*_*.py")):
         written.append(folder / f"{script.stem}.ipynb")
         written[-1].write_text(jupytext.writes(notebook(script), fmt="ipynb") + "\n")
     for path in set(folder.glob("*.ipynb")) - set(written):

@@ -272,6 +272,11 @@ VERDICTS = {True: "", False: " **(not seen)**", None: " *(not testable here)*"}
 IN_WORDS = {True: "Holds", False: "Does not hold", None: "Not testable"}
 
 
+def number(lesson: str) -> str:
+    """``03b`` of ``03b_name``."""
+    return lesson.partition("_")[0]
+
+
 def load_run(folder: str, lesson: str) -> dict:
     """The ``results.json`` of a run, from docs/FOLDER/LESSON."""
     return json.loads((ROOT / "docs" / folder / lesson / "results.json").read_text())
@@ -287,7 +292,7 @@ def sentences(folder: str) -> str:
         points = [f"{100 * claim[side]:+.1f}" for side in ("value", "low", "high")]
         items.append(
             f"- {words} **{IN_WORDS[claim['holds']]}**: {points[0]} points"
-            f" [{points[1]}, {points[2]}], n = {n:,} ([{lesson[:2]}](lessons/{lesson}.py))."
+            f" [{points[1]}, {points[2]}], n = {n:,} ([{number(lesson)}](lessons/{lesson}.py))."
         )
     return "\n".join(items) + "\n"
 
@@ -313,7 +318,7 @@ def table(folder: str, shown: dict[str, list[str]] | None, root: str) -> str:
     for path in sorted((ROOT / "docs" / folder).glob("*/results.json")):
         record = load_run(folder, path.parent.name)
         lesson = record["lesson"]
-        link = PROGRAMS.get(lesson, "[{}]({}lessons/{}.py)").format(lesson[:2], root, lesson)
+        link = PROGRAMS.get(lesson, "[{}]({}lessons/{}.py)").format(number(lesson), root, lesson)
         for m in record["measurements"]:
             if shown is not None and m["name"] in shown[lesson]:
                 tokens = "" if m["tokens"] is None else f"{m['tokens']:.0f}"

@@ -15,7 +15,7 @@ from jaxreason import InputError
 from jaxreason.course import options
 
 ROOT = Path(__file__).parent.parent
-LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
+LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]*_*.py"))
 COMMITTED = ROOT / "docs" / "notebooks"
 
 

@@ -82,14 +82,14 @@ def find_lesson(name: str) -> Path:
     """The script of a lesson, in a checkout or an installed wheel.
 
     Args:
-      name: ``02``, ``2`` or ``02_self_consistency``.
+      name: ``02``, ``2`` or ``02_self_consistency``; ``03b`` is the second half of lesson 03.
 
     Raises:
       InputError: there is no such lesson.
     """
     package = Path(str(resources.files("jaxreason")))
     for root in (package / "lessons", package.parent / "lessons"):
-        scripts = {path.stem: path for path in sorted(root.glob("[0-9][0-9]_*.py"))}
+        scripts = {path.stem: path for path in sorted(root.glob("[0-9][0-9]*_*.py"))}
         if scripts:
             return _choose(name, scripts)
     raise InputError(
@@ -99,12 +99,13 @@ def find_lesson(name: str) -> Path:
 
 
 def _choose(name: str, scripts: dict[str, Path]) -> Path:
-    for stem, path in scripts.items():
-        if name == stem or name.zfill(2) == stem[:2]:
+    numbers = {stem.partition("_")[0]: path for stem, path in scripts.items()}
+    for number, path in numbers.items():
+        if name in (path.stem, number, number.removeprefix("0")):
             return path
-    numbers = ", ".join(stem[:2] for stem in scripts)
     raise InputError(
-        f"lesson {name!r} not found: expected one of {numbers}{did_you_mean(name, scripts)}"
+        f"lesson {name!r} not found: expected one of {', '.join(numbers)}"
+        f"{did_you_mean(name, scripts)}"
     )
 
 
@@ -117,7 +118,7 @@ def lesson(
     """Run a lesson, such as 'lesson 02 --quick'. Its options: 'lesson 02 --help'.
 
     Args:
-      number: Number of the lesson, 00 to 10.
+      number: Number of the lesson, 00 to 10; a long lesson has a second half, such as 03b.
       options: Options of the lesson.
 
     Raises:

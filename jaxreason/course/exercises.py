@@ -146,7 +146,7 @@ def check(lesson: str, file: Path | None, solution: bool) -> bool:
     If there is no file yet, one is made for the reader to fill in.
 
     Args:
-      lesson: number of the lesson, such as "02" or "2".
+      lesson: number of the lesson, such as "02" or "2"; "03b" has the exercises of "03".
       file: with the answers; by default ``exercises_02.py`` in the current folder.
       solution: whether to print ours in place of that.
 
@@ -157,7 +157,7 @@ def check(lesson: str, file: Path | None, solution: bool) -> bool:
       InputError: the lesson has no exercises, or the file is missing or does not run.
     """
     known = {path.stem: path for path in sorted(folder().glob("[0-9][0-9].py"))}
-    number = lesson.zfill(2)
+    number = lesson.removesuffix("b").zfill(2)
     if number not in known:
         raise InputError(
             f"no exercises for lesson {lesson!r}: expected one of {', '.join(known)}"

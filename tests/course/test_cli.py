@@ -11,7 +11,7 @@ from conftest import failed_cli, run_cli
 from jaxreason.course import cli
 from jaxreason.decoding.rows import draw_chunk
 
-LESSONS = sorted(Path(__file__).parents[2].glob("lessons/[0-9][0-9]_*.py"))
+LESSONS = sorted(Path(__file__).parents[2].glob("lessons/[0-9][0-9]*_*.py"))
 
 
 def fails(monkeypatch, capsys, *arguments: str) -> str:
@@ -87,7 +87,7 @@ def test_lessons_refuse_an_unwritable_folder_and_write_nothing(
 ):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    message = fails(monkeypatch, capsys, "lesson", script.name[:2], "--out", str(blocked))
+    message = fails(monkeypatch, capsys, "lesson", script.stem, "--out", str(blocked))
     assert "--out" in message and str(blocked) in message
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

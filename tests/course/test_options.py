@@ -23,7 +23,7 @@ from jaxreason.errors import InputError, did_you_mean
 from jaxreason.models import names
 
 ROOT = Path(__file__).parents[2]
-LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
+LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]*_*.py"))
 
 
 @pytest.fixture
@@ -115,6 +115,14 @@ def test_did_you_mean(name, known, said):
 @pytest.mark.parametrize("name", ["2", "02", "02_self_consistency"])
 def test_a_lesson_is_found_by_number_or_name(name):
     assert cli.find_lesson(name).name == "02_self_consistency.py"
+
+
+@pytest.mark.parametrize(("name", "found"), [("3", "03_a"), ("03b", "03b_c"), ("3b", "03b_c")])
+def test_the_second_half_of_a_lesson_has_a_number_of_its_own(name, found):
+    scripts = {stem: Path(f"{stem}.py") for stem in ("03_a", "03b_c", "10_d")}
+    assert cli._choose(name, scripts).stem == found
+    with pytest.raises(InputError, match="expected one of 03, 03b, 10$"):
+        cli._choose("10b", scripts)
 
 
 @pytest.mark.parametrize(
