@@ -52,3 +52,17 @@ PLURALITY = None
 # 5. Break it. The right answer keeps probability 0.4. Choose the probabilities of the wrong answers
 # so that the vote of 65 chains is right less often than one chain. (A list that sums to 0.6.)
 WRONG_ANSWERS = None
+
+
+def least_sure_group(confidence: np.ndarray, mask: np.ndarray, window: int) -> np.ndarray:
+    """6. The lowest mean confidence of `window` neighbouring tokens, for each chain (lesson 02c).
+
+    Args:
+      confidence: `[N, T]`, and anything at all behind the end of a chain.
+      mask: `[N, T]` bool, True on the first tokens, those of the chain: at least `window` of them.
+      window: tokens of a group.
+
+    Returns:
+      `[N]` numbers.
+    """
+    raise NotImplementedError

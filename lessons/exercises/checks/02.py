@@ -72,6 +72,15 @@ def check_wrong_answers(answers):
     expect(right < 0.4, f"with {wrong.tolist()} the vote is right {right:.0%} of the time")
 
 
+def check_least_sure_group(answers):
+    confidence = np.array([[4.0, 2.0, 9.0, 1.0, 1.0], [3.0, 5.0, 4.0, 0.0, 0.0]])
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], bool)
+    for window, expected in ((1, [1, 3]), (2, [1, 4]), (3, [11 / 3, 4])):
+        found = answers.least_sure_group(confidence.copy(), mask.copy(), window)
+        of = f"groups of {window} in {confidence.tolist()}, chain 1 has three tokens"
+        expect_close(found, expected, of)
+
+
 def _share_right(wrong, num_chains=65, trials=20_000):
     """How often the vote is right, by simulation; a tie goes to a random one of the tied."""
     rng = np.random.default_rng(0)

@@ -35,3 +35,12 @@ PLURALITY = 0.96
 
 # One wrong answer that is more probable than the right one: all wrong chains agree.
 WRONG_ANSWERS = [0.6]
+
+
+def least_sure_group(confidence, mask, window):
+    lowest = []
+    for row, of_chain in zip(confidence, mask, strict=True):
+        chain = row[of_chain]
+        starts = range(len(chain) - window + 1)
+        lowest.append(min(chain[start : start + window].mean() for start in starts))
+    return np.array(lowest)

@@ -10,4 +10,7 @@ WRONG = [
     ("wrong axis", "accuracy_of_votes", "-1, n)  #", "n, -1).swapaxes(1, 2)  #"),
     ("wrong axis", "accuracy_of_votes", "axis=1", "axis=0"),
     ("missing mask", "accuracy_of_votes", "[i if i >= 0 else None for i in votes]", "votes"),
+    ("off by one", "least_sure_group", "- window + 1)", "- window)"),
+    ("missing mask", "least_sure_group", "chain = row[of_chain]", "chain = row"),
+    ("off by one", "least_sure_group", "start : start + window]", "start + 1 : start + window]"),
 ]
