@@ -157,7 +157,7 @@ def check(lesson: str, file: Path | None, solution: bool) -> bool:
       InputError: the lesson has no exercises, or the file is missing or does not run.
     """
     known = {path.stem: path for path in sorted(folder().glob("[0-9][0-9].py"))}
-    number = lesson.removesuffix("b").zfill(2)
+    number = lesson.rstrip("bc").zfill(2)
     if number not in known:
         raise InputError(
             f"no exercises for lesson {lesson!r}: expected one of {', '.join(known)}"
