@@ -32,6 +32,11 @@ FAST = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "true"
 OLD_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
 if FAST and (0, 7) <= jax.__version_info__ < (0, 12):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {OLD_EMITTERS}"
+if FAST:
+    # Usually XLA cuts a program into parts that several cores compile, and every part costs; here
+    # the other core has another file to run.
+    one_part = "--xla_cpu_parallel_codegen_split_count=1"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {one_part}"
 
 ROOT = Path(__file__).parent.parent
 COMPILED_FAST = pytest.StashKey[bool]()
