@@ -132,8 +132,8 @@ def pytest_collection_finish():
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that no process ends long after the other."""
-    longest = ["test_mesh.py", "test_grpo.py", "test_lesson.py", "test_lm_mcts.py"]
-    rank = {name: place for place, name in enumerate(longest)}
+    longest = ["mesh", "grpo", "shipped", "lesson", "lm_mcts", "distributed", "decoder"]
+    rank = {f"test_{name}.py": place for place, name in enumerate(longest)}
     items.sort(key=lambda item: rank.get(item.path.name, len(longest)))
 
 
