@@ -32,6 +32,11 @@ FAST = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "true"
 OLD_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
 if FAST and (0, 7) <= jax.__version_info__ < (0, 12):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {OLD_EMITTERS}"
+if FAST:
+    # Usually XLA cuts a program into parts that several cores compile, and every part costs; here
+    # the other core has another file to run.
+    one_part = "--xla_cpu_parallel_codegen_split_count=1"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {one_part}"
 
 ROOT = Path(__file__).parent.parent
 COMPILED_FAST = pytest.StashKey[bool]()
@@ -127,8 +132,8 @@ def pytest_collection_finish():
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that no process ends long after the other."""
-    longest = ["test_mesh.py", "test_grpo.py", "test_lesson.py", "test_lm_mcts.py"]
-    rank = {name: place for place, name in enumerate(longest)}
+    longest = ["mesh", "grpo", "shipped", "lesson", "lm_mcts", "distributed", "decoder"]
+    rank = {f"test_{name}.py": place for place, name in enumerate(longest)}
     items.sort(key=lambda item: rank.get(item.path.name, len(longest)))
 
 

@@ -2,6 +2,7 @@
 left when one is killed.
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import with_devices
+from conftest import random_params, with_devices
 
 from jaxreason import GREEDY, complete, load_model, save_model
 from jaxreason.hosts import HostLost, initialize
@@ -141,9 +142,10 @@ def start(directory: Path) -> list[tuple[int, str]]:
 
 
 @pytest.fixture
-def model(params, cfg, tokenizer, tmp_path):
-    """Saved where the processes find it."""
-    save_model(tmp_path / "model", params, cfg, tokenizer)
+def model(cfg, tokenizer, tmp_path):
+    """Of one layer, saved where the processes find it."""
+    shallow = dataclasses.replace(cfg, num_hidden_layers=1)
+    save_model(tmp_path / "model", random_params(shallow), shallow, tokenizer)
     return load_model(str(tmp_path / "model"))
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import json
 import runpy
 from pathlib import Path
@@ -32,6 +33,7 @@ from jaxreason.tasks import arithmetic, game24, game24_puzzles
 from jaxreason.tasks.game24_value import MAX_TOKENS
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
+VALUES_ASKED = ["Value: 4 6\n", "Value: 1 1\n", "Value: 20 4\n"]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,41 @@ def write(model, texts, sampler=GREEDY, num_samples=1, stop="\n\n", rows=512):
         stop_strings=(stop,),
         rows=rows,
     ).texts
+
+
+def fresh_problems():
+    """200 validation problems that no card saw."""
+    return arithmetic.problems("validation", 200, seed=7)
+
+
+def prompts_of_tiny() -> dict[str, list[str]]:
+    """Of all tests below that ask for greedy chains of `tiny`."""
+    three = arithmetic.problems("validation", 20, operations=(3,))
+    shown = arithmetic.problems("train", 2, operations=(2,))
+    reasoned = [
+        (p.question, "\n" + "\n".join([*arithmetic.solve(p), f"#### {p.answer}"])) for p in shown
+    ]
+    at_once = [(p.question, f" {p.answer}") for p in shown]
+    return {
+        "fresh": [zero_shot_cot(p.question) for p in fresh_problems()],
+        "direct": [direct(p.question) for p in three],
+        "cot": [zero_shot_cot(p.question) for p in three],
+        "few-shot direct": [few_shot(p.question, at_once) for p in three],
+        "few-shot cot": [few_shot(p.question, reasoned) for p in three],
+        "wait": [
+            zero_shot_cot(p.question) + "\n".join([*arithmetic.solve(p), "Wait", ""])
+            for p in arithmetic.problems("validation", 20, operations=(2,))
+        ],
+        "values": VALUES_ASKED,
+    }
+
+
+@pytest.fixture(scope="module")
+def written(tiny):
+    """What `tiny` writes to each of them, in one call: one program."""
+    prompts = prompts_of_tiny()
+    texts = iter(write(tiny, list(itertools.chain(*prompts.values()))))
+    return {name: list(itertools.islice(texts, len(asked))) for name, asked in prompts.items()}
 
 
 def test_both_sizes_ship_and_fit_the_budget():
@@ -115,43 +152,26 @@ def test_tiny_is_14_times_smaller_than_tiny_l(tiny):
     assert 12 < load_model("tiny-l").num_params / tiny.num_params < 16
 
 
-def test_tiny_on_fresh_problems_agrees_with_its_card(tiny):
+def test_tiny_on_fresh_problems_agrees_with_its_card(written):
     """200 validation problems the card never saw: within four standard errors of the card's greedy
     accuracy.
     """
-    problems = arithmetic.problems("validation", 200, seed=7)
-    correct = grade(
-        write(tiny, [zero_shot_cot(p.question) for p in problems]), [p.answer for p in problems]
-    )
+    correct = grade(written["fresh"], [p.answer for p in fresh_problems()])
     value, _, _, _ = json.loads((CHECKPOINTS / "tiny" / "results.json").read_text())["cot"]
     assert abs(correct.mean() - value) < 4 * np.sqrt(value * (1 - value) / 200)
 
 
-def test_the_prompt_decides_the_behaviour_of_the_same_weights(tiny):
-    problems = arithmetic.problems("validation", 20, operations=(3,))
-    shown = arithmetic.problems("train", 2, operations=(2,))
-    reasoned = [
-        (p.question, "\n" + "\n".join([*arithmetic.solve(p), f"#### {p.answer}"])) for p in shown
-    ]
-    at_once = [(p.question, f" {p.answer}") for p in shown]
-    lines = {
-        "direct": [direct(p.question) for p in problems],
-        "cot": [zero_shot_cot(p.question) for p in problems],
-        "few-shot direct": [few_shot(p.question, at_once) for p in problems],
-        "few-shot cot": [few_shot(p.question, reasoned) for p in problems],
-    }
-    median = {
-        k: np.median([t[0].strip().count("\n") for t in write(tiny, v)]) for k, v in lines.items()
-    }
-    assert median == {"direct": 0, "cot": 3, "few-shot direct": 0, "few-shot cot": 3}
+def test_the_prompt_decides_the_behaviour_of_the_same_weights(written):
+    lines = {"direct": 0, "cot": 3, "few-shot direct": 0, "few-shot cot": 3}
+    for prompt, count in lines.items():
+        assert np.median([t[0].strip().count("\n") for t in written[prompt]]) == count
 
 
 def test_tiny_start_leaves_something_to_be_learned_from_rewards():
     """On fresh validation problems a chain at temperature 1 is right about as often as its card
     says, .2 to .6.
     """
-    problems = arithmetic.problems("validation", 200, seed=7)
-    model = load_model("tiny-start")
+    problems, model = fresh_problems(), load_model("tiny-start")
     texts = write(
         model,
         [zero_shot_cot(p.question) for p in problems],
@@ -167,12 +187,9 @@ def test_tiny_start_leaves_something_to_be_learned_from_rewards():
     assert abs(right.mean() - value) < 4 * right.std() / np.sqrt(200)
 
 
-def test_after_wait_it_starts_again_from_the_problem(tiny):
+def test_after_wait_it_starts_again_from_the_problem(written):
     problems = arithmetic.problems("validation", 20, operations=(2,))
-    texts = [
-        zero_shot_cot(p.question) + "\n".join([*arithmetic.solve(p), "Wait", ""]) for p in problems
-    ]
-    correct = grade(write(tiny, texts), [p.answer for p in problems])
+    correct = grade(written["wait"], [p.answer for p in problems])
     assert correct.mean() > 0.5
 
 
@@ -191,11 +208,10 @@ def test_games_of_24_are_written_in_the_format_the_checker_reads(name):
     assert np.mean([move is not None for move in first_moves]) > 0.9
 
 
-@pytest.mark.parametrize(
-    "name", ["tiny", "tiny-24", "tiny-l"]
-)  # the others are trained on no values, as their cards say
-def test_values_are_one_of_three_words(name):
-    values = write(load_model(name), ["Value: 4 6\n", "Value: 1 1\n", "Value: 20 4\n"])
+# The other models are trained on no values, as their cards say
+@pytest.mark.parametrize("name", ["tiny", "tiny-24", "tiny-l"])
+def test_values_are_one_of_three_words(name, written):
+    values = written["values"] if name == "tiny" else write(load_model(name), VALUES_ASKED)
     assert {text[0] for text in values} <= {"sure", "likely", "impossible"}
 
 

@@ -414,18 +414,44 @@ def test_a_second_run_finds_the_compiled_programs_of_the_first(run_script, tmp_p
     options = ["--model", chat_model, "--method", "cot", "--max-new-tokens", "8"]
     ask = [cli.__file__, "solve", "Ann has 7 apples. She finds 5. How many?", *options]
 
-    def run(home: str = str(tmp_path), **environment: str) -> tuple[str, bool]:
-        done = run_script(tmp_path, ask, HOME=home, **environment)
+    def run() -> tuple[str, bool]:
+        done = run_script(tmp_path, ask, HOME=str(tmp_path))
         assert done.returncode == 0, done.stderr
+        # Programs that compile in less than a tenth of a second may or may not be kept; draw_chunk
+        # takes longer.
+        kept = list((tmp_path / ".cache" / "jaxreason").glob("jit_draw_chunk-*-cache"))
+        assert len(kept) == 1
         return done.stdout, "compilation cache hit for 'jit_draw_chunk'" in done.stderr
 
-    # Programs that compile in less than a tenth of a second may or may not be kept; draw_chunk
-    # takes longer.
-    def kept() -> list[Path]:
-        return list((tmp_path / ".cache" / "jaxreason").glob("jit_draw_chunk-*-cache"))
+    answer, found = run()
+    assert not found and run() == (answer, True)
 
-    answer, found = run(JAX_ENABLE_COMPILATION_CACHE="false")
-    assert not found and not kept()
-    assert run() == (answer, False) and len(kept()) == 1
-    assert run() == (answer, True) and len(kept()) == 1
-    assert run(home="/dev/null") == (answer, False)  # a home that nothing can be written to
+
+KEEPS = """
+import jax
+from jaxreason.course.machine import keep_compiled
+
+def plus_one(x):
+    return x + 1
+
+keep_compiled()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # this one compiles at once
+print(jax.jit(plus_one)(1))
+"""
+
+
+def test_programs_are_kept_if_they_may_be_and_can_be(run_script, tmp_path):
+    script = tmp_path / "keeps.py"
+    script.write_text(KEEPS)
+
+    def run(home: str = str(tmp_path), **environment: str) -> tuple[bool, int]:
+        """Whether the program was found, and how many there are afterwards."""
+        done = run_script(tmp_path, [script], HOME=home, **environment)
+        assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+        kept = list((tmp_path / ".cache" / "jaxreason").glob("jit_plus_one-*-cache"))
+        return "compilation cache hit for 'jit_plus_one'" in done.stderr, len(kept)
+
+    assert run(JAX_ENABLE_COMPILATION_CACHE="false") == (False, 0)
+    assert run(home="/dev/null") == (False, 0)  # a home that nothing can be written to
+    assert run() == (False, 1)
+    assert run() == (True, 1)

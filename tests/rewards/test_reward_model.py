@@ -479,7 +479,6 @@ def test_damaged_directories_are_one_line(reward, model, tmp_path):
 # ---- learning: behind the others, for it drops their compiled programs
 
 
-@pytest.mark.optimised
 def test_training_learns_which_steps_are_right_and_keeps_the_lowest_held_out_loss(
     model, tokenizer, tmp_path
 ):

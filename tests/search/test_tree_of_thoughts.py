@@ -611,8 +611,8 @@ def test_value_replies_add_up_the_values_of_the_words():
     assert scores.tolist() == [21.0, 21.001] and tokens.tolist() == [9, 8]
 
 
-def test_replies_do_not_depend_on_the_batch_and_cost_what_is_read_and_written():
-    model, texts = load_model("tiny-24"), ["24: 4 6 8 2\n", "24: 10 12 1 1\n", "24: 13 13 13 13\n"]
+def test_replies_do_not_depend_on_the_batch_and_cost_what_is_read_and_written(tiny):
+    model, texts = tiny, ["24: 4 6 8 2\n", "24: 10 12 1 1\n", "24: 13 13 13 13\n"]
     ask = functools.partial(
         replies,
         model,

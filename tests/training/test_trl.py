@@ -129,7 +129,6 @@ def test_advantages_are_trls(name, golden):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-@pytest.mark.optimised
 def test_loss_and_gradients_are_trls(name, golden, llama):
     fixed = golden | ({"logprobs": golden["on_policy"]} if name == "RLOO" else {})
     gradients = {
