@@ -15,23 +15,25 @@ HEADLINES = {  # lesson: parts of the claims that docs/claims.md shows
     "00_introduction": ["a chain of thought beats"],
     "01_chain_of_thought": ["CoT beats direct by", "at one operation CoT buys"],
     "02_self_consistency": ["beats one sampled chain", "beats the greedy chain"],
-    "03_tree_of_thoughts": [
+    "03_tree_of_thoughts": ["solves >= 74%", "beats chains"],
+    "03b_the_evaluator_decides": [
         "solves >= 74%",
-        "beats chains",
         "by a word at a glance, unseen states of 3",
         "by a thought before the word",
     ],
+    "03c_search_on_word_problems": [],
     "04_process_reward_models": [
         "PRM from Monte Carlo",
         "the PRM finds the first error more often",
     ],
     "05_best_of_n": ["best-of-64", "PRM beam search"],
-    "06_mcts": [
+    "06_mcts": [],
+    "06b_mcts_with_a_model": [
         "beats any of 64 chains with",
         "beats BFS, 8 lines, beam 1",
         "all of them written",
-        "by the PRM beats best-of-N",
     ],
+    "06c_mcts_on_word_problems": ["by the PRM beats best-of-N"],
     "07_budget_forcing": ["eight waits solve", "does not help tiny:"],
     "08_grpo": ["GRPO gains", "GRPO beats further SFT"],
     "09_distillation": ["GRPO beats its base", "beat GRPO at equal", "beats GRPO, on chains"],
@@ -66,6 +68,8 @@ SHOWN = {  # lesson: measurements worth a row of their own
             )
             for part in ("paper", "others")
         ),
+    ],
+    "03b_the_evaluator_decides": [
         "solved/BFS, beam 5, random",
         "solved/BFS, beam 5, oracle",
         *(
@@ -78,6 +82,8 @@ SHOWN = {  # lesson: measurements worth a row of their own
                 "unseen, 16 tries",
             )
         ),
+    ],
+    "03c_search_on_word_problems": [
         "word problems/BFS, likelihood",
         "word problems/vote at the tokens of BFS, likelihood",
     ],
@@ -112,6 +118,10 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "accuracy/PRM DVTS",
     ],
     "06_mcts": [
+        "toy/best action by the value alone",
+        "toy/best action, puct, 256 simulations",
+    ],
+    "06b_mcts_with_a_model": [
         *(f"solved/MCTS, own words/{part}" for part in ("paper", "others")),
         "solved/MCTS, own words",
         "solved/MCTS, rollouts",
@@ -120,6 +130,8 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "solved/BFS, 8 lines, beam 1",
         "solved/BFS, 8 lines, beam 5",
         "solved/BFS, 16 lines, beam 5",
+    ],
+    "06c_mcts_on_word_problems": [
         "word problems/MCTS, likelihood",
         "word problems/vote at the same tokens",
         "word problems/MCTS, PRM, 64 simulations",
@@ -232,7 +244,7 @@ SENTENCES = [
         words="The best of 64 chains, chosen by the PRM, beats the vote of the same 64.",
     ),
     Sentence(
-        lesson="06_mcts",
+        lesson="06c_mcts_on_word_problems",
         claim="MCTS by the PRM beats best-of-N by the PRM, both with 330 tokens a problem",
         sampled="word problems/MCTS, PRM, 64 simulations",
         words="With the PRM as its judge and 330 tokens a problem, Monte Carlo tree search beats"

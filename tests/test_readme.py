@@ -36,8 +36,9 @@ def test_the_results_are_those_of_the_committed_runs():
 
 
 def test_the_readme_has_a_sentence_of_every_lesson_but_the_introduction():
-    runs = sorted(path.name for path in (ROOT / "docs" / "results").iterdir() if path.is_dir())
-    assert [sentence.lesson for sentence in script("table").SENTENCES] == runs[1:]
+    runs = [path.name for path in (ROOT / "docs" / "results").iterdir() if path.is_dir()]
+    told = [sentence.lesson for sentence in script("table").SENTENCES]
+    assert [lesson[:2] for lesson in told] == sorted({run[:2] for run in runs})[1:]
 
 
 def test_a_table_says_what_was_not_seen_and_what_could_not_be_tested(monkeypatch, tmp_path):
@@ -88,7 +89,8 @@ def test_committed_results_are_of_the_shipped_model_and_enough_problems():
     for record in records:
         assert record["problems"] >= 500
         name = record["model"]["name"]
-        models = {"03": "tiny-24", "06": "tiny-24", "07": "tiny-24-wait", "08": "tiny-start"}
+        models = dict.fromkeys(("03", "03b", "06", "06b"), "tiny-24")
+        models |= {"07": "tiny-24-wait", "08": "tiny-start"}
         assert name == models.get(record["lesson"].partition("_")[0], "tiny")
         assert record["model"]["sha256"] in (ROOT / "checkpoints" / name / "README.md").read_text()
 

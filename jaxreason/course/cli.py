@@ -82,7 +82,7 @@ def find_lesson(name: str) -> Path:
     """The script of a lesson, in a checkout or an installed wheel.
 
     Args:
-      name: ``02``, ``2`` or ``02_self_consistency``; ``03b`` is the second half of lesson 03.
+      name: ``02``, ``2`` or ``02_self_consistency``; ``03b`` goes on where 03 ends.
 
     Raises:
       InputError: there is no such lesson.
@@ -118,7 +118,7 @@ def lesson(
     """Run a lesson, such as 'lesson 02 --quick'. Its options: 'lesson 02 --help'.
 
     Args:
-      number: Number of the lesson, 00 to 10; a long lesson has a second half, such as 03b.
+      number: Number of the lesson, 00 to 10; a long one goes on in others, such as 03b.
       options: Options of the lesson.
 
     Raises:

@@ -146,7 +146,7 @@ def check(lesson: str, file: Path | None, solution: bool) -> bool:
     If there is no file yet, one is made for the reader to fill in.
 
     Args:
-      lesson: number of the lesson, such as "02" or "2"; "03b" has the exercises of "03".
+      lesson: number of the lesson, such as "02" or "2"; "03b" and "03c" share those of "03".
       file: with the answers; by default ``exercises_02.py`` in the current folder.
       solution: whether to print ours in place of that.
 

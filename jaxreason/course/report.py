@@ -110,6 +110,22 @@ class Report:
         """
         self.figure(viz.curves(x, _intervals(series), **{"ylabel": ACCURACY, **options}), name)
 
+    def points(
+        self, name: str, series: Mapping[str, Sequence[tuple[float, Measured]]], **options
+    ) -> None:
+        """Saves lines with intervals, each of them over an x of its own.
+
+        Args:
+          name: of the file.
+          series: label -> pairs of x and what was measured there.
+          options: of :func:`jaxreason.course.viz.curves`; the title states the finding.
+        """
+        intervals = {
+            label: [(x, interval_of(values)) for x, values in pairs]
+            for label, pairs in series.items()
+        }
+        self.figure(viz.points(intervals, **{"ylabel": ACCURACY, **options}), name)
+
     def bars(
         self,
         name: str,

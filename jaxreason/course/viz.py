@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from jaxreason.evaluation.intervals import Interval
+from jaxreason.search.mcts import SearchResult
 from jaxreason.search.tree_of_thoughts import Tree
-from jaxreason.search.tree_text import outline
+from jaxreason.search.tree_text import outline, principal_variation
 
 # Colour-blind readers tell these apart too.
 COLORS = ("#3b6fb6", "#d1603d", "#4f9d69", "#8e6bbf", "#c9a227", "#5c5c5c")
@@ -172,6 +173,31 @@ def thoughts(search: Tree, *, max_children: int, **options) -> Figure:
         scores=[node.score for node in nodes],
         expanded=[index in search.expanded for index in shown],
         path=[place[index] for index in search.path(search.answer)],
+        **options,
+    )
+
+
+def simulations(search: SearchResult, **options) -> Figure:
+    """All nodes of the first tree of a Monte Carlo search, as :func:`tree` draws it.
+
+    Args:
+      search: the trees; node 0 is the root.
+      options: of :func:`tree`.
+    """
+    parents = np.asarray(search.parents[0]).tolist()
+    nodes = [0] + [i for i, parent in enumerate(parents) if parent >= 0]
+    place = {index: row for row, index in enumerate(nodes)}
+    visits, actions = search.visits[0], search.actions[0]
+    q = np.array(search.rewards[0] + search.discounts[0] * search.values[0])
+    q[0] = search.values[0, 0]  # no step leads to the root
+    return tree(
+        parents=[-1] + [place[parents[i]] for i in nodes[1:]],
+        labels=[f"root, N={visits[0]}"]
+        + [f"action {actions[i]}, N={visits[i]}" for i in nodes[1:]],
+        scores=q[nodes].tolist(),
+        expanded=[not search.terminal[0, i] for i in nodes],
+        path=[place[i] for i in principal_variation(search)],
+        label="mean return Q",
         **options,
     )
 

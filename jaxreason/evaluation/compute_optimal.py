@@ -1,6 +1,8 @@
 """Where to spend a given compute: a cap for all problems, a budget for each, or a method for each.
 
 within_budget     one cap for all problems, so that a method spends a given mean
+until_solved      chains that are tested one by one, up to the first that is right
+paid_for          the chains that a problem's tokens pay for
 allocate          a budget for each problem, more where it is harder
 compute_optimal   a method for each bin of difficulty
 
@@ -50,6 +52,54 @@ def within_budget(solved: np.ndarray, tokens: np.ndarray, mean_tokens: float) ->
     i = np.searchsorted(ended + ordered * left, budget, side="right")
     cap = np.inf if i == len(ordered) else (budget - ordered[:i].sum()) / left[i]
     return Capped(solved & (tokens <= cap), np.minimum(tokens, cap))
+
+
+def until_solved(solved: np.ndarray, num_tokens: np.ndarray) -> Capped:
+    """What chains solve and spend if each is tested when it ends, and the first right one is the
+    last.
+
+    Args:
+      solved: ``[G, N]`` bool, which chains are right.
+      num_tokens: ``[G, N]``, their tokens.
+
+    Raises:
+      InputError: other shapes, or no chains.
+    """
+    solved, num_tokens = np.asarray(solved, bool), np.asarray(num_tokens, float)
+    if solved.shape != num_tokens.shape or solved.ndim != 2 or not solved.size:
+        raise InputError(
+            f"solved has shape {solved.shape} and num_tokens {num_tokens.shape}: expected [G, N] "
+            "both, with at least one chain"
+        )
+    any_right = np.asarray(solved.any(1))
+    last = np.where(any_right, solved.argmax(1), solved.shape[1] - 1)
+    spent = np.take_along_axis(num_tokens.cumsum(1), last[:, None], axis=1)[:, 0]
+    return Capped(any_right, spent)
+
+
+def paid_for(num_tokens: np.ndarray, budget: np.ndarray) -> np.ndarray:
+    """Which chains, written one after another, the tokens of their problem pay for.
+
+    The first chain is always paid for: a method that writes nothing has no answer to compare.
+
+    Args:
+      num_tokens: ``[G, N]`` tokens of the chains.
+      budget: ``[G]`` tokens of each problem.
+
+    Returns:
+      ``[G, N]`` bool.
+
+    Raises:
+      InputError: not one budget for each problem.
+    """
+    num_tokens, budget = np.asarray(num_tokens), np.asarray(budget)
+    if num_tokens.ndim != 2 or budget.shape != num_tokens.shape[:1]:
+        raise InputError(
+            f"num_tokens has shape {num_tokens.shape} and budget {budget.shape}: expected [G, N] "
+            "and [G]"
+        )
+    is_first = np.arange(num_tokens.shape[1]) == 0
+    return (num_tokens.cumsum(1) <= budget[:, None]) | is_first
 
 
 def allocate(difficulty: np.ndarray, mean: float, *, least: int, most: int) -> np.ndarray:

@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jaxreason.search.mcts import Node
 
@@ -33,4 +35,36 @@ def expand_table(mdp: TableMDP, keys: jax.Array, state: jax.Array, action: jax.A
     step = state, action
     return table_root(mdp, mdp.next_states[step])._replace(
         reward=mdp.rewards[step], discount=mdp.discounts[step]
+    )
+
+
+def complete_trees(leaves: np.ndarray, values: np.ndarray) -> TableMDP:
+    """G complete trees as tables; rewards come with the steps into the leaves only.
+
+    States are numbered level by level: 0 to G-1 are the roots, then their children, and so on. No
+    action is preferred, and no step is discounted.
+
+    Args:
+      leaves: rewards ``[G, A, ..., A]`` of the leaves, with an axis for the action at each level.
+      values: ``[S]``, what the search is told of each state, leaves included.
+    """
+    num_trees, *levels = leaves.shape
+    num_actions = levels[-1]
+    sizes = [num_trees * num_actions**level for level in range(len(levels) + 1)]
+    num_states, num_inner = sum(sizes), sum(sizes[:-1])
+    num_above = num_inner - sizes[-2]  # states whose children are no leaves
+
+    # Level by level, the next children are always the next numbers.
+    next_states = np.zeros((num_states, num_actions), np.int32)
+    next_states[:num_inner] = np.arange(num_trees, num_states).reshape(-1, num_actions)
+    rewards = np.zeros((num_states, num_actions), np.float32)
+    rewards[num_above:num_inner] = leaves.reshape(-1, num_actions)
+    discounts = np.zeros((num_states, num_actions), np.float32)
+    discounts[:num_above] = 1.0  # the step into a leaf ends the episode
+    return TableMDP(
+        next_states=jnp.asarray(next_states),
+        rewards=jnp.asarray(rewards),
+        discounts=jnp.asarray(discounts),
+        prior_logits=jnp.zeros((num_states, num_actions)),
+        values=jnp.asarray(values, jnp.float32),
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxreason.decoding import prompts
 from jaxreason.search.evaluators import likelihood
-from jaxreason.search.tree_of_thoughts import Rules, Scores, State
+from jaxreason.search.tree_of_thoughts import Rules, Scores, State, Tree
 from jaxreason.tasks import arithmetic
 
 
@@ -64,3 +64,8 @@ LINES = Rules(
     is_leaf=_is_complete,
     identity=lambda state: state.thoughts,
 )
+
+
+def answer_line(tree: Tree) -> str:
+    """The last line of the leaf that a search submits; empty if it found none."""
+    return tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else ""

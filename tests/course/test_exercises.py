@@ -83,7 +83,7 @@ def test_check_on_the_command_line(monkeypatch, capsys, tmp_path):
     solution = capsys.readouterr().out
     assert "def weighted_vote" in solution
     Path("exercises_02.py").write_text(solution)
-    run_cli(monkeypatch, "check", "02b")  # a lesson's second half has no exercises of its own
+    run_cli(monkeypatch, "check", "02b")  # later parts of a lesson share its exercises
     assert "6 of 6 passed" in capsys.readouterr().out
     assert "expected one of" in failed_cli(monkeypatch, capsys, "check", "99").err
     assert "not found" in failed_cli(monkeypatch, capsys, "check", "02", "--file", "no.py").err

@@ -118,7 +118,7 @@ def test_a_lesson_is_found_by_number_or_name(name):
 
 
 @pytest.mark.parametrize(("name", "found"), [("3", "03_a"), ("03b", "03b_c"), ("3b", "03b_c")])
-def test_the_second_half_of_a_lesson_has_a_number_of_its_own(name, found):
+def test_the_parts_of_a_lesson_have_numbers_of_their_own(name, found):
     scripts = {stem: Path(f"{stem}.py") for stem in ("03_a", "03b_c", "10_d")}
     assert cli._choose(name, scripts).stem == found
     with pytest.raises(InputError, match="expected one of 03, 03b, 10$"):

@@ -14,7 +14,7 @@ from conftest import assert_same_bits
 from jaxreason.errors import InputError
 from jaxreason.search import mcts, tree_text
 from jaxreason.search.mcts import Node, search
-from jaxreason.search.toy_mdp import TableMDP, expand_table, table_root
+from jaxreason.search.toy_mdp import TableMDP, complete_trees, expand_table, table_root
 
 GOLDEN = Path(__file__).parent / "mctx.npz"
 STATES = [0, 2, 3, 4, 5, 6]  # with SIMULATIONS in a random_mdp: one compiled program for each rule
@@ -147,6 +147,19 @@ def test_the_tree_is_that_of_plain_python(options):
             assert compared == (tree.visits[problem] > 0).sum()
         terminal = tree.terminal[:, 1:] & (tree.visits[:, 1:] > 1)
         assert terminal.any()  # some terminal node was come back to
+
+
+def test_complete_trees_lead_to_their_leaves():
+    leaves = np.random.default_rng(0).random((2, 3, 3))
+    tables = jax.device_get(complete_trees(leaves, np.zeros(2 + 6 + 18)))
+    for tree in range(2):
+        for first in range(3):
+            state = tables.next_states[tree, first]
+            assert (tables.rewards[tree, first], tables.discounts[tree, first]) == (0, 1)
+            np.testing.assert_allclose(tables.rewards[state], leaves[tree, first], rtol=1e-6)
+            assert (tables.discounts[state] == 0).all()
+    reached = tables.next_states[:8].ravel()
+    np.testing.assert_array_equal(np.sort(reached), np.arange(2, 26))  # every state but the roots
 
 
 def noisy_expand(mdp, keys, state, action):

@@ -37,6 +37,7 @@ from jaxreason.search.game24_rules import (
     puzzle,
     verdict,
 )
+from jaxreason.search.outcomes import outcomes
 from jaxreason.search.proposers import propose_thoughts, sample_thoughts
 from jaxreason.search.tree_of_thoughts import (
     Rules,
@@ -47,7 +48,13 @@ from jaxreason.search.tree_of_thoughts import (
     memoize,
 )
 from jaxreason.search.tree_text import format_tree, outline
-from jaxreason.search.word_problems import LINES, calculator, lines_oracle, lines_prompt
+from jaxreason.search.word_problems import (
+    LINES,
+    answer_line,
+    calculator,
+    lines_oracle,
+    lines_prompt,
+)
 from jaxreason.tasks import arithmetic, game24, game24_puzzles
 
 # ---- a toy: three digits are written one by one; a problem is a table of scores of all prefixes
@@ -101,6 +108,15 @@ def test_bfs_keeps_the_best_of_every_level(beam):
             kept = sorted(level, key=lambda prefix: -table[prefix])[:beam]
         assert [text(tree, i) for i in tree.expanded] == expanded
         assert text(tree, tree.answer) == kept[0]
+
+
+def test_outcomes_are_those_of_the_trees():
+    rules = solved_by(*["000"] * 3, *["none"] * 3)
+    trees = bfs(ROOTS, every_digit, look_up, rules, beam=4**DEPTH, max_depth=DEPTH)
+    found, tokens = outcomes(trees)
+    assert found.tolist() == [True] * 3 + [False] * 3
+    assert tokens.tolist() == [tree.generated + tree.evaluated for tree in trees]
+    assert answer_line(trees[0]) == "0" and answer_line(trees[-1]) == ""
 
 
 def test_a_beam_as_wide_as_the_tree_finds_the_best_leaf():
