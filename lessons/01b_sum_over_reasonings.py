@@ -166,7 +166,7 @@ run.curves(
     list(groups),
     series,
     title="The gold answer has probability\n"
-    + "\nand ".join(f"{p_gold[n].mean():.2g} {labels[n].split(',')[0]}" for n in p_gold),
+    + "\nand ".join(f"{p_gold[n].mean():#.2g} {labels[n].split(',')[0]}" for n in p_gold),
     xlabel=f"{unit} of the problem",
     ylabel="mean probability of the gold answer",
 )
