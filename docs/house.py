@@ -35,6 +35,7 @@ CENTRES = {  # the rooms, in the order of the data, and where the drawing has th
 }
 ROOF = {"course": "lessons and command line", "api": "the public names"}  # use the rooms
 FLOOR = {  # used by rooms and roof
+    "progress": "progress bars",
     "mesh": "many devices",
     "hosts": "many hosts",
     "resume": "interrupted runs",

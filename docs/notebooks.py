@@ -29,35 +29,27 @@ BADGE = """[![Open in Colab](https://colab.research.google.com/assets/colab-badg
 
 Written by `docs/notebooks.py` from [lessons/{name}.py](https://github.com/{repository}/blob/main/lessons/{name}.py)."""
 
-# No wheel, no checkout and no address: one line says what to do.
+# Where there is no wheel, no checkout and no address, one line says what to do.
 INSTALL = """\
-# Installs jaxreason where it is missing, as on Colab: from a wheel or a checkout that is there, or
-# else from its address. Jax, and what a kernel may have loaded already, keep their versions, so
-# that nothing needs a restart and jax goes on to match the accelerator.
-import importlib.util
-import subprocess
-import sys
+# Installs jaxreason where it is missing, as on Colab. What may be loaded already keeps its version:
+# jax has to match the accelerator.
+import importlib.util, subprocess, sys
 from importlib import metadata
 from pathlib import Path
 
 ADDRESS = "{address}"
 if importlib.util.find_spec("jaxreason") is None:
     here = Path.cwd()
-    wheels = sorted(here.glob("jaxreason-*.whl"), reverse=True)
-    folders = (here, *here.parents)
-    checkouts = [folder for folder in folders if (folder / "jaxreason" / "api.py").is_file()]
-    sources = [*map(str, wheels + checkouts), ADDRESS]
-    if not sources[0]:
-        raise SystemExit(
-            "jaxreason is not installed: put its wheel (jaxreason-*.whl) beside this notebook "
-            "and run this cell again"
-        )
-    keep = ("jax", "libtpu", "numpy", "matplotlib", "tqdm")
-    found = [(package.name or "", package.version) for package in metadata.distributions()]
-    kept = (f"{name}=={version}\\n" for name, version in found if name.lower().startswith(keep))
-    Path("constraints.txt").write_text("".join(sorted(kept)))
-    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "-c", "constraints.txt", sources[0]], check=True)
+    checkouts = [f for f in (here, *here.parents) if (f / "jaxreason" / "api.py").is_file()]
+    source = str([*sorted(here.glob("jaxreason-*.whl"))[::-1], *checkouts, ADDRESS][0])
+    if not source:
+        sys.exit("jaxreason is missing: put its wheel (jaxreason-*.whl) beside this notebook, and "
+                 "run this cell again")
+    kept = [f"{p.name}=={p.version}\\n" for p in metadata.distributions()
+            if (p.name or "").lower().startswith(("jax", "libtpu", "numpy", "matplotlib", "tqdm"))]
+    Path("constraints.txt").write_text("".join(kept))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "-c", "constraints.txt"]
+    subprocess.run([*pip, source], check=True)
     importlib.invalidate_caches()"""
 
 OPTIONS = """\

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parent.parent
 START, END = "<!-- results -->\n", "<!-- end of results -->\n"
 HEADLINES = {  # lesson: parts of the claims that docs/claims.md shows
     "00_introduction": ["a chain of thought beats"],
+    "00b_jax_primer": [],
     "01_chain_of_thought": ["CoT beats direct by", "at one operation CoT buys"],
+    "01b_sum_over_reasonings": [],
     "02_self_consistency": ["beats one sampled chain", "beats the greedy chain"],
     "03_tree_of_thoughts": ["solves >= 74%", "beats chains"],
     "03b_the_evaluator_decides": [
@@ -41,12 +43,14 @@ HEADLINES = {  # lesson: parts of the claims that docs/claims.md shows
 }
 SHOWN = {  # lesson: measurements worth a row of their own
     "00_introduction": [],
+    "00b_jax_primer": [],
     "01_chain_of_thought": [
         "accuracy/direct",
         "accuracy/cot",
         "accuracy/few_shot_direct",
         "accuracy/few_shot_cot",
     ],
+    "01b_sum_over_reasonings": ["probability_of_gold/direct", "probability_of_gold/cot"],
     "02_self_consistency": [
         "accuracy/greedy",
         "accuracy/pass@1",

@@ -175,6 +175,7 @@ def run(monkeypatch, tmp_path, model):
         "folder": tmp_path,
         "model": model,
         "results": results,
+        "figures": [],
     }
     return Run(**fields | given)
 
@@ -194,6 +195,8 @@ def test_a_figure_that_the_disk_has_no_room_for_ends_no_lesson(monkeypatch, caps
     )
     run.finish()
     assert json.loads((run.folder / "results.json").read_text())["measurements"]
+    kept, results = run.folder / "kept.png", run.folder / "results.json"
+    assert capsys.readouterr().out.endswith(f"written:\n  {kept}\n  {results}\n")
 
 
 @pytest.mark.parametrize("broken", ["pathlib.Path.write_text", "os.replace"])

@@ -16,6 +16,7 @@ FOLDERS = [
     "resume",
     "hosts",
     "mesh",
+    "progress",
     "tasks",
     "models",
     "decoding",

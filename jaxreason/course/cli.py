@@ -15,6 +15,7 @@ FIRST = """\
 How reasoning models work, in JAX. Start with
 
   jaxreason lesson 00         the first lesson: one problem, four methods (seconds)
+  jaxreason lesson 00b        JAX for people from PyTorch
   jaxreason lesson 02 --help  a lesson's options; lessons are numbered 00 to 10
   jaxreason check 02          its exercises: writes a file to fill in, then checks it
   jaxreason solve "..."       your own problem, by a vote of 32 chains

@@ -48,6 +48,7 @@ class Report:
     results: Results
     # a shipped model on the lesson's own task: claims may name the sizes of effects measured there
     as_measured: bool
+    figures: list[Path] = dataclasses.field(default_factory=list, kw_only=True)  # those saved
 
     def measure(self, name: str, values: Measured, tokens: float | None = None) -> Interval:
         """Records a measurement.
@@ -153,6 +154,7 @@ class Report:
             try:
                 with writing_to(self.folder), atomic_file(self.folder / f"{name}.png") as path:
                     figure.savefig(path, dpi=130)
+                self.figures.append(self.folder / f"{name}.png")
             except InputError as error:
                 print(f"no figure {name}: {error}", file=sys.stderr)
         if in_notebook():

@@ -154,6 +154,8 @@ class Run(Report):
     def finish(self) -> None:
         """Prints the measurements, writes ``OUT/NN_name/results.json`` and drops the kept parts.
 
+        At the end it names every file that it wrote.
+
         Raises:
           InputError: the file cannot be written. The measurements are printed all the same, and
             the same command can go on from the kept parts.
@@ -164,7 +166,7 @@ class Run(Report):
         with writing_to(self.folder):
             path = self.results.write(self.folder)
         shutil.rmtree(self.unfinished, ignore_errors=True)
-        print(f"written to {path.parent}{os.sep}")
+        print("written:", *self.figures, path, sep="\n  ")
 
 
 def _script() -> bytes | None:

@@ -1,9 +1,11 @@
 """``jaxreason solve``: it asks a model one question and prints the answer of its chains."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 
 from jaxreason.answers.extract import extract_answer
 from jaxreason.answers.verify import answer_ids, chosen
@@ -73,7 +75,7 @@ def _ask(
 
 
 def _print_answer(texts: Sequence[str], voting: bool) -> None:
-    """Prints the first chain with the winning answer, and the share of chains that agree."""
+    """Prints the first chain with the winning answer, the votes, and the share that agrees."""
     answers = [extract_answer(text) for text in texts]
     ids = answer_ids([answers])
     outcome = vote(ids)
@@ -85,4 +87,23 @@ def _print_answer(texts: Sequence[str], voting: bool) -> None:
     print(text.strip())
     if voting:
         share = float(outcome.confidence[0])
-        print(f"\n{answer}  ({share:.0%} of {len(texts)} chains agree)")
+        print(f"\n{_counts(answers, ids[0])}")
+        print(f"{answer}  ({share:.0%} of {len(texts)} chains agree)")
+
+
+def _counts(answers: Sequence[str | None], ids: np.ndarray, most: int = 5) -> str:
+    """The most frequent answers and their numbers of chains, as ``votes: 66 x 30, 64 x 2``.
+
+    Args:
+      answers: N of them.
+      ids: ``[N]``, equal for equal answers, -1 where there is none.
+      most: answers that are named.
+    """
+    first = {}
+    for answer, i in zip(answers, ids.tolist(), strict=True):
+        first.setdefault(i, answer or "no answer")
+    ranked = Counter(ids.tolist()).most_common()
+    named = [f"{first[i]} x {count}" for i, count in ranked[:most]]
+    if ranked[most:]:
+        named.append(f"others x {sum(count for _, count in ranked[most:])}")
+    return "votes: " + ", ".join(named)

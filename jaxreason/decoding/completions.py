@@ -11,7 +11,6 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm.auto import tqdm
 
 from jaxreason import resume
 from jaxreason.decoding.continuous import generate_queue
@@ -26,6 +25,7 @@ from jaxreason.mesh import mesh_of
 from jaxreason.models.cache import unstack
 from jaxreason.models.hf import LanguageModel
 from jaxreason.models.tokens import encode_prompts
+from jaxreason.progress import progress_bar
 
 
 class Completions(NamedTuple):
@@ -144,12 +144,7 @@ def complete(
         finished=np.zeros(shape, bool),
         rule_state=jax.tree.map(np.zeros_like, rule_state),
     )
-    bar = tqdm(
-        total=len(encoded) * num_samples,
-        desc=description,
-        unit="chain",
-        disable=description is None,
-    )
+    bar = progress_bar(total=len(encoded) * num_samples, description=description, unit="chain")
     with _interruptible(store), bar:
         for chains, rollout in finished_chains:
             places = np.divmod(chains, num_samples)

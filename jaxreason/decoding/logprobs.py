@@ -5,7 +5,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm.auto import tqdm
 
 from jaxreason.errors import InputError
 from jaxreason.mesh import map_rows, mesh_of, round_to_mesh, shard_batch
@@ -19,6 +18,7 @@ from jaxreason.models.decoder import (
 from jaxreason.models.heads import score_tokens
 from jaxreason.models.hf import LanguageModel
 from jaxreason.models.tokens import Prompt, encode_prompts, pad_left
+from jaxreason.progress import progress_bar
 
 
 @functools.partial(jax.jit, static_argnames=("cfg", "chunk"))
@@ -104,7 +104,7 @@ def text_logprobs(
         scored[row, len(head) : len(head) + len(tail)] = True
     positions = np.broadcast_to(np.arange(width, dtype=np.int32), tokens.shape)
     found = np.zeros(len(heads), np.float32)
-    starts = tqdm(range(0, len(heads), 64), desc=description, disable=description is None)
+    starts = progress_bar(range(0, len(heads), 64), description=description, unit="batch")
     for start in starts:
         chosen = slice(start, start + 64)
         scores = token_logprobs(

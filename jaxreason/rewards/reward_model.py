@@ -16,7 +16,6 @@ import numpy as np
 from jax.sharding import Mesh
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from jaxreason.errors import InputError, one_line
@@ -27,6 +26,7 @@ from jaxreason.models.hf import LanguageModel, load_model, save_model
 from jaxreason.models.names import find_reward_model
 from jaxreason.models.tokens import Prompt, encode_prompts, pad_left, token_bytes
 from jaxreason.models.weights import digest, read_json
+from jaxreason.progress import progress_bar
 from jaxreason.rewards.step_labels import RewardKind, split_steps, step_ends
 
 AGGREGATIONS = ("min", "prod", "last", "mean")
@@ -116,12 +116,11 @@ def step_scores(
 
     pieces = token_bytes(tokenizer)
     scores: dict[tuple[int, str], np.ndarray] = {}
-    batches = tqdm(
+    batches = progress_bar(
         map_rows(score, np.arange(len(bundles)), size),
         total=-(-len(bundles) // size),
-        desc=description,
+        description=description,
         unit="batch",
-        disable=description is None,
     )
     for chosen, probabilities in batches:
         for i, of_bundle in zip(chosen, probabilities, strict=True):

@@ -27,7 +27,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from tqdm.auto import tqdm
 
 from jaxreason.decoding.completions import decode
 from jaxreason.decoding.sampling import Sampler
@@ -35,6 +34,7 @@ from jaxreason.errors import InputError
 from jaxreason.mesh import map_rows, mesh_of, round_to_mesh, row_sharding, shard_batch
 from jaxreason.models.hf import LanguageModel
 from jaxreason.models.tokens import encode_prompts, pad_left
+from jaxreason.progress import progress_bar
 from jaxreason.search import mcts
 from jaxreason.search import tree_of_thoughts as tot
 from jaxreason.search.lm_evaluators import EvaluateFn, Weights
@@ -177,8 +177,7 @@ def search(
         return run(weights, *shard_batch((keys[chosen], root), mesh))
 
     found = []
-    bar = tqdm(total=len(encoded), desc=description, unit="problem", disable=description is None)
-    with bar:
+    with progress_bar(total=len(encoded), description=description, unit="problem") as bar:
         batches = map_rows(search_from, np.arange(len(encoded)), round_to_mesh(size, mesh))
         for chosen, result in batches:
             found.append(result)

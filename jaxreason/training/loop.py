@@ -24,6 +24,7 @@ from jaxreason.errors import InputError
 from jaxreason.hosts import check_lost, is_first, preempted
 from jaxreason.mesh import constrain, in_mesh, mesh_of, row_sharding, shard_batch, shard_params
 from jaxreason.models.precision import check_float
+from jaxreason.progress import progress_bar
 from jaxreason.training.checkpoint import Checkpoints
 
 
@@ -264,10 +265,10 @@ def _open_log(directory: Path) -> TextIO:
 
 def _progress(start: int, num_steps: int, description: str) -> tqdm:
     """A bar over the steps, shown by the first process."""
-    return tqdm(
+    return progress_bar(
         total=num_steps,
         initial=start,
-        desc=description,
+        description=description,
         unit="step",
         mininterval=1.0,
         disable=not is_first(),

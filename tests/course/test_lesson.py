@@ -14,14 +14,17 @@ import pytest
 from conftest import failed_cli, random_params, run_cli
 
 from jaxreason import save_model
-from jaxreason.course import cli, viz
+from jaxreason.course import cli, solve, viz
 from jaxreason.course import run as course_run
 from jaxreason.course.chains import failed_prompt
+from jaxreason.course.depths import by_depth
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import Completions
+from jaxreason.errors import InputError
 from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.hf import default_dtype, fast_dtype
 from jaxreason.models.tokens import build_tokenizer
+from jaxreason.tasks.problem import Problem
 
 LESSONS = sorted(Path(__file__).parents[2].glob("lessons/0[0-2]_*.py"))
 TEMPLATE = (
@@ -69,7 +72,12 @@ def fails(monkeypatch, capsys, *arguments: str) -> str:
     return error
 
 
-SMALL = ("--problems", "8", "--chains", "4", "--max-new-tokens", "8", "--rows", "1")
+SMALL = ("--problems", "8", "--max-new-tokens", "8", "--rows", "1")
+
+
+def chains_of(script: Path) -> list[str]:
+    """The option, for the lessons that have it: 01 draws none."""
+    return [] if script.name.startswith("01") else ["--chains", "4"]
 
 
 @pytest.mark.parametrize("script", LESSONS, ids=lambda path: path.stem)
@@ -85,6 +93,7 @@ def test_a_weak_chat_model_on_problems_of_a_file(
         "--out",
         str(tmp_path),
         *SMALL,
+        *chains_of(script),
     )
     run_cli(monkeypatch, "lesson", script.name[:2], *options, *(() if chat else ("--no-chat",)))
     folder = tmp_path / script.stem
@@ -92,7 +101,7 @@ def test_a_weak_chat_model_on_problems_of_a_file(
     settings = {
         "task": f"gsm8k:{problems}",
         "dtype": "float32",
-        "chains": 4,
+        "chains": 4 if chains_of(script) else None,
         "max_new_tokens": 8,
         "chat": chat,
     }
@@ -360,6 +369,7 @@ def test_a_lesson_blames_the_prompt_and_not_the_model(
         "--out",
         str(tmp_path),
         *SMALL,
+        *chains_of(script),
     )
     run_cli(monkeypatch, "lesson", script.name[:2], *options)
     said = capsys.readouterr().out
@@ -455,3 +465,26 @@ def test_programs_are_kept_if_they_may_be_and_can_be(run_script, tmp_path):
     assert run(home="/dev/null") == (False, 0)  # a home that nothing can be written to
     assert run() == (False, 1)
     assert run() == (True, 1)
+
+
+def test_solve_counts_its_votes():
+    answers = ["54", "7", None, "54", "108/2", "8", "9", "1", "2"]
+    ids = np.array([0, 1, -1, 0, 0, 2, 3, 4, 5])
+    assert solve._counts(answers, ids) == (
+        "votes: 54 x 3, 7 x 1, no answer x 1, 8 x 1, 9 x 1, others x 2"
+    )
+    assert solve._counts(["6", "6"], np.array([0, 0])) == "votes: 6 x 2"
+
+
+def test_problems_by_depth():
+    problems = [Problem("?", 1, depth=d) for d in (1, 2, 9, 7, 2, 1, 3)]
+    depth, groups = by_depth(problems, deepest=6)
+    assert depth.tolist() == [1, 2, 6, 6, 2, 1, 3]
+    assert {k: np.flatnonzero(rows).tolist() for k, rows in groups.items()} == {
+        1: [0, 5],
+        2: [1, 4],
+        6: [2, 3],
+    }
+    assert list(by_depth([Problem("?", 1)] * 3, deepest=6).groups) == [0]
+    with pytest.raises(InputError, match="--problems is 1: too few"):
+        by_depth(problems[:1], deepest=6)
