@@ -86,8 +86,7 @@ def lower(params: dict, cfg: Any, kind: str) -> tuple[dict, Any]:
     Raises:
       InputError: another kind.
     """
-    if kind not in KINDS:
-        raise InputError(f"arithmetic {kind!r} is unknown: expected one of {', '.join(KINDS)}")
+    check_kind(kind)
 
     def lowered(tree: dict) -> dict:
         made = {}
@@ -103,6 +102,16 @@ def lower(params: dict, cfg: Any, kind: str) -> tuple[dict, Any]:
         return made
 
     return lowered(params), dataclasses.replace(cfg, int8=kind == "int8")
+
+
+def check_kind(kind: str) -> None:
+    """That there is such an arithmetic.
+
+    Raises:
+      InputError: there is none.
+    """
+    if kind not in KINDS:
+        raise InputError(f"arithmetic {kind!r} is unknown: expected one of {', '.join(KINDS)}")
 
 
 def quantised(name: str, x: jax.Array) -> dict[str, jax.Array]:
