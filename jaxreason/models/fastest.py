@@ -33,17 +33,19 @@ MOST_ROWS, WIDEST = 512, 4096
 def default_dtype(cfg: DecoderConfig, rows: int = ROWS) -> str:
     """The arithmetic that ``dtype="auto"`` stands for on this device.
 
-    On a CPU the fastest of :func:`measure` that is worth what it loses, by :func:`choose`; small
-    models stay in float32. On a GPU or TPU that of :func:`fast_dtype`.
+    float32 for small models. Else on a CPU the fastest of :func:`measure` that is worth what it
+    loses, by :func:`choose`, and on a GPU or TPU that of :func:`fast_dtype`.
 
     Args:
       cfg: of the model, before it is lowered.
       rows: chains decoded at a time.
     """
+    if _is_measured(cfg):
+        return choose(measure(cfg, rows))
     device = jax.devices()[0]
-    if device.platform != "cpu":
-        return fast_dtype(device.platform, getattr(device, "compute_capability", ""))
-    return choose(measure(cfg, rows)) if _is_measured(cfg) else "float32"
+    if _is_small(cfg) or device.platform == "cpu":
+        return "float32"
+    return fast_dtype(device.platform, getattr(device, "compute_capability", ""))
 
 
 def fast_dtype(platform: str, compute_capability: str = "") -> str:
@@ -75,14 +77,14 @@ def explain(cfg: DecoderConfig, rows: int = ROWS) -> str | None:
     """What :func:`default_dtype` chose by measuring, such as "bfloat16 (2.1x float32 here)"; None
     where it did not measure.
     """
-    if jax.default_backend() != "cpu" or not _is_measured(cfg):
+    if not _is_measured(cfg):
         return None
     seconds = measure(cfg, rows)
     times = {kind: f"{seconds['float32'] / seconds[kind]:.1f}x" for kind in KINDS}
     chosen = choose(seconds)
     if chosen == "float32":
         others = ", ".join(f"{kind} {times[kind]}" for kind in KINDS[1:])
-        return f"float32 (this machine gains too little by others: {others})"
+        return f"float32 (the others gain too little here: {others})"
     line = f"{chosen} ({times[chosen]} float32 here)"
     if chosen == "int8":
         line += "; about 2 of 100 most likely tokens are other ones than in float32"
@@ -90,10 +92,13 @@ def explain(cfg: DecoderConfig, rows: int = ROWS) -> str | None:
 
 
 def _is_measured(cfg: DecoderConfig) -> bool:
-    """Of several processes none measures: they would not agree."""
-    in_blocks = 3 * cfg.num_hidden_layers * cfg.hidden_size * cfg.intermediate_size
-    large = in_blocks + cfg.vocab_size * cfg.hidden_size >= SMALL
-    return large and jax.process_count() == 1
+    """On a CPU, for large models; of several processes none measures, for they would not agree."""
+    return jax.default_backend() == "cpu" and jax.process_count() == 1 and not _is_small(cfg)
+
+
+def _is_small(cfg: DecoderConfig) -> bool:
+    of_mlps = 3 * cfg.num_hidden_layers * cfg.hidden_size * cfg.intermediate_size
+    return of_mlps + cfg.vocab_size * cfg.hidden_size < SMALL
 
 
 def measure(cfg: DecoderConfig, rows: int = ROWS) -> dict[str, float]:

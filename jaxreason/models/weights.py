@@ -171,15 +171,17 @@ def assemble(
         raise InputError(f"{source!r} does not match its config: {shown}{more}")
     params: Params = {}
     dtype = jnp.dtype(dtype)
-    lowered = dtype == jnp.int8 or (dtype == jnp.bfloat16 and jax.default_backend() == "cpu")
+    in_int8 = dtype == jnp.int8
+    of_matrices = jnp.float32 if in_int8 else dtype  # in which they are read
+    bfloat16_on_cpu = dtype == jnp.bfloat16 and jax.default_backend() == "cpu"
+    of_rest = jnp.float32 if in_int8 or bfloat16_on_cpu else dtype
     for path, names, shape in plan:
         is_matrix = path[-1] in MATRICES
-        in_float = dtype != jnp.int8 and (is_matrix or not lowered)
-        stacked = _aligned_empty(shape, dtype if in_float else jnp.float32)
+        stacked = _aligned_empty(shape, of_matrices if is_matrix else of_rest)
         for row, name in zip(stacked if path[0] == "layers" else [stacked], names, strict=True):
             row[...] = tensors.read(name).T if path[-1] == "kernel" else tensors.read(name)
         parts = {path[-1]: _place(stacked, path, mesh)}
-        if is_matrix and dtype == jnp.int8:
+        if is_matrix and in_int8:
             parts = jax.block_until_ready(quantised(path[-1], parts[path[-1]]))
         for name, array in parts.items():
             of_part = (*path[:-1], name)
