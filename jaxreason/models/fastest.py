@@ -25,9 +25,11 @@ from jaxreason.models.precision import KINDS, matmul, quantised
 ROWS = 64  # chains decoded at a time, where nothing else is said
 GAIN = 1.2  # a coarser arithmetic has to be so much faster than the next finer one
 SMALL = 20_000_000  # parameters: products of smaller models take less time than all that is around
-SECONDS = 0.5  # of measuring, behind the compilation
+SECONDS = 1.0  # of measuring, behind the compilation
 # Most rows, and most features of a matrix, that are measured: beyond these nothing new is learned.
 MOST_ROWS, WIDEST = 512, 4096
+STREAMED = 2**27  # bytes of float32 weights that are read in turn: a model leaves the caches, too
+MOST_LAYERS = 32
 
 
 def default_dtype(cfg: DecoderConfig, rows: int = ROWS) -> str:
@@ -104,9 +106,9 @@ def _is_small(cfg: DecoderConfig) -> bool:
 def measure(cfg: DecoderConfig, rows: int = ROWS) -> dict[str, float]:
     """Seconds that a layer's two widest products take in each of ``KINDS``.
 
-    The first call on a machine takes about a second. What it found is kept in ``arithmetic.json``
+    The first call on a machine takes some seconds. What it found is kept in ``arithmetic.json``
     beside the compiled programs of :func:`jaxreason.course.machine.keep_compiled`, by machine, jax
-    version and shapes.
+    version and shapes: the choice is to stay the same.
     """
     sizes = (min(size, WIDEST) for size in (cfg.hidden_size, cfg.intermediate_size))
     return _measure_once((min(rows, MOST_ROWS), *sizes))
@@ -161,14 +163,21 @@ def machine() -> str:
 def time_products(rows: int, hidden: int, inner: int) -> dict[str, float]:
     """Seconds of ``x [rows, hidden] @ [hidden, inner] @ [inner, hidden]`` in each of ``KINDS``.
 
+    The weights are those of one layer after the other, as a decode step reads them.
+
     The least of several runs, and those of all kinds take turns: whatever else the machine does
     slows all of them.
     """
-    up, down = jnp.full((hidden, inner), 0.01), jnp.full((inner, hidden), 0.01)
-    weights = {
-        "float32": [{"kernel": up}, {"kernel": down}],
-        "bfloat16": [{"kernel": w.astype(jnp.bfloat16)} for w in (up, down)],
-        "int8": [quantised("kernel", w) for w in (up, down)],
+    num_layers = min(MOST_LAYERS, -(-STREAMED // (8 * hidden * inner)))
+    make = {
+        "float32": lambda w: {"kernel": w},
+        "bfloat16": lambda w: {"kernel": w.astype(jnp.bfloat16)},
+        "int8": lambda w: quantised("kernel", w),
+    }
+    shapes = (hidden, inner), (inner, hidden)
+    layers = {
+        kind: [[make[kind](jnp.full(shape, 0.01)) for shape in shapes] for _ in range(num_layers)]
+        for kind in KINDS
     }
 
     @jax.jit
@@ -178,14 +187,16 @@ def time_products(rows: int, hidden: int, inner: int) -> dict[str, float]:
         return x
 
     def timed(kind: str) -> float:
+        x = jnp.ones((rows, hidden))
         began = time.perf_counter()
-        two_products(x, weights[kind]).block_until_ready()
-        return time.perf_counter() - began
+        for weights in layers[kind]:
+            x = two_products(x, weights)
+        x.block_until_ready()
+        return (time.perf_counter() - began) / num_layers
 
-    x = jnp.ones((rows, hidden))
     for kind in KINDS:
         timed(kind)  # compiles
     end, rounds = time.perf_counter() + SECONDS, []
-    while len(rounds) < 3 or time.perf_counter() < end:
+    while len(rounds) < 5 or time.perf_counter() < end:
         rounds.append([timed(kind) for kind in KINDS])
     return dict(zip(KINDS, map(min, zip(*rounds, strict=True)), strict=True))
