@@ -37,7 +37,7 @@ def measure(num_prompts: int, num_chains: int) -> dict[str, float]:
     from jaxreason.decoding import prompts
 
     imports = peak() - bare
-    model = load_model(str(smollm2()))
+    model = load_model(str(smollm2()), "float32")
     loaded = peak() - bare
     question = "Tom has 12 apples and buys 30 more. How many apples does Tom have?"
     texts = [prompts.zero_shot_cot(question, model.tokenizer)] * num_prompts

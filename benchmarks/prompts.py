@@ -27,7 +27,8 @@ from jaxreason.decoding.sampling import GREEDY
 from jaxreason.errors import InputError, clean_exit
 from jaxreason.evaluation.intervals import accuracy
 from jaxreason.evaluation.results import Results
-from jaxreason.models.hf import LanguageModel, default_dtype, load_model
+from jaxreason.models.hf import LanguageModel, load_model
+from jaxreason.models.precision import arithmetic
 from jaxreason.tasks import load_problems
 from jaxreason.tasks.problem import Problem
 
@@ -51,7 +52,7 @@ class Options:
     problems: int = 128  # all batches are full if this is a multiple of rows
     max_new_tokens: int = 400  # longest chain
     rows: int = 64  # chains decoded at a time
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
     seed: int = 0  # of the draw of problems
     out: Path = Path("outputs/prompts")
 
@@ -124,8 +125,8 @@ def main() -> None:
         raise InputError(f"wordings {sorted(unknown)}: expected some of {', '.join(WORDINGS)}")
     problems = load_problems(options.task, options.split, options.problems, options.seed)
     keep_compiled()
-    dtype = default_dtype(options.model) if options.dtype == "auto" else options.dtype
-    model = load_model(options.model, dtype)
+    model = load_model(options.model, options.dtype, rows=options.rows)
+    dtype = arithmetic(model.params)["weights"]
     options.out.mkdir(parents=True, exist_ok=True)
     results = Results(
         "prompts",
@@ -135,7 +136,7 @@ def main() -> None:
         settings={
             "task": options.task,
             "split": options.split,
-            "dtype": dtype,
+            "arithmetic": arithmetic(model.params),
             "max_new_tokens": options.max_new_tokens,
         },
     )

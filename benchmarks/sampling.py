@@ -171,7 +171,7 @@ def models() -> dict[str, tuple[LanguageModel, object]]:
 
     path = smollm2()
     large = (
-        load_model(str(path)),
+        load_model(str(path), "float32"),
         AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32),
     )
     tokenizer = build_tokenizer([])
@@ -179,7 +179,7 @@ def models() -> dict[str, tuple[LanguageModel, object]]:
     with tempfile.TemporaryDirectory() as folder:
         save_model(Path(folder), decoder.init(jax.random.key(0), cfg), cfg, tokenizer)
         small = (
-            load_model(folder),
+            load_model(folder, "float32"),
             AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
         )
     trained = (

@@ -156,7 +156,7 @@ def in_transformers(directory: Path, texts: list[str], batch_size: int = 50) -> 
 
 def main(options: Options) -> None:
     path = options.model or str(smollm2())
-    model = load_model(path)
+    model = load_model(path, "float32")
     trained, held_out = split(options.problems)
     folder, adapter, scale = options.out / "smollm2_grpo", options.work / "training", 2.0
     folder.mkdir(parents=True, exist_ok=True)

@@ -36,6 +36,17 @@ def check_folder(out: Path, name: str) -> None:
         raise InputError(f"--out {str(out)!r} cannot be written to: {reason}; name another folder")
 
 
+def cache_folder() -> Path | None:
+    """``~/.cache/jaxreason``, for what later runs need not find out again; it is made.
+
+    None where the home folder cannot be written to.
+    """
+    folder = Path(os.path.expanduser("~/.cache/jaxreason"))
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder if os.access(folder, os.W_OK) else None
+
+
 @contextlib.contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
     """Turns what the file system refuses into one line.

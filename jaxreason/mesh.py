@@ -136,6 +136,8 @@ def partition(
     cuts = {}
     if path[-1] == "bias":  # of q, k and v: as their outputs
         cuts = {"model": -1}
+    elif path[-1] == "scale":  # of int8, one for every output
+        cuts = {"model": -1} if CUT.get(path[-2]) == -1 else {}
     elif len(shape) > 1 and (cut := CUT.get(path[-2])) is not None:
         cuts = {"model": cut, "fsdp": -3 - cut}
     for axis, cut in cuts.items():

@@ -45,7 +45,7 @@
 from jaxreason.course.options import read_options
 
 # First of all, so that a misspelt option does not wait for the imports below.
-GIVEN = read_options("08_grpo", problems=250, model="tiny-start", chains=16, seeds=1)
+GIVEN = read_options("08_grpo", problems=250, model="tiny-start", chains=16, seeds=1, trains=True)
 
 # %%
 import dataclasses

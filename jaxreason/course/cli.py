@@ -30,7 +30,7 @@ def solve(
     samples: int = 32,
     temperature: float = 0.7,
     max_new_tokens: int | None = None,
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto",
     seed: int = 0,
     prompt: str | None = None,
     system: str | None = None,
@@ -44,7 +44,8 @@ def solve(
       samples: Number of chains that vote.
       temperature: Temperature of the chains that vote.
       max_new_tokens: Longest chain. If unset: 96 (shipped models), 2048 (that think), 512 (others).
-      dtype: With auto, bfloat16 where the device is fast in it, else float32.
+      dtype: Numbers the model computes in. With auto, the fastest on this machine; shipped models
+        stay in float32.
       seed: Seed of the sampling.
       prompt: Your own wording for cot and majority, such as "{question} Answer in one word."
       system: System turn for a chat model. If unset: the model's own.

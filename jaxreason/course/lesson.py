@@ -25,8 +25,10 @@ from jaxreason.evaluation.results import Results
 from jaxreason.files import check_folder, writing_to
 from jaxreason.hosts import initialize
 from jaxreason.mesh import divide_cpu, make_mesh
-from jaxreason.models.hf import LanguageModel, default_dtype, load_model
+from jaxreason.models.fastest import ROWS, explain
+from jaxreason.models.hf import LanguageModel, load_model
 from jaxreason.models.names import shipped
+from jaxreason.models.precision import arithmetic
 
 
 def start(given: Given, *, cpu_devices: int = 1) -> Run:
@@ -62,8 +64,10 @@ def start(given: Given, *, cpu_devices: int = 1) -> Run:
 def _start(given: Given) -> Run:
     options = given.options
     mesh = _make_mesh(options.mesh)
-    dtype = default_dtype(options.model) if options.dtype == "auto" else options.dtype
-    model = load_model(options.model, dtype, mesh)
+    dtype = options.dtype
+    if dtype == "auto" and given.trains and jax.default_backend() == "cpu":
+        dtype = "float32"
+    model = load_model(options.model, dtype, mesh, options.rows or ROWS)
     if not options.chat:
         model.tokenizer.chat_template = None  # prompted in plain text, as a model without one is
     max_new_tokens = options.max_new_tokens or chain_length(model)
@@ -89,6 +93,8 @@ def _start(given: Given) -> Run:
         ),
     )
     _announce(run)
+    if dtype == "auto" and (explained := explain(model.cfg, options.rows or ROWS)):
+        print(f"arithmetic: {explained}")
     _check_memory(run, mesh)
     if run.unfinished.exists():
         print(f"goes on where a run was interrupted; to begin anew, delete {run.unfinished}")
@@ -98,7 +104,7 @@ def _start(given: Given) -> Run:
 def _default_rows(model: LanguageModel) -> int:
     """More of a small model keep an accelerator busy; on a CPU they would leave its caches."""
     on_cpu = jax.default_backend() == "cpu"
-    return 512 if model.name in shipped() and not on_cpu else 64
+    return 512 if model.name in shipped() and not on_cpu else ROWS
 
 
 def _make_mesh(spec: str | None) -> Mesh | None:
@@ -121,7 +127,7 @@ def _settings(options: Options, model: LanguageModel, max_new_tokens: int) -> di
     """What else the figures depend on, for ``results.json``."""
     settings = {
         "task": options.task,
-        "dtype": _dtype(model),
+        "arithmetic": arithmetic(model.params),
         "chains": options.chains,
         "max_new_tokens": max_new_tokens,
     }
@@ -138,7 +144,8 @@ def _announce(run: Run) -> None:
     of_task = f" of {run.task}" if run.task else ""
     print(
         f"lesson {run.name}: {run.problems} held-out problems{of_task}, model {run.model.name} "
-        f"({run.model.num_params:,} parameters, {_dtype(run.model)}), {device()}"
+        f"({run.model.num_params:,} parameters, {arithmetic(run.model.params)['weights']}), "
+        f"{device()}"
     )
     if run.problems:
         points = 100 * detectable(run.problems)
@@ -157,13 +164,9 @@ def _check_memory(run: Run, mesh: Mesh | None) -> None:
         total=total,
         prompt_tokens=0,
         new_tokens=run.max_new_tokens,
-        dtype=_dtype(run.model),
+        dtype=arithmetic(run.model.params)["cache"],
         mesh=mesh,
     )
-
-
-def _dtype(model: LanguageModel) -> str:
-    return jax.tree.leaves(model.params)[0].dtype.name
 
 
 def _excepthook(

@@ -1,11 +1,11 @@
 """What a lesson says of the machine it runs on, and the compiled programs it keeps there."""
 
-import contextlib
 import os
 
 import jax
 
-CACHE = "~/.cache/jaxreason"
+from jaxreason.files import cache_folder
+
 CACHE_BYTES = 2**30
 
 
@@ -28,10 +28,8 @@ def keep_compiled() -> None:
     """
     if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return
-    folder = os.path.expanduser(CACHE)
-    with contextlib.suppress(OSError):
-        os.makedirs(folder, exist_ok=True)
-    if os.access(folder, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", folder)
+    folder = cache_folder()
+    if folder is not None:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -37,7 +37,8 @@ class Options:
         think, 512 for others.
       rows: Chains decoded at a time; fewer save memory. If unset: 64, and 512 for shipped models
         on a GPU or TPU.
-      dtype: With auto, bfloat16 where the device is fast in it, else float32.
+      dtype: Numbers the model computes in. With auto, the fastest on this machine; shipped models
+        and lessons that train stay in float32 on a CPU. int8 cannot be trained.
       mesh: Devices to spread over, such as data=4,model=2. Prompts are split along data and fsdp,
         matrices along fsdp and model.
       chat: Use the chat template of a model that has one.
@@ -53,7 +54,7 @@ class Options:
     seeds: int | None = None
     max_new_tokens: int | None = None
     rows: int | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
     mesh: str | None = None
     chat: bool = True
     out: Path = Path("outputs")
@@ -66,6 +67,7 @@ class Given(NamedTuple):
     name: str  # of the lesson and its folder
     options: Options
     task: str | None  # the lesson's own
+    trains: bool = False  # the model, which then has to be in float
 
     @property
     def num_problems(self) -> int:
@@ -94,6 +96,7 @@ def read_options(
     halved: bool = False,
     reward_models: tuple[str, ...] = (),
     student: str | None = None,
+    trains: bool = False,
 ) -> Given:
     """Reads the options from the command line.
 
@@ -108,16 +111,17 @@ def read_options(
       reward_models: kinds of reward models that the lesson needs, such as ``prm``; they lie beside
         the model.
       student: a model that has to read the same tokens as ``model``.
+      trains: the lesson trains ``model``.
 
     Raises:
       InputError: in a notebook only.
     """
     own = Options(model=model, problems=problems, task=task, chains=chains, seeds=seeds)
     if in_notebook():
-        return _checked(name, _of_notebook(name, own), own, halved, reward_models, student)
+        return _checked(name, _of_notebook(name, own), own, halved, reward_models, student, trains)
     with clean_exit():
         options = tyro.cli(Options, default=own, prog=name, description=f"Lesson {name}")
-        return _checked(name, options, own, halved, reward_models, student)
+        return _checked(name, options, own, halved, reward_models, student, trains)
 
 
 def _of_notebook(name: str, own: Options) -> Options:
@@ -137,8 +141,13 @@ def _checked(
     halved: bool,
     reward_models: tuple[str, ...],
     student: str | None,
+    trains: bool,
 ) -> Given:
     _check_known(options, own)
+    if trains and options.dtype == "int8":
+        raise InputError(
+            "--dtype is 'int8': this lesson trains the model, which needs float32 or bfloat16"
+        )
     _check_numbers(options, halved)
     if options.task is not None:
         check_task(options.task)
@@ -146,7 +155,7 @@ def _checked(
     if options.model != own.model:
         _check_model(options.model, reward_models, student)
     check_folder(options.out, name)
-    return Given(name, options, own.task)
+    return Given(name, options, own.task, trains)
 
 
 def _check_known(options: Options, own: Options) -> None:

@@ -28,6 +28,7 @@ from jaxreason.hosts import is_first
 from jaxreason.mesh import mesh_of
 from jaxreason.models.hf import LanguageModel, load_model
 from jaxreason.models.names import shipped
+from jaxreason.models.precision import arithmetic
 
 AT_ONCE_TOKENS = 32  # a real model's direct answer; a longer text is no answer at once
 
@@ -133,7 +134,8 @@ class Run(Report):
         """
         options = dataclasses.replace(self.options, out=Path())
         code = (resume.sources(), _script())
-        digest = resume.digest(options, self.model.sha256, device(), code)
+        numbers = arithmetic(self.model.params)  # that "auto" chose may change
+        digest = resume.digest(options, self.model.sha256, numbers, device(), code)
         return self.folder / "unfinished" / digest
 
     def kept(self, name: str, *determined_by: Any) -> Path:

@@ -16,7 +16,8 @@ from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import GREEDY, Sampler
 from jaxreason.errors import InputError
-from jaxreason.models.hf import LanguageModel, default_dtype, load_model
+from jaxreason.models.fastest import explain
+from jaxreason.models.hf import LanguageModel, load_model
 
 
 def solve(
@@ -40,21 +41,24 @@ def solve(
     """
     wording = None if prompt is None else prompts.fill(prompt, question)
     keep_compiled()
-    language_model = load_model(model, default_dtype(model) if dtype == "auto" else dtype)
+    voting = method == "majority"
+    rows = samples if voting else 1
+    language_model = load_model(model, dtype, rows=rows)
+    if dtype == "auto" and (explained := explain(language_model.cfg, rows)):
+        print(f"arithmetic: {explained}", file=sys.stderr)
     if system is not None and not prompts.has_template(language_model.tokenizer):
         raise InputError(
             f"--system is for chat models, and {model!r} has no chat template: "
             "leave it out, or use an instruct model"
         )
     asked = _ask(language_model, question, method, wording, system)
-    voting = method == "majority"
     written = complete(
         language_model,
         jax.random.key(seed),
         [asked],
         sampler=Sampler(temperature) if voting else GREEDY,
         max_new_tokens=max_new_tokens or chain_length(language_model),
-        num_samples=samples if voting else 1,
+        num_samples=rows,
     )
     failed = None if method == "direct" else failed_prompt(language_model, written)
     if failed:

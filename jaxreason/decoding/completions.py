@@ -24,6 +24,7 @@ from jaxreason.errors import InputError
 from jaxreason.mesh import mesh_of
 from jaxreason.models.cache import unstack
 from jaxreason.models.hf import LanguageModel
+from jaxreason.models.precision import arithmetic
 from jaxreason.models.tokens import encode_prompts
 from jaxreason.progress import progress_bar
 
@@ -106,7 +107,7 @@ def complete(
         total=len(encoded) * num_samples,
         prompt_tokens=max(map(len, encoded), default=0),
         new_tokens=max_new_tokens,
-        dtype=model.params["norm"]["scale"].dtype,  # as the keys and values, in int8 too
+        dtype=arithmetic(model.params)["cache"],
         mesh=mesh,
     )
     keys = _chain_keys(key, len(encoded), num_samples)

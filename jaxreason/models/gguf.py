@@ -10,17 +10,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.errors import InputError, one_line
 from jaxreason.models.decoder import DecoderConfig
+from jaxreason.models.fastest import ROWS
 from jaxreason.models.gguf_file import Stored, read_model, read_tensor
 from jaxreason.models.gguf_tokenizer import load_tokenizer
 from jaxreason.models.rope import RopeScaling, rope_frequencies
 from jaxreason.models.tokens import end_of_turn_ids
-from jaxreason.models.weights import LanguageModel, Tensors, assemble, digest
+from jaxreason.models.weights import LanguageModel, Tensors, assemble_in, digest
 
 # GGUF name -> path in our params, as KEYS in hf.py.
 KEYS = {
@@ -61,13 +61,13 @@ ROPE_FREQS = "rope_freqs.weight"  # how llama3 scaling is stored: what every fre
 
 
 def load_gguf(
-    path: str | Path, dtype: Any = jnp.float32, mesh: Mesh | None = None
+    path: str | Path, dtype: str = "auto", mesh: Mesh | None = None, rows: int = ROWS
 ) -> LanguageModel:
     """Loads a model from a GGUF file.
 
     Args:
       path: the file; of a model split into several, the first, with the others beside it.
-      dtype: of the parameters, to which the weights are dequantised.
+      dtype, rows: as in :func:`jaxreason.models.hf.load_model`; the weights are dequantised.
       mesh: devices to spread them over; None is the default device.
 
     Raises:
@@ -86,7 +86,7 @@ def load_gguf(
         metadata, stored, files = read_model(path, gguf)
         cfg = load_config(metadata, stored, gguf)
         tensors = open_tensors(files, stored, cfg, metadata["general.architecture"], gguf)
-        params = assemble(tensors, KEYS, cfg, dtype, mesh)
+        params, cfg = assemble_in(tensors, KEYS, cfg, dtype, mesh, rows)
         tokenizer = load_tokenizer(metadata, cfg)
         tokenizer.name_or_path = str(path)  # for messages
         eos_ids = (*load_eos_ids(metadata, cfg), *end_of_turn_ids(tokenizer))

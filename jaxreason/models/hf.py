@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from huggingface_hub import snapshot_download
@@ -28,6 +27,7 @@ from transformers import (
 
 from jaxreason.errors import InputError, one_line
 from jaxreason.models.decoder import DecoderConfig, Params
+from jaxreason.models.fastest import ROWS
 from jaxreason.models.gguf import load_gguf
 from jaxreason.models.names import check_name, find_local, shipped
 from jaxreason.models.precision import check_float
@@ -36,7 +36,7 @@ from jaxreason.models.tokens import check_vocabulary, end_of_turn_ids, load_toke
 from jaxreason.models.weights import (
     LanguageModel,
     Tensors,
-    assemble,
+    assemble_in,
     digest,
     get_path,
     open_safetensors,
@@ -48,7 +48,7 @@ FAMILIES: dict[str, type[PretrainedConfig]] = {
     "Qwen2ForCausalLM": Qwen2Config,  # Qwen2.5 as well
     "Qwen3ForCausalLM": Qwen3Config,
 }
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16", "float16", "int8")
 
 # Hugging Face name -> path in our params. A per-layer name has {} for the layer; its arrays are
 # stacked on axis 0. Matrices are stored there as [out, in] and used here as [in, out].
@@ -98,58 +98,29 @@ def find_model(name: str | Path) -> Path:
         ) from error
 
 
-def default_dtype(name: str) -> str:
-    """The dtype to compute a model in on this device, by :func:`fast_dtype`.
-
-    The shipped models are so small that they gain nothing from less than float32, in which they
-    were measured.
-    """
-    if name in shipped():
-        return "float32"
-    device = jax.devices()[0]
-    return fast_dtype(device.platform, getattr(device, "compute_capability", ""))
-
-
-def fast_dtype(platform: str, compute_capability: str = "") -> str:
-    """bfloat16 where the hardware multiplies in it, else float32.
-
-    Args:
-      platform: "tpu", "gpu" or "cpu"; a TPU does.
-      compute_capability: of an NVIDIA GPU; those of "8.0" (Ampere) and later do.
-    """
-    major = compute_capability.partition(".")[0]
-    ampere = platform == "gpu" and major.isdecimal() and int(major) >= 8
-    return "bfloat16" if platform == "tpu" or ampere else "float32"
-
-
 def load_model(
-    name: str | Path, dtype: Any = jnp.float32, mesh: Mesh | None = None
+    name: str | Path, dtype: Any = "auto", mesh: Mesh | None = None, rows: int = ROWS
 ) -> LanguageModel:
     """Loads a model.
 
     Args:
       name: a shipped model, a directory, a GGUF file (of a split one the first part), or a hub id.
-      dtype: float32, bfloat16 or float16: of the parameters and so of the computation, whatever is
-        stored.
+      dtype: in which numbers it computes, whatever is stored: "float32", "bfloat16", "float16",
+        "int8" (which writes and scores, and cannot be trained), or "auto", which is float32 for
+        shipped models, and for others the fastest on this device, by
+        :func:`jaxreason.models.fastest.default_dtype`. For training, name "float32".
       mesh: devices to spread the parameters over, by the rules of :mod:`jaxreason.mesh`; None is
         the default device.
+      rows: chains that are to be decoded at a time, which "auto" depends on.
 
     Raises:
       InputError: not found, unsupported, or damaged; the message says which and names the file.
     """
-    try:
-        dtype = jnp.dtype(dtype)
-    except TypeError as error:
-        raise InputError(
-            f"dtype {dtype!r} is unknown: expected one of {', '.join(DTYPES)}"
-        ) from error
-    if dtype.name not in DTYPES:
-        raise InputError(
-            f"dtype {dtype.name!r} is not supported: expected one of {', '.join(DTYPES)}"
-        )
-    name = os.fspath(name)
+    name, dtype = os.fspath(name), _known(dtype)
+    if dtype == "auto" and name in shipped():
+        dtype = "float32"
     if name.endswith(".gguf"):
-        return load_gguf(name, dtype, mesh)
+        return load_gguf(name, dtype, mesh, rows)
     directory = find_model(name)
     tensors = open_safetensors(directory)
     cfg = untie_stored_head(load_config(directory), tensors)
@@ -158,7 +129,7 @@ def load_model(
         check_vocabulary(tokenizer, cfg.vocab_size)
     except InputError as error:
         raise InputError(f"{str(directory)!r}: {error}") from error
-    params = assemble(tensors, KEYS, cfg, dtype, mesh)
+    params, cfg = assemble_in(tensors, KEYS, cfg, dtype, mesh, rows)
     eos_ids = dict.fromkeys([*load_eos_ids(directory, cfg), *end_of_turn_ids(tokenizer)])
     return LanguageModel(
         params=params,
@@ -168,6 +139,24 @@ def load_model(
         sha256=digest(tensors.files),
         eos_ids=tuple(eos_ids),
     )
+
+
+def _known(dtype: Any) -> str:
+    """The name of a dtype, of jax, numpy or a string.
+
+    Raises:
+      InputError: a model cannot compute in it.
+    """
+    expected = f"expected auto or one of {', '.join(DTYPES)}"
+    if isinstance(dtype, str) and dtype == "auto":
+        return dtype
+    try:
+        name = jnp.dtype(dtype).name
+    except TypeError as error:
+        raise InputError(f"dtype {dtype!r} is unknown: {expected}") from error
+    if name not in DTYPES:
+        raise InputError(f"dtype {name!r} is not supported: {expected}")
+    return name
 
 
 def untie_stored_head(cfg: DecoderConfig, tensors: Tensors) -> DecoderConfig:

@@ -1,11 +1,12 @@
 """Stored weights -> parameters: tensors of any names, renamed, transposed, cast and stacked."""
 
+import dataclasses
 import hashlib
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from transformers import PreTrainedTokenizerBase
 from jaxreason.errors import InputError, one_line
 from jaxreason.mesh import put, sharding
 from jaxreason.models.decoder import DecoderConfig, Params, init
+from jaxreason.models.fastest import default_dtype
+from jaxreason.models.precision import MATRICES, quantised
 
 
 class LanguageModel(NamedTuple):
@@ -32,8 +35,10 @@ class LanguageModel(NamedTuple):
 
     @property
     def num_params(self) -> int:
-        """Numbers in all parameters; a tied embedding counts once."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        """Numbers in all parameters; a tied embedding counts once, and scales of int8 do not."""
+        in_float = dataclasses.replace(self.cfg, int8=False)
+        shapes = jax.eval_shape(lambda: init(jax.random.key(0), in_float))
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
 class Tensors(NamedTuple):
@@ -91,11 +96,28 @@ def open_safetensors(directory: Path) -> Tensors:
     return Tensors(shapes, read, files)
 
 
+def assemble_in(
+    tensors: Tensors,
+    keys: dict[str, tuple[str, ...]],
+    cfg: DecoderConfig,
+    dtype: str,
+    mesh: Mesh | None,
+    rows: int,
+) -> tuple[Params, DecoderConfig]:
+    """Parameters in the arithmetic ``dtype``, and the config that computes with them; arguments as
+    in :func:`assemble` and :func:`jaxreason.models.hf.load_model`.
+    """
+    if dtype == "auto":
+        dtype = default_dtype(cfg, rows)
+    params = assemble(tensors, keys, cfg, dtype, mesh)
+    return params, dataclasses.replace(cfg, int8=dtype == "int8")
+
+
 def assemble(
     tensors: Tensors,
     keys: dict[str, tuple[str, ...]],
     cfg: DecoderConfig,
-    dtype,
+    dtype: Any,
     mesh: Mesh | None = None,
 ) -> Params:
     """Casts, transposes and stacks, with one parameter in memory at a time.
@@ -103,7 +125,9 @@ def assemble(
     Args:
       tensors: what is stored.
       keys: as :data:`jaxreason.models.hf.KEYS`.
-      cfg, dtype: of the parameters.
+      cfg: of the model, in float.
+      dtype: of all parameters; in "int8", and in bfloat16 on a CPU, of the matrices alone, as
+        :func:`jaxreason.models.precision.lower` has them.
       mesh: every device gets its own part, by :func:`jaxreason.mesh.sharding`, and none ever holds
         the whole; None is the default device.
 
@@ -146,17 +170,28 @@ def assemble(
         shown = "; ".join(problems[:5])
         raise InputError(f"{source!r} does not match its config: {shown}{more}")
     params: Params = {}
+    dtype = jnp.dtype(dtype)
+    in_int8 = dtype == jnp.int8
+    of_matrices = jnp.float32 if in_int8 else dtype  # in which they are read
+    bfloat16_on_cpu = dtype == jnp.bfloat16 and jax.default_backend() == "cpu"
+    of_rest = jnp.float32 if in_int8 or bfloat16_on_cpu else dtype
     for path, names, shape in plan:
-        stacked = _aligned_empty(shape, dtype)
+        is_matrix = path[-1] in MATRICES
+        stacked = _aligned_empty(shape, of_matrices if is_matrix else of_rest)
         for row, name in zip(stacked if path[0] == "layers" else [stacked], names, strict=True):
             row[...] = tensors.read(name).T if path[-1] == "kernel" else tensors.read(name)
-        if mesh is None:
-            placed = jax.device_put(stacked)
-        else:
-            placed = put(stacked, sharding(path, shape, mesh))
-        set_path(params, path, placed)
-        del stacked  # before the next one is made
+        parts = {path[-1]: _place(stacked, path, mesh)}
+        if is_matrix and in_int8:
+            parts = jax.block_until_ready(quantised(path[-1], parts[path[-1]]))
+        for name, array in parts.items():
+            of_part = (*path[:-1], name)
+            set_path(params, of_part, _place(array, of_part, mesh))
+        del stacked, parts  # before the next one is made
     return params
+
+
+def _place(x: np.ndarray | jax.Array, path: tuple[str, ...], mesh: Mesh | None) -> jax.Array:
+    return jax.device_put(x) if mesh is None else put(x, sharding(path, x.shape, mesh))
 
 
 def _aligned_empty(shape: tuple[int, ...], dtype) -> np.ndarray:

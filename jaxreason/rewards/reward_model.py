@@ -285,7 +285,7 @@ def load_reward_model(
     if kind not in ("prm", "orm"):
         raise InputError(f"{str(path)!r}: kind is {kind!r}: expected 'prm' or 'orm'")
     mesh = mesh_of(policy.params) if mesh is None and policy is not None else mesh
-    backbone = load_model(str(directory / "backbone"), mesh=mesh)
+    backbone = load_model(str(directory / "backbone"), "float32", mesh)
     file = directory / "head.safetensors"
     try:
         head = {name: jnp.asarray(x) for name, x in load_file(file).items()}

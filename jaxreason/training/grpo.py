@@ -20,6 +20,7 @@ model itself.
 """
 
 import dataclasses
+import math
 from typing import Literal
 
 import chex
@@ -78,6 +79,8 @@ class Objective:
         filtering (DAPO, Yu et al. 2025, arXiv 2503.14476, section 3.4). The averages are then over
         the other chains, as if those had not been drawn; their rewards stay in the baseline, as in
         the paper, which masks their loss.
+      rollout_cap: C of truncated importance sampling (:func:`rollout_weights`), for chains written
+        in a lower arithmetic than that of the update; 0 is none.
 
     Raises:
       InputError: a value is outside its range.
@@ -94,6 +97,7 @@ class Objective:
     kl_coef: float = 0.0
     overlong: int = 0
     drop_truncated: bool = False
+    rollout_cap: float = 0.0
 
     def __post_init__(self):
         for name in KNOWN:
@@ -103,10 +107,9 @@ class Objective:
                 f"clip_low is {self.clip_low}, clip_high {self.clip_high}: "
                 "expected 0 < low <= 1, 0 < high"
             )
-        if self.kl_coef < 0 or self.overlong < 0:
-            raise InputError(
-                f"kl_coef is {self.kl_coef}, overlong {self.overlong}: expected 0 or more"
-            )
+        for name in ("kl_coef", "overlong", "rollout_cap"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} is {getattr(self, name)}: expected 0 or more")
 
 
 # Under the names and with the constants of the papers; learning rates and sizes are the user's.
@@ -184,6 +187,23 @@ def overlong_penalty(lengths: jax.Array, limit: int, buffer: int) -> jax.Array:
         return jnp.zeros(lengths.shape)
     excess = lengths - (limit - buffer)
     return -jnp.clip(excess / buffer, 0.0, 1.0)
+
+
+def rollout_weights(logprobs: jax.Array, rollout: jax.Array, cap: float) -> jax.Array:
+    """min(pi_old / pi_rollout, C) of every token, which its advantage is multiplied by.
+
+    The same weights give other probabilities in int8 than in float32, so chains that int8 wrote are
+    not drawn from the policy that learns from them. Importance sampling corrects the expectation,
+    and the cap bounds its variance (Yao et al. 2025, "Your efficient RL framework secretly brings
+    you off-policy RL training"; "On the rollout-training mismatch in modern RL systems").
+
+    Args:
+      logprobs: ``[..., T]``, of the tokens at the weights that wrote them, in the arithmetic of the
+        update, in nats.
+      rollout: ``[..., T]``, as they were drawn.
+      cap: C, more than 0; the paper has 2.
+    """
+    return jnp.exp(jnp.minimum(logprobs - rollout, math.log(cap)))
 
 
 def token_weights(

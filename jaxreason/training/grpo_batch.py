@@ -14,8 +14,10 @@ from jaxreason.training.grpo import (
     Objective,
     group_advantages,
     informative,
+    kl_k3,
     overlong_penalty,
     policy_loss,
+    rollout_weights,
     squared_norms,
     token_weights,
 )
@@ -27,7 +29,7 @@ class GroupBatch(NamedTuple):
     prompt: Prompt  # [B, P]
     tokens: jax.Array  # [B, N, T] int32
     mask: jax.Array  # [B, N, T] bool
-    logprobs: jax.Array  # [B, N, T] float32, of the policy that wrote it
+    logprobs: jax.Array  # [B, N, T] float32, pi_old: of the weights that wrote it
     # [B, N, T] float32, log-probabilities of the frozen reference; of no account if kl_coef is 0
     reference: jax.Array
     advantages: jax.Array  # [B, N, T] float32; GRPO's is one for all tokens of a chain
@@ -43,6 +45,7 @@ def make_batch(
     *,
     objective: Objective,
     limit: int | None = None,
+    logprobs: jax.Array | None = None,
 ) -> tuple[GroupBatch, dict[str, jax.Array]]:
     """The batch of a rollout, and the metrics that need no gradient.
 
@@ -54,11 +57,14 @@ def make_batch(
         if ``objective.kl_coef`` is 0.
       objective: which variant.
       limit: the most tokens a chain may have; None is T.
+      logprobs: ``[B, N, T]``, the tokens' log-probabilities in the arithmetic of the update, in
+        nats, where the rollout's is another; None are those of the rollout.
 
     Returns:
       The batch, and metrics ``[]``: "reward", "zero_variance" (the share of groups that teach
       nothing), "truncated", "length" in tokens, and "entropy" in nats a token, estimated from the
-      tokens drawn as the mean of -log p.
+      tokens drawn as the mean of -log p. With ``logprobs`` also "rollout_kl", that of the
+      policy as it wrote from the policy as it learns, in nats a token.
     """
     mask = rollout.mask
     lengths = mask.sum(-1)
@@ -71,6 +77,9 @@ def make_batch(
         worth = shaped - objective.kl_coef * ((rollout.logprobs - reference) * mask).sum(-1)
     norms = squared_norms(rollout.logprobs, mask)
     advantages = group_advantages(worth, kind=objective.advantages, squared_norms=norms)
+    advantages = jnp.broadcast_to(advantages[..., None], mask.shape)
+    if logprobs is not None and objective.rollout_cap:
+        advantages *= rollout_weights(logprobs, rollout.logprobs, objective.rollout_cap)
     counted, teaches = None, informative(shaped)
     if objective.drop_truncated:
         counted = rollout.finished
@@ -79,18 +88,22 @@ def make_batch(
         prompt=prompt,
         tokens=rollout.tokens,
         mask=mask,
-        logprobs=rollout.logprobs,
+        logprobs=rollout.logprobs if logprobs is None else logprobs,
         reference=reference,
-        advantages=jnp.broadcast_to(advantages[..., None], mask.shape),
+        advantages=advantages,
         weights=token_weights(mask, objective.average, limit, counted),
     )
+    num_tokens = jnp.maximum(lengths.sum(), 1)
     metrics = {
         "reward": rewards.mean(),
         "zero_variance": 1 - teaches.mean(),
         "truncated": 1 - rollout.finished.mean(),
         "length": lengths.mean(),
-        "entropy": -(rollout.logprobs * mask).sum() / jnp.maximum(lengths.sum(), 1),
+        "entropy": -(rollout.logprobs * mask).sum() / num_tokens,
     }
+    if logprobs is not None:
+        apart = (kl_k3(rollout.logprobs, logprobs) * mask).sum()
+        metrics["rollout_kl"] = apart / num_tokens
     return batch, metrics
 
 

@@ -24,6 +24,7 @@ from jaxreason.models.cache import unstack
 from jaxreason.models.decoder import Params
 from jaxreason.models.hf import LanguageModel
 from jaxreason.models.lora import merge_lora
+from jaxreason.models.precision import check_kind, lower
 from jaxreason.models.tokens import Prompt, encode_prompts, pad_left
 from jaxreason.training.grpo import Objective
 from jaxreason.training.grpo_batch import GroupBatch, grpo_loss, make_batch
@@ -46,6 +47,7 @@ def make_text_update(
     microbatches: int = 1,
     lora_scale: float | None = None,
     chunk: int = 1024,
+    rollout_dtype: str | None = None,
 ) -> Callable[[TrainState, tuple[np.ndarray, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]:
     """``update(state, (rows, key)) -> (state, metrics)``: chains of the prompts ``rows``, their
     rewards, and the updates.
@@ -71,11 +73,16 @@ def make_text_update(
       lora_scale: None trains all weights, ``state.params`` being those; else ``state.params`` is an
         adapter of ``init_lora``.
       chunk: tokens whose logits exist at a time.
+      rollout_dtype: the arithmetic in which chains are written, as in
+        :func:`jaxreason.models.precision.lower`; None is that of the parameters. Of a lower one,
+        ``objective.rollout_cap`` corrects what it does to the gradient.
 
     Raises:
-      InputError: a prompt is empty or too long for the context; from the update, a reward that is
-        not finite, or microbatches that do not divide the problems.
+      InputError: ``rollout_dtype`` is unknown; a prompt is empty or too long for the context; from
+        the update, a reward that is not finite, or microbatches that do not divide the problems.
     """
+    if rollout_dtype is not None:
+        check_kind(rollout_dtype)
     encoded = encode_prompts(
         model.tokenizer, prompts, model.cfg.max_position_embeddings, max_new_tokens
     )
@@ -88,12 +95,15 @@ def make_text_update(
     )
 
     def write(params: Params, key: jax.Array, prompt: Prompt) -> Rollout:
+        cfg = model.cfg
+        if rollout_dtype is not None:
+            params, cfg = lower(params, cfg, rollout_dtype)
         return generate(
             params,
             key,
             prompt,
             stop,
-            cfg=model.cfg,
+            cfg=cfg,
             sampler=Sampler(),
             max_new_tokens=max_new_tokens,
             num_samples=num_samples,
@@ -123,9 +133,11 @@ def make_text_update(
         rewards = reward(rows, rollout)
 
         short = _trim(rollout)
-        reference = None
+        reference = logprobs = None
         if objective.kl_coef:
             reference = score(model.params, prompt, shard_batch(short.tokens, mesh))
+        if rollout_dtype is not None:
+            logprobs = score(params, prompt, shard_batch(short.tokens, mesh))
         batch, metrics = make_batch(
             prompt,
             short,
@@ -133,6 +145,7 @@ def make_text_update(
             reference,
             objective=objective,
             limit=max_new_tokens,
+            logprobs=logprobs,
         )
         step = state.step + 1  # before an update consumes the state
         if not _can_learn(batch, objective):  # then momentum alone would move the weights

@@ -22,7 +22,6 @@ from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import Completions
 from jaxreason.errors import InputError
 from jaxreason.models.decoder import DecoderConfig
-from jaxreason.models.hf import default_dtype, fast_dtype
 from jaxreason.models.tokens import build_tokenizer
 from jaxreason.tasks.problem import Problem
 
@@ -100,7 +99,7 @@ def test_a_weak_chat_model_on_problems_of_a_file(
     record = json.loads((folder / "results.json").read_text())
     settings = {
         "task": f"gsm8k:{problems}",
-        "dtype": "float32",
+        "arithmetic": {"weights": "float32", "sums": "float32", "cache": "float32"},
         "chains": 4 if chains_of(script) else None,
         "max_new_tokens": 8,
         "chat": chat,
@@ -398,26 +397,6 @@ def test_any_answer_can_be_drawn(label, drawn):
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [drawn, "7"]
     figure.canvas.draw()  # any warning is an error
     plt.close(figure)
-
-
-@pytest.mark.parametrize(
-    ("device", "dtype"),
-    [
-        (("cpu",), "float32"),
-        (("tpu",), "bfloat16"),
-        (("gpu", "7.5"), "float32"),  # T4
-        (("gpu", "8.0"), "bfloat16"),  # A100
-        (("gpu", "10.0"), "bfloat16"),
-        (("gpu", "gfx90a"), "float32"),
-    ],
-)
-def test_the_dtype_follows_the_device(device, dtype):
-    assert fast_dtype(*device) == dtype
-
-
-def test_shipped_models_compute_in_float32_everywhere(chat_model):
-    assert default_dtype("tiny") == "float32"
-    assert default_dtype(str(chat_model)) in ("float32", "bfloat16")
 
 
 def test_a_second_run_finds_the_compiled_programs_of_the_first(run_script, tmp_path, chat_model):

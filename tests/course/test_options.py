@@ -177,6 +177,7 @@ def test_models_that_read_the_same_tokens(other_tokenizer, tmp_path):
             "--chains is 1000000: expected 4, 8, 16",
         ),
         (["--rows", "0"], {}, "--rows is 0"),
+        (["--dtype", "int8"], {"trains": True}, "this lesson trains the model"),
         (["--task", "gym"], {"task": "arithmetic"}, "'gym' is unknown"),
         (["--task", "aritmetic:2-3"], {"task": "arithmetic"}, "did you mean 'arithmetic'"),
         (["--task", "arithmetic:2-9"], {"task": "arithmetic"}, "'arithmetic:2-9'"),

@@ -94,6 +94,8 @@ def test_there_are_eight():
             (None, None, "fsdp"),
         ),  # 13 cannot be cut in two
         (("layers", "mlp_norm", "scale"), (2, 8), ()),
+        (("layers", "attention", "q", "scale"), (2, 16), (None, "model")),  # of int8, by output
+        (("layers", "mlp", "down", "scale"), (2, 8), ()),
         (("embed", "embedding"), (64, 8), ("model", "fsdp")),
         (("head", "kernel"), (8, 64), ("fsdp", "model")),
         (("q", "a"), (2, 8, 4), (None, "fsdp", "model")),  # of LoRA
@@ -125,6 +127,15 @@ def test_loading_puts_a_part_on_every_device(tiny, mesh):
         assert b.addressable_shards[0].data.size * parts == b.size, name
     whole = load_model("tiny", mesh=Mesh(jax.devices(), "data"))
     assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(whole.params))
+
+
+def test_int8_is_made_of_the_parts_on_every_device():
+    mesh = make_mesh("data=2,fsdp=2,model=2")
+    spread, expected = load_model("tiny", "int8", mesh), load_model("tiny", "int8")
+    jax.tree.map(np.testing.assert_array_equal, gather(spread.params), expected.params)
+    gate = spread.params["layers"]["mlp"]["gate"]
+    assert gate["kernel"].sharding.spec == PartitionSpec(None, "fsdp", "model")
+    assert gate["scale"].sharding.spec == PartitionSpec(None, "model")
 
 
 def three_steps(params, loss_fn, mesh):

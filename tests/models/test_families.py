@@ -121,7 +121,12 @@ def test_computes_in_the_dtype_asked_for_whatever_is_stored(
 ):
     save_model(tmp_path, params, cfg, tokenizer, dtype=jnp.dtype(dtype))
     half, full = load_model(str(tmp_path), dtype=dtype), load_model(str(tmp_path))
-    assert {leaf.dtype.name for leaf in jax.tree.leaves(half.params)} == {dtype}
+    # On a CPU bfloat16 is the arithmetic of the products; norms and biases stay in float32.
+    rest = {"float32"} if dtype == "bfloat16" and jax.default_backend() == "cpu" else {dtype}
+    found = {True: set(), False: set()}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(half.params):
+        found[path[-1].key in ("kernel", "embedding")].add(leaf.dtype.name)
+    assert found == {True: {dtype}, False: rest}
     assert {leaf.dtype.name for leaf in jax.tree.leaves(full.params)} == {"float32"}
     jax.tree.map(
         lambda h, f: np.testing.assert_array_equal(np.asarray(h).astype(np.float32), f),
@@ -129,18 +134,21 @@ def test_computes_in_the_dtype_asked_for_whatever_is_stored(
         full.params,
     )
     jax.tree.map(
-        lambda h, p: np.testing.assert_array_equal(h, np.asarray(p).astype(jnp.dtype(dtype))),
+        lambda h, p: np.testing.assert_array_equal(
+            np.asarray(h).astype(np.float32), np.asarray(p).astype(jnp.dtype(dtype))
+        ),
         half.params,
         params,
     )
     tokens = np.arange(6, dtype=np.int32)[None]
     logits, cache = forward(half.params, tokens, tokens, cfg=cfg)
-    assert logits.dtype == jnp.float32 and cache.prefix[0].k.dtype == jnp.dtype(dtype)
+    assert logits.dtype == jnp.float32
+    assert {cache.prefix[0].k.dtype.name} == rest
 
 
-@pytest.mark.parametrize("dtype", ["int8", "float64", "half-ish"])
+@pytest.mark.parametrize("dtype", ["int4", "float64", "half-ish"])
 def test_other_dtypes_are_refused(dtype):
-    with pytest.raises(InputError, match=f"{dtype}.*float32, bfloat16, float16"):
+    with pytest.raises(InputError, match=f"{dtype}.*auto or one of float32, bfloat16, float16"):
         load_model("tiny", dtype=dtype)
 
 

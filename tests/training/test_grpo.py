@@ -37,6 +37,7 @@ from jaxreason.training.grpo import (
     informative,
     kl_k3,
     overlong_penalty,
+    rollout_weights,
     squared_norms,
     token_weights,
 )
@@ -402,6 +403,38 @@ def test_the_clip_stops_the_gradient_on_one_side_only():
     assert gradient(0.79, 1.0) == (pytest.approx(-0.79, rel=1e-4), 0.0)
 
 
+def test_truncated_importance_sampling_by_hand():
+    """Drawn with q, learned by p: a token weighs min(p / q, 2), however far they are apart."""
+    p, q = np.log([[[0.3, 0.8, 0.1, 1.0]]]), np.log([[[0.6, 0.2, 0.1, 1e-30]]])
+    expected = [[[0.5, 2.0, 1.0, 2.0]]]
+    np.testing.assert_allclose(rollout_weights(p, q, 2.0), expected, rtol=1e-6)
+
+    rollout = Rollout(
+        tokens=np.zeros((1, 2, 4), np.int32),
+        logprobs=np.float32(np.repeat(q, 2, 1)),
+        mask=np.ones((1, 2, 4), bool),
+        finished=np.ones((1, 2), bool),
+    )
+    now = np.float32(np.repeat(p, 2, 1))
+
+    def gradient(**options):
+        objective = Objective(advantages="centred", **options)
+        given = Prompt(np.ones((1, 1), np.int32), np.ones((1, 1), bool))
+        rewards = np.array([[1.0, 0.0]])
+        batch, metrics = make_batch(
+            given, rollout, rewards, None, objective=objective, logprobs=now
+        )
+        assert metrics["rollout_kl"] > 0
+        return gradient_of(now, batch, objective=objective)[1]
+
+    # Each of 2 x 4 tokens weighs 1/8, and its advantage is +- 1/2; the ratio to p itself is 1.
+    sign = np.array([[[1.0], [-1.0]]])
+    np.testing.assert_allclose(gradient(), -sign * np.ones(4) / 16, rtol=1e-5)
+    np.testing.assert_allclose(
+        gradient(rollout_cap=2.0), -sign * np.repeat(expected, 2, 1) / 16, rtol=1e-5
+    )
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_ratios_of_any_size_leave_loss_and_gradient_finite(name):
     """The old log-probabilities are 100 nats and more away, at one token and at all: the clip
@@ -492,6 +525,8 @@ def test_padding_has_no_influence():
         {"clip_low": 0.0},
         {"clip_high": -1.0},
         {"kl_coef": -1.0},
+        {"rollout_cap": -2.0},
+        {"rollout_cap": float("nan")},
     ],
 )
 def test_options_are_checked(options):
@@ -835,6 +870,17 @@ def test_rewards_of_texts_teach_lora(small):
             state, metrics = update(state, batch_fn(step))
         rewards.append(float(metrics["reward"]))
     assert np.mean(rewards[-5:]) > 5 * np.mean(rewards[:2])
+
+
+def test_chains_may_be_written_in_a_lower_arithmetic(small):
+    tx, objective = optax.sgd(0.1), Objective(rollout_cap=2.0)
+    update = text_update(small, tx, objective=objective, rollout_dtype="int8")
+    start = init_state(copied(small.params), tx)
+    state, metrics = update(start, (np.arange(8), jax.random.key(0)))
+    assert 0 < metrics["rollout_kl"] < 0.01
+    assert {x.dtype.name for x in jax.tree.leaves(state.params)} == {"float32"}
+    with pytest.raises(InputError, match="'int4' is unknown"):
+        text_update(small, tx, objective=objective, rollout_dtype="int4")
 
 
 def test_problems_are_dealt_to_devices_by_the_length_of_their_prompts():
