@@ -255,7 +255,7 @@ run.claim(text, textbook[middle] - at_k[middle], at_least=0.0, excludes_zero=Tru
 # All curves in one figure, the textbook's dashed:
 
 # %%
-shown = ("oracle", "PRM-weighted vote", "PRM", "majority", "log-probability")
+shown = ("oracle", "PRM-weighted vote", "PRM", "majority", "ORM", "log-probability")
 run.curves(
     "accuracy_by_n",
     SIZES,

@@ -15,19 +15,19 @@ def check_best_of_n(answers):
 
 
 def check_weighted_vote(answers):
-    ids = np.array([[0, 1, 1, 2], [0, 0, 0, 1], [-1, -1, 0, -1], [-1, -1, -1, -1], [0, 1, 1, 0]])
+    ids = np.array([[0, 1, 1, 2], [0, 0, 0, 1], [-1, -1, 0, -1], [-1, -1, -1, -1], [0, 0, 1, 1]])
     scores = np.array(
         [
             [0.5, 0.3, 0.3, 0.4],
             [0.2, 0.2, 0.2, 0.5],
             [0.9, 0.9, 0.1, 0.9],
             [0.5, 0.5, 0.5, 0.5],
-            [0.9, 0.3, 0.2, 0.1],
+            [0.6, 0.1, 0.4, 0.4],
         ]
     )
     found = answers.weighted_vote(ids.copy(), scores.copy())
     expect_close(
-        found, [1, 0, 0, -1, 0], f"the winners of ids {ids.tolist()}, scores {scores.tolist()}"
+        found, [1, 0, 0, -1, 1], f"the winners of ids {ids.tolist()}, scores {scores.tolist()}"
     )
 
 
