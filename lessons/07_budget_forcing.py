@@ -44,8 +44,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.answers import vote
-from jaxreason.answers.extract import extract_answer, last_attempt
+from jaxreason.answers.extract import extract_answer
 from jaxreason.course import lesson
+from jaxreason.course.chains import solves_24
 from jaxreason.decoding.budget_forcing import complete_within
 from jaxreason.decoding.sampling import Sampler, sample
 from jaxreason.evaluation.compute_optimal import within_budget
@@ -160,27 +161,15 @@ def think(model=run.model, *, waits=0, string=WAIT, **options):
 
 
 # %% [markdown]
-# A chain counts by its *last* attempt alone. Nobody tells it whether it has solved the puzzle.
-
-
-# %%
-def solved(written, string: str = WAIT) -> np.ndarray:
-    """`[G, N]` whether the last attempt of each chain is a right way to 24."""
-    right = np.zeros(written.finished.shape, bool)
-    for g, n in np.ndindex(right.shape):
-        attempt = last_attempt(written.texts[g][n], [string]).removeprefix(texts[g])
-        right[g, n] = game24.is_solved(puzzles[g], attempt)
-    return right
-
-
-# %% [markdown]
 # ## More waits, more puzzles
 #
-# `claims 24, and is wrong` counts chains that only say so.
+# A chain counts by its *last* attempt alone. If a wait made it leave a solution, it has lost that
+# solution. Nobody tells it whether it has solved the puzzle. `claims 24, and is wrong` counts
+# chains that only say so.
 
 # %%
 by_waits = {k: think(waits=k, description=f"{k} waits") for k in WAITS}
-right = {k: solved(written)[:, 0] for k, written in by_waits.items()}  # [G] each
+right = {k: solves_24(puzzles, written.texts)[:, 0] for k, written in by_waits.items()}  # [G]
 tokens = {k: written.num_tokens[:, 0] for k, written in by_waits.items()}
 for k in WAITS:
     share = 1.0 * right[k]
@@ -214,8 +203,8 @@ untaught = load_model("tiny-24", mesh=run.mesh)
 context = run.model.cfg.max_position_embeddings  # as long as the other's: the same program
 untaught = untaught._replace(cfg=dataclasses.replace(untaught.cfg, max_position_embeddings=context))
 tries = think(num_samples=N, description=f"{N} tries")
-tried = solved(tries)  # [G, N]
-tried_untaught = solved(think(untaught, num_samples=N, description=f"{N} tries of tiny-24"))
+of_untaught = think(untaught, num_samples=N, description=f"{N} tries of tiny-24")
+tried, tried_untaught = (solves_24(puzzles, some.texts) for some in (tries, of_untaught))  # [G, N]
 try_tokens = tries.num_tokens.mean()
 
 
@@ -263,7 +252,7 @@ run.claim_better(f"{text}, stopped at a solution", right[8], by_stopping[8])
 naive = {}  # number of waits: [G]
 for k in (0, FOUR):
     written = think(untaught, waits=k, description=f"tiny-24, {k} waits")
-    naive[k] = 1.0 * solved(written)[:, 0]
+    naive[k] = 1.0 * solves_24(puzzles, written.texts)[:, 0]
     run.measure(f"solved/{k} waits, without the fine-tuning", naive[k])
 text = "the fine-tuning, not the word, makes waiting pay: the gain of four waits with it is larger"
 gain, naive_gain = 1.0 * right[FOUR] - right[0], naive[FOUR] - naive[0]
@@ -295,7 +284,8 @@ run.curves(
 of_wait = 1.0 * right[FOUR]
 run.measure(f"strings, {FOUR} waits/Wait", of_wait)
 for name, string in {"an empty line": "\n", "shells": "shells\n"}.items():
-    share = 1.0 * solved(think(waits=FOUR, string=string, description=name), string)[:, 0]
+    written = think(waits=FOUR, string=string, description=name)
+    share = 1.0 * solves_24(puzzles, written.texts, string)[:, 0]
     run.measure(f"strings, {FOUR} waits/{name}", share)
     run.claim_better(f"on puzzles 'Wait' is better than {name}", of_wait, share)
 
@@ -322,7 +312,7 @@ for name, string in {"an empty line": "\n", "shells": "shells\n"}.items():
 #
 # 1. `think`: the rule in a plain loop, with waits and a limit.
 # 2. `equal_tokens`: the chance of tries that a number of tokens pays for.
-# 3. `allocate`: more chains for problems whose votes disagree (lesson 07b).
+# 3. `allocate`: more chains for problems whose votes disagree (lesson 07c).
 # 4. `NINE_TRIES`: predict what nine tries solve.
 # 5. `NEXT`: break it. Find a model that one wait sends round in circles.
 

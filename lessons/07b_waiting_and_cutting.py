@@ -8,7 +8,7 @@
 # ---
 
 # %% [markdown]
-# # 07b Waiting, cutting, and sharing a budget
+# # 07b Waiting and cutting
 #
 # **"Wait" helps on puzzles. Does it help where a mistake cannot be seen?**
 #
@@ -16,16 +16,15 @@
 # right on 90.6% at its natural stop. After one wait it is right on 81.4%, because it goes back on
 # answers that were right. `tiny-l`, 14 times larger, has nothing to mend: 100% and 99.6%.
 #
-# Less thinking costs more. Cut off after 20 tokens, `tiny` is right on 20%. And a budget that
-# follows the difficulty of a problem gains nothing here over the same budget for all.
+# Less thinking costs more. Cut off after 20 tokens, `tiny` is right on 20%.
 #
 # ![accuracy over tokens of thinking](../docs/results/07_budget_forcing/cut_off.png)
 #
 # At the end of this lesson you can
 #
 # - test whether a trick that helps in one task helps in another;
-# - draw accuracy over tokens of thinking, with one limit per chain;
-# - give each problem a budget by its measured difficulty, and check whether that pays.
+# - compare two methods on the same problems, and say how sure the difference is;
+# - draw accuracy over tokens of thinking, with one limit per chain.
 #
 # `--model` takes another model that solves word problems. Lesson 07 explains the rule.
 
@@ -38,15 +37,12 @@ GIVEN = read_options("07b_waiting_and_cutting", problems=250)
 # %%
 import numpy as np
 
-from jaxreason.answers import vote
-from jaxreason.answers.extract import extract_answer, last_attempt
-from jaxreason.answers.verify import answer_ids, gold_ids, grade
+from jaxreason.answers.verify import grade
 from jaxreason.course import lesson
+from jaxreason.course.chains import solves_24
 from jaxreason.decoding import prompts
 from jaxreason.decoding.budget_forcing import complete_within
-from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import GREEDY, Sampler
-from jaxreason.evaluation.compute_optimal import allocate
 from jaxreason.evaluation.intervals import paired_difference
 from jaxreason.models.hf import load_model
 from jaxreason.tasks import arithmetic, game24, game24_puzzles
@@ -56,38 +52,21 @@ run = lesson.start(GIVEN, cpu_devices=2)
 # %% [markdown]
 # ## The algorithm in plain code
 #
-# A few chains tell how hard a problem is. If they all agree, it is easy. The measure is the entropy
-# of their votes, $H = -\sum_a p_a \log p_a$, which is 0 then. Each problem gets `least` chains, and
-# more in proportion to $H$, up to `most`. The factor is the largest that the mean allows.
-
-
-# %%
-def plain_entropy(answers: list[str]) -> float:
-    shares = [answers.count(answer) / len(answers) for answer in set(answers)]
-    return sum(share * np.log(1 / share) for share in shares)
-
-
-def plain_allocate(difficulty: list[float], mean: float, least: int, most: int) -> list[int]:
-    """A number of chains for each problem, whose mean is ``mean`` or just below."""
-    for factor in np.arange(100, 0, -0.01):
-        given = [min(most, least + int(factor * h)) for h in difficulty]
-        if np.mean(given) <= mean:
-            return given
-    return [least] * len(difficulty)
-
-
-drawn = [["7"] * 4, ["7", "7", "7", "9"], ["7", "7", "9", "9"], ["1", "2", "3", "4"]]
-difficulty = [plain_entropy(answers) for answers in drawn]
-given = plain_allocate(difficulty, mean=8, least=4, most=16)
-for answers, h, count in zip(drawn, difficulty, given, strict=True):
-    print(f"{' '.join(answers)}: entropy {h:.2f}, {count} chains")
-
-# %% [markdown]
-# The library computes the entropies of all problems at once, and finds the factor by bisection.
+# Lesson 07 wrote the rule in a loop. What is new here is the comparison. Both methods answer the
+# same problems, so each problem has a *difference* of -1, 0 or 1. Problems on which both are right,
+# or both wrong, say nothing about which is better. The interval comes from drawing the differences
+# again, with replacement, many times (the bootstrap, Efron and Tibshirani 1993).
 
 # %%
-assert np.allclose(difficulty, vote.entropy(answer_ids(drawn)), atol=1e-6)
-assert given == allocate(np.array(difficulty), 8, least=4, most=16).tolist()
+stopped, waited = np.array([1, 1, 1, 1, 0, 1, 1, 0, 1, 1]), np.array([1, 0, 1, 1, 1, 0, 1, 0, 0, 1])
+rng = np.random.default_rng(0)
+difference = waited - stopped
+print(f"difference of each problem: {difference}, mean {difference.mean():+.2f}")
+print(f"right to wrong {(difference < 0).sum()}, wrong to right {(difference > 0).sum()}")
+drawn = difference[rng.integers(0, 10, (10_000, 10), np.int32)]  # [10000, 10]
+low, high = np.quantile(drawn.mean(1), [0.025, 0.975])
+print(f"95% interval {low:+.2f} to {high:+.2f}")
+assert paired_difference(waited, stopped)[1:3] == (low, high)
 
 # %% [markdown]
 # ## Word problems: the honest null
@@ -107,7 +86,11 @@ problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
 golds = [p.answer for p in problems]
 questions = [prompts.zero_shot_cot(p.question, run.tokenizer) for p in problems]
 
+# %% [markdown]
+# The rule is that of lesson 07. Chains are greedy, and kept on disk until the lesson ends.
 
+
+# %%
 def ponder(model=run.model, *, waits=0, string=WAIT, chains=1, **options):
     """`[G, N]` which chains of the word problems are right within a budget, and all they wrote."""
     room = 96 + 72 * (2 if waits else 0) if run.as_measured else run.max_new_tokens
@@ -199,12 +182,11 @@ run.claim(
 
 # %%
 player, puzzles = load_model("tiny-24-wait", mesh=run.mesh), game24_puzzles.held_out(run.problems)
-texts = [game24.format_puzzle(p) for p in puzzles]
 PUZZLE_LIMITS = np.array([40, 80] if run.options.quick else [40, 80, 160, 240])
 written = complete_within(
     player,
     run.key,
-    texts,
+    [game24.format_puzzle(p) for p in puzzles],
     ends=[END],
     waits=8,
     at_most=PUZZLE_LIMITS[None],
@@ -214,10 +196,7 @@ written = complete_within(
     description="puzzles, cut off",
     store=run.kept(f"chains/{player.name}", player.sha256),
 )
-solved = np.zeros(written.finished.shape, bool)
-for g, n in np.ndindex(solved.shape):
-    attempt = last_attempt(written.texts[g][n]).removeprefix(texts[g])
-    solved[g, n] = game24.is_solved(puzzles[g], attempt)
+solved = solves_24(puzzles, written.texts)  # [G, L]
 
 # %% [markdown]
 # It is the curve of accuracy over thinking tokens of the s1 paper (figure 1).
@@ -244,60 +223,11 @@ run.curves(
 )
 
 # %% [markdown]
-# ## Budgets that follow the difficulty
-#
-# Four chains for all; then up to 16 in the vote, by entropy, 8 on average. The four that measured
-# the difficulty are part of the budget.
-
-# %%
-PROBES, MEAN, MOST = 4, 8, 16
-chains = complete(
-    run.model,
-    run.key,
-    questions,
-    sampler=Sampler(0.7),
-    max_new_tokens=run.max_new_tokens,
-    num_samples=MOST,
-    rows=run.rows,
-    description=f"{MOST} chains",
-    store=run.kept(f"chains/{run.model.name}", run.model.sha256),
-)
-ids = answer_ids([[extract_answer(text) for text in row] for row in chains.texts])
-gold = gold_ids(ids, grade(chains.texts, golds))
-
-
-def vote_of(counts: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
-    """`[G]` whether the vote of the first ``counts`` chains is right, and its tokens `[G]`."""
-    drawn = np.arange(MOST) < np.broadcast_to(counts, len(problems))[:, None]
-    return np.asarray(vote.majority(ids, drawn)) == gold, (chains.num_tokens * drawn).sum(1)
-
-
-# %% [markdown]
-# The vote with as many chains for all gets no fewer tokens than the adaptive one.
-
-# %%
-difficulty = np.asarray(vote.entropy(ids[:, :PROBES]))
-adaptive, spent = vote_of(allocate(difficulty, MEAN, least=PROBES, most=MOST))
-for level in range(1, MOST + 1):
-    for_all, for_all_spent = vote_of(level)
-    if for_all_spent.mean() >= spent.mean():
-        break
-every, every_spent = vote_of(MOST)
-run.measure("adaptive, word problems/by difficulty", adaptive, spent.mean())
-run.measure(f"adaptive, word problems/{level} chains for all", for_all, for_all_spent.mean())
-run.measure(f"adaptive, word problems/{MOST} chains for all", every, every_spent.mean())
-run.claim_better(
-    "on word problems chains by measured difficulty beat as many for all", adaptive, for_all
-)
-
-# %% [markdown]
 # ## What surprised us
 #
 # - Waiting *hurts* `tiny`, by 9 points for the first wait. It was trained on texts in which what
 #   follows a `Wait` is right, and it changes its answer where it should not.
 # - "shells", which it never read there, does far more harm: 63%. An empty line does less: 83%.
-# - Half of the chains' tokens are worth little: 9 chains for all are right on 93.6%, 16 on 94.4%.
-#   Budgets by difficulty sit between, at 94.2%, and the difference is within its interval.
 #
 # ## When it does not work
 #
@@ -306,7 +236,6 @@ run.claim_better(
 # - **problems whose outcome changes**: if nothing changes, the wait was never written.
 # - **what changes**: count right to wrong, and wrong to right. A gain of zero may hide both.
 # - **the forced answer**: its prefix has to be one that the model knows, up to the last blank.
-# - **the cost of measuring difficulty**: the probes are part of the budget.
 #
 # ## Exercises
 #
