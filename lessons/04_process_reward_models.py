@@ -18,7 +18,8 @@
 # line. An *outcome* reward model (ORM, Cobbe et al. 2021) gets one label per solution.
 #
 # We measured both on 267 problems with a wrong solution. Taught by 6,000 solutions, the PRM finds
-# the first wrong line in 83% of them and the ORM in 71%. Taught by 1,200, they find 73% and 23%.
+# the first wrong line in 83% of the wrong ones and the ORM in 71%. Taught by 1,200, they find it in
+# 73% and 23%.
 #
 # ![first errors found by both](../docs/results/04_process_reward_models/first_error.png)
 #
@@ -86,7 +87,8 @@ options = {"sampler": Sampler(temperature=1.0), "max_new_tokens": 64, "rows": K}
 for i, step in enumerate(steps[:-1]):
     so_far += step
     keys = jax.random.fold_in(run.key, i)[None]  # one key for each prompt: here one
-    written = complete(toy, keys, [prompt + so_far], num_samples=K, **options)
+    asked = [prompt + so_far]  # all padded to 96 tokens, so that one program is compiled
+    written = complete(toy, keys, asked, num_samples=K, multiple=96, **options)
     right = [is_correct(so_far + rollout, GOLD) for rollout in written.texts[0]]
     success.append(np.mean(right))
     print(f"behind {step.strip():<9} {sum(right)} of {K} rollouts reach {GOLD}")
@@ -107,7 +109,7 @@ assert labelled.success.tolist() == success
 # Both judges are the language model with one number at the top in place of a vocabulary. At the
 # token that ends step $i$ they say $p_i = \sigma(z_i)$, the probability that all is right so far.
 # The loss is the cross-entropy with the labels $y_i$. We use *hard* labels: 1 if any rollout was
-# right. NaN means "no label here". Steps after the first error say little new, so they may get NaN;
+# right. NaN means "no label here". Steps after the first error say little new, so we mask them;
 # the annotators of Lightman et al. stopped there. The ORM has one label, at the last step.
 
 
@@ -311,7 +313,6 @@ run.bars(
 # - **right steps with label 0**: the policy could not finish. Use more rollouts.
 # - **loss near $\ln 2 = 0.69$**: the judge has learned nothing yet. A loss of exactly 0 means that
 #   all labels are equal, or that the mask hides them.
-# - **scores that fall along every chain**: the judge has learned how long chains are.
 #
 # ## Exercises
 #

@@ -18,7 +18,7 @@
 # Here it hardly matters. The best of four chains by the PRM is right on 91% or 92% of 500 problems,
 # whichever of them we take. One chain is right on 73%.
 #
-# ![calibration](../docs/results/04_process_reward_models/calibration.png)
+# ![calibration](../docs/results/04b_what_scores_mean/calibration.png)
 #
 # At the end of this lesson you can
 #

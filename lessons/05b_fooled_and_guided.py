@@ -21,7 +21,7 @@
 # search by the PRM is right on 97.6% of 500 problems, best-of-n by the same PRM on 95.6%, and the
 # vote on 84.4%.
 #
-# ![accuracy at equal tokens](../docs/results/05_best_of_n/search.png)
+# ![accuracy at equal tokens](../docs/results/05b_fooled_and_guided/search.png)
 #
 # At the end of this lesson you can
 #

@@ -68,7 +68,7 @@ run = lesson.start(GIVEN, cpu_devices=2)
 # %%
 toy, SAMPLER, LIMIT = run.toy, Sampler(temperature=1.0), 160
 END, WAIT, ANSWER = "####", "Wait\n", "\n#### "
-wait_ids, forced_ids = toy.tokenizer([WAIT, ANSWER], add_special_tokens=False).input_ids
+wait_ids, prefix_ids = toy.tokenizer([WAIT, ANSWER], add_special_tokens=False).input_ids
 EOS = toy.tokenizer.eos_token_id
 ENDS = {i for i, piece in enumerate(token_bytes(toy.tokenizer)) if END.encode() in piece} | {EOS}
 
@@ -81,8 +81,8 @@ def next_token(key: jax.Array, t: int, ids: jax.Array, length: int) -> jax.Array
 
 
 # %% [markdown]
-# Budget forcing is the four lines between drawing a token and writing it. `forced` holds the tokens
-# of a string that is being written.
+# Budget forcing stands between drawing a token and writing it. `forced` holds the tokens that are
+# still to be written of a `Wait`, or of the prefix of the answer.
 
 
 # %%
@@ -94,7 +94,7 @@ def plain_chain(key: jax.Array, prompt: list[int], waits: int, at_most: int | No
         padded[: len(ids)] = ids
         token = int(next_token(key, t, padded, len(ids)))
         if thinking and thought == at_most:  # less: the answer is forced
-            forced, thinking = list(forced_ids), False
+            forced, thinking = list(prefix_ids), False
         elif thinking and token in ENDS and waits and not forced:  # more: the end is suppressed
             print(f"token {t}: {toy.tokenizer.decode(token)!r} drawn, {WAIT!r} written")
             forced, waits = list(wait_ids), waits - 1

@@ -18,7 +18,7 @@
 #
 # Less thinking costs more. Cut off after 20 tokens, `tiny` is right on 20%.
 #
-# ![accuracy over tokens of thinking](../docs/results/07_budget_forcing/cut_off.png)
+# ![accuracy over tokens of thinking](../docs/results/07b_waiting_and_cutting/cut_off.png)
 #
 # At the end of this lesson you can
 #
