@@ -87,8 +87,8 @@ options = {"sampler": Sampler(temperature=1.0), "max_new_tokens": 64, "rows": K}
 for i, step in enumerate(steps[:-1]):
     so_far += step
     keys = jax.random.fold_in(run.key, i)[None]  # one key for each prompt: here one
-    asked = [prompt + so_far]  # all padded to 96 tokens, so that one program is compiled
-    written = complete(toy, keys, asked, num_samples=K, multiple=96, **options)
+    asked = [prompt + so_far]  # all padded to 128 tokens, so that one program is compiled
+    written = complete(toy, keys, asked, num_samples=K, multiple=128, **options)
     right = [is_correct(so_far + rollout, GOLD) for rollout in written.texts[0]]
     success.append(np.mean(right))
     print(f"behind {step.strip():<9} {sum(right)} of {K} rollouts reach {GOLD}")
