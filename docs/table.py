@@ -28,7 +28,9 @@ HEADLINES = {  # lesson: parts of the claims that docs/claims.md shows
         "PRM from Monte Carlo",
         "the PRM finds the first error more often",
     ],
-    "05_best_of_n": ["best-of-64", "PRM beam search"],
+    "04b_what_scores_mean": [],
+    "05_best_of_n": ["best-of-64"],
+    "05b_fooled_and_guided": ["PRM beam search"],
     "06_mcts": [],
     "06b_mcts_with_a_model": [
         "beats any of 64 chains with",
@@ -36,7 +38,9 @@ HEADLINES = {  # lesson: parts of the claims that docs/claims.md shows
         "all of them written",
     ],
     "06c_mcts_on_word_problems": ["by the PRM beats best-of-N"],
-    "07_budget_forcing": ["eight waits solve", "does not help tiny:"],
+    "07_budget_forcing": ["eight waits solve"],
+    "07b_waiting_and_cutting": ["does not help tiny:"],
+    "07c_budgets_by_difficulty": [],
     "08_grpo": ["GRPO gains", "GRPO beats further SFT"],
     "09_distillation": ["GRPO beats its base", "beat GRPO at equal", "beats GRPO, on chains"],
     "10_test_time_compute": ["tiny (best by PRM@16)"],
@@ -102,6 +106,8 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "first error found/ORM, 1,200 chains",
         "first error found/PRM, 12,000 chains",
         "first error found/ORM, 12,000 chains",
+    ],
+    "04b_what_scores_mean": [
         "best of 4/PRM/min",
         "best of 4/ORM/last",
         "one chain",
@@ -118,6 +124,8 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "accuracy/log-probability@64",
         "accuracy/PRM-weighted vote@64",
         "accuracy/oracle@64",
+    ],
+    "05b_fooled_and_guided": [
         "accuracy/PRM beam search",
         "accuracy/PRM DVTS",
     ],
@@ -147,8 +155,9 @@ SHOWN = {  # lesson: measurements worth a row of their own
         *(f"solved/{k} waits" for k in (0, 1, 2, 4, 8)),
         "tries at the tokens of 8 waits/all written",
         "tries at the tokens of 8 waits/stopped at a solution",
-        *(f"word problems, tiny/{k} waits" for k in (0, 1)),
     ],
+    "07b_waiting_and_cutting": [f"word problems, tiny/{k} waits" for k in (0, 1)],
+    "07c_budgets_by_difficulty": [],
     "08_grpo": [
         *(f"before/{what}" for what in ("greedy", "pass@1, T=1", "pass@16")),
         *(

@@ -16,7 +16,7 @@ from conftest import failed_cli, random_params, run_cli
 from jaxreason import save_model
 from jaxreason.course import cli, solve, viz
 from jaxreason.course import run as course_run
-from jaxreason.course.chains import failed_prompt
+from jaxreason.course.chains import failed_prompt, solves_24
 from jaxreason.course.depths import by_depth
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import Completions
@@ -467,3 +467,20 @@ def test_problems_by_depth():
     assert list(by_depth([Problem("?", 1)] * 3, deepest=6).groups) == [0]
     with pytest.raises(InputError, match="--problems is 1: too few"):
         by_depth(problems[:1], deepest=6)
+
+
+def test_of_several_attempts_at_24_the_last_one_counts():
+    failed = "10-5=5 left 4 5 6\n6-5=1 left 1 4\n1*4=4 left 4\n"
+    solved = "10-4=6 left 5 6 6\n5*6=30 left 6 30\n30-6=24 left 24\n"
+    again = "Wait\n24: 4 5 6 10\n"
+    texts = [
+        f"{solved}#### 24",
+        f"{failed}#### 24",
+        f"{failed}{again}{solved}#### 24",
+        f"{solved}{again}{failed}#### 4",
+        f"{solved}Wait\nWait\n#### 24",  # it stays with its answer
+    ]
+    right = solves_24([(4, 5, 6, 10)], [texts])
+    assert right.tolist() == [[True, False, True, False, True]]
+    other = [text.replace("Wait", "shells") for text in texts]
+    np.testing.assert_array_equal(solves_24([(4, 5, 6, 10)], [other], "shells\n"), right)
