@@ -13,12 +13,13 @@
 # **Training is over. How should you spend compute on a question: on more chains, on a verifier, on
 # a search, or on a larger model?**
 #
-# It depends on whether the small model can do the thing at all. `tiny` is right 93% of the time with
-# one greedy chain. With the best of 16 chains by the PRM it reaches 98%, for 13 times the FLOPs.
+# It depends on whether the small model can do the thing at all. `tiny` is right 93% of the time
+# with one greedy chain. With the best of 16 chains by the PRM it reaches 98%, for 13 times the
+# FLOPs.
 # `tiny-l`, 14 times as large, is right 100% of the time with one chain, for about as many FLOPs.
 # On one and two operations both are level. On five and six the larger model is the better buy.
 #
-# ![accuracy against FLOPs of three models](../docs/results/10_test_time_compute/small_and_large.png)
+# ![accuracy against FLOPs](../docs/results/10_test_time_compute/small_and_large.png)
 #
 # At the end of this lesson you can
 #
@@ -41,15 +42,21 @@ GIVEN = read_options(
 import jax
 import numpy as np
 
-from jaxreason.answers.verify import grade
-from jaxreason.course import lesson, viz
-from jaxreason.course.methods import LIMITS, OPERATIONS, beams, best_of, every_method, make_bench
-from jaxreason.course.methods import sample, simulations, sizes
-from jaxreason.decoding.completions import complete
-from jaxreason.decoding.sampling import GREEDY
+from jaxreason.course import lesson
+from jaxreason.course.methods import (
+    OPERATIONS,
+    beams,
+    best_of,
+    every_method,
+    greedy_chain,
+    make_bench,
+    sample,
+    simulations,
+    sizes,
+)
 from jaxreason.evaluation.flops import forward_flops, reading_flops, rollout_flops
 from jaxreason.evaluation.intervals import mean_interval, paired_difference
-from jaxreason.evaluation.outcomes import Outcome, share
+from jaxreason.evaluation.outcomes import share
 from jaxreason.models.hf import load_model
 
 run = lesson.start(GIVEN, cpu_devices=2)
@@ -71,7 +78,9 @@ toy, cfg = run.toy, run.toy.cfg
 matrices = [x for x in jax.tree.leaves(toy.params) if x.ndim == 3]
 in_layers = sum(matrix.size for matrix in matrices)
 in_logits = cfg.vocab_size * cfg.hidden_size
-print(f"{toy.name}: {in_layers:,} weights in {cfg.num_hidden_layers} layers, {in_logits:,} for logits")
+print(
+    f"{toy.name}: {in_layers:,} weights in {cfg.num_hidden_layers} layers, {in_logits:,} for logits"
+)
 
 # %% [markdown]
 # Attention comes on top. In each layer every head compares the token with all positions so far, and
@@ -177,6 +186,146 @@ run.points(
     points,
     title=f"Best: {best}, {score[best]:.1%}\nfor {cost[best] / unit:.0f} greedy chains' worth of "
     f"FLOPs; one chain has {score['greedy']:.1%}",
+    log2=True,
     ticks=[64, 128, 256, 512, 1024],
     xlabel=f"MFLOPs per problem, verifier included (n = {on_test.sum()})",
 )
+
+# %% [markdown]
+# ## A small model that searches, or a large one that answers?
+#
+# Snell et al. 2024 ask this. `tiny-l` has 14 times the weights of `tiny`. For the FLOPs of its one
+# greedy chain, `tiny` can take the best of several. A second small model, `tiny-start` of lesson
+# 08, has the size of `tiny` and knows less. It samples at temperature 1, chosen on the validation
+# split. Each small model has its greedy chain, and the best of n chains by the PRM.
+
+# %%
+tested = np.flatnonzero(on_test).tolist()
+start = load_model("tiny-start", mesh=run.mesh)
+several = sample(run, bench, start, tested, 1.0, {"PRM": (bench.prm, "min")})
+sides = {
+    run.model.name: {"greedy": methods["greedy"]},
+    "tiny-start": {"greedy": greedy_chain(run, bench, start, tested)},
+    "tiny-l": {"greedy": greedy_chain(run, bench, large, tested)},
+}
+for n in sizes(bench):
+    name = f"best by PRM@{n}"
+    sides[run.model.name][name] = methods[name]
+    sides["tiny-start"][name] = best_of(bench, several, tested, start, n, "best", "PRM")
+for side, outcomes in sides.items():
+    for name, outcome in outcomes.items():
+        run.measure(f"sizes/{side}/{name}", share(outcome.right), outcome.tokens.mean())
+        run.measure(f"sizes/MFLOPs/{side}/{name}", mean_interval(outcome.flops / 1e6))
+
+# %% [markdown]
+# *Matched* means the most chains that cost no more than the greedy chain of `tiny-l`, reading by
+# the PRM included. On one and two operations there is nothing left to gain, so the claim there is
+# that `tiny` is not far behind.
+
+# %%
+GROUPS = {"1-2": (1, 2), "3-4": (3, 4), "5-6": (5, 6), "1-6": OPERATIONS}
+of_group = {name: np.isin(bench.operations[on_test], some) for name, some in GROUPS.items()}
+opponent = sides["tiny-l"]["greedy"]
+matched = {}
+for side in (run.model.name, "tiny-start"):
+    prices = {name: outcome.flops.mean() for name, outcome in sides[side].items()}
+    affordable = [name for name in prices if prices[name] <= opponent.flops.mean()]
+    matched[side] = max(affordable, key=prices.get)
+
+name = matched[run.model.name]
+mine, who = sides[run.model.name][name], f"{run.model.name} ({name})"
+for group, rows in of_group.items():
+    against = f"a greedy chain of tiny-l with no more FLOPs, {group} operations"
+    better, worse = mine.right[rows], opponent.right[rows]
+    if group == "1-2":
+        behind = paired_difference(better, worse)
+        text = f"{who} is at most 2 points behind {against}"
+        run.claim(text, behind, at_least=-0.02, worst=-worse.mean())
+    else:
+        run.claim_better(f"{who} beats {against}", better, worse)
+
+# %% [markdown]
+# `tiny-start` knows less. We measure its differences, and claim the one on hard problems.
+
+# %%
+name = matched["tiny-start"]
+theirs = sides["tiny-start"][name].right
+for group, rows in of_group.items():
+    behind = paired_difference(theirs[rows], opponent.right[rows])
+    run.measure(f"difference/tiny-start ({name}) - tiny-l, {group} operations", behind)
+rows = of_group["5-6"]
+run.claim_better(
+    "on 5-6 operations a greedy chain of tiny-l beats tiny-start with as many FLOPs",
+    opponent.right[rows],
+    theirs[rows],
+)
+
+# %% [markdown]
+# The *crossover* is the fewest FLOPs with which a small model is as good as the large one.
+
+# %%
+for side in matched:
+    for group, rows in of_group.items():
+        level, prices = opponent.right[rows].mean(), []
+        for outcome in sides[side].values():
+            if outcome.right[rows].mean() >= level:
+                prices.append(outcome.flops[rows] / 1e6)
+        if prices:
+            cheapest = min(prices, key=np.mean)
+            name = f"crossover with tiny-l, MFLOPs/{side}/{group} operations"
+            run.measure(name, mean_interval(cheapest))
+        at = f"from {cheapest.mean():.0f} MFLOPs on" if prices else "never"
+        print(f"{group} operations: {side} is as good as tiny-l ({level:.1%}) {at}")
+
+# %% [markdown]
+# Accuracy against FLOPs of the three models:
+
+# %%
+shown = {
+    f"{side}: greedy" + ", then best of n by the PRM" * (side in matched): side for side in sides
+}
+total = [f"{side} {sides[side][name].right.mean():.0%}" for side, name in matched.items()]
+run.points(
+    "small_and_large",
+    {
+        label: [(o.flops.mean() / 1e6, share(o.right)) for o in sides[side].values()]
+        for label, side in shown.items()
+    },
+    title=f"For the {opponent.flops.mean() / 1e6:.0f} MFLOPs of a greedy chain of tiny-l "
+    f"({opponent.right.mean():.0%}),\n{', '.join(total)}, by best-of-n",
+    xlabel=f"MFLOPs per problem, verifier included (n = {len(tested)})",
+    log2=True,
+    ticks=[64, 128, 256, 512, 1024],
+)
+
+# %% [markdown]
+# ## What surprised us
+#
+# - A search does not replace what a model never learned. With equal FLOPs `tiny-start` is 2 points
+#   behind `tiny-l` on one and two operations, and 58 points behind on five and six.
+# - Reading is dear. The best of two chains by the PRM costs 3.5 greedy chains, and is no better
+#   than one (91.6% against 92.5%).
+# - MCTS with 32 simulations is on the front: 96.1% for 4 greedy chains.
+#
+# ## When it does not work
+#
+# - **Two methods with equal tokens, one far dearer**: count what the verifier reads.
+# - **The front changes with the seed**: methods one or two points apart need more problems. Claim a
+#   difference only with its interval.
+# - **Best-of-n stays flat**: look at pass@n first (lesson 05). Where no chain is right, nothing can
+#   be chosen.
+# - **The small model never crosses over**: it lacks a skill, not tries. Train it (lessons 08, 09),
+#   or take the larger one.
+#
+# ## Exercises
+#
+# `jaxreason check 10` writes `exercises_10.py` for you to fill in, and checks your answers:
+#
+# 1. `chain_flops`: what a prompt and its chains cost.
+# 2. `pareto_front`: which methods are worth their price.
+# 3. `best_plan`: a method for every bin of difficulty (lesson 10b).
+# 4. `NUM_CHAINS`: predict how many chains of a small model one chain of a large one pays for.
+# 5. `METHODS`: break it. When does choosing by bin gain nothing?
+
+# %%
+run.finish()

@@ -259,6 +259,24 @@ def sample(
     )
 
 
+def greedy_chain(run: Run, bench: Bench, model: LanguageModel, some: list[int]) -> Outcome:
+    """One greedy chain of a model for some of the problems."""
+    written = complete(
+        model,
+        run.key,
+        [bench.asked[g] for g in some],
+        sampler=GREEDY,
+        max_new_tokens=run.max_new_tokens,
+        rows=run.rows,
+        description=model.name,
+    )
+    return Outcome(
+        right=grade(written.texts, [bench.golds[g] for g in some])[:, 0],
+        flops=rollout_flops(model.cfg, bench.prompt_tokens[some], written.num_tokens),
+        tokens=written.num_tokens[:, 0],
+    )
+
+
 def best_of(
     bench: Bench,
     chains: Chains,
