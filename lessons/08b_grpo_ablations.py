@@ -176,17 +176,18 @@ log = policy_runs.read_log(run.kept("substring reward", RECIPE, FEW))
 at = list(range(0, FEW + 1, RECIPE.every))
 ends = [(max(0, step - RECIPE.every), max(step, 1)) for step in at]  # between two validations
 earned = [mean_interval(log["solved"][a:b]) if b - a > 1 else None for a, b in ends]
+shown = {
+    "paid by the substring reward (training questions)": earned,
+    "right, of the same run": policies.learning_curve([hacked]),
+    "right, trained on exact matches": policies.learning_curve(trained[:1])[: len(at)],
+}
+money, right, exactly = (f"{x.mean():.0%}" for x in (paid_after, cheat.one, one_after))
 run.curves(
     "reward_hacking",
     at,
-    {
-        "paid by the substring reward (training questions)": earned,
-        "right, of the same run": policies.learning_curve([hacked]),
-        "right, trained on exact matches": policies.learning_curve(trained[:1])[: len(at)],
-    },
-    title=f"Paid for substrings, the policy earns {paid_after.mean():.0%} "
-    f"and is right in {cheat.one.mean():.0%};\n"
-    f"paid for the answer alone, it is right in {one_after.mean():.0%} (test problems)",
+    shown,
+    title=f"Paid for substrings, the policy earns {money} and is right in {right};\n"
+    f"paid for the answer alone, it is right in {exactly} (test problems)",
     xlabel="step",
     ylabel="share of chains at T = 1 (95% interval)",
 )

@@ -44,7 +44,7 @@ import numpy as np
 
 from jaxreason.answers.verify import grade
 from jaxreason.course import lesson
-from jaxreason.course.held_out import measure_quarters, measure_students, over_seeds
+from jaxreason.course.held_out import measure_quarters, measure_students
 from jaxreason.course.policies import OBJECTIVE
 from jaxreason.course.students import (
     Method,
@@ -58,7 +58,7 @@ from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import Sampler
 from jaxreason.evaluation.flops import rollout_flops
-from jaxreason.evaluation.outcomes import share
+from jaxreason.evaluation.outcomes import over_seeds, share
 from jaxreason.models.decoder import forward
 from jaxreason.models.hf import load_model
 from jaxreason.models.tokens import pad_left
@@ -99,7 +99,7 @@ def next_logprobs(params, cfg, temperature: float = 1.0) -> jax.Array:
 # 2. **Token-level KD** (Hinton et al. 2015): match the teacher's whole distribution at every token,
 #    $$L = \alpha T^2\, \mathrm{KL}\big(p^T_{\text{teacher}} \| p^T_{\text{student}}\big) +
 #    (1 - \alpha)\,\big(-\log p_{\text{student}}(\text{token})\big).$$
-#    The temperature $T$ flattens both. $T^2$ keeps the size of the gradient.
+#    The temperature $T$ flattens both, and $T^2$ keeps the size of the gradient.
 # 3. **On-policy** (Agarwal et al. 2024; Lu et al. 2025): the *student* wrote the chain, and the KL
 #    is the reverse one, $\mathrm{KL}(p_{\text{student}} \| p_{\text{teacher}})$.
 
@@ -145,14 +145,12 @@ np.testing.assert_allclose(on_policy, plain_on_policy, rtol=1e-4)
 # %% [markdown]
 # ## The teacher's traces, filtered before anything is trained on them
 #
-# The teacher answers training problems at temperature 1, four times each. Filters remove, in turn:
-# chains that never end; wrong final answers; chains that are too long; duplicates; and more than
-# two traces of one problem, because easy problems have many right ones.
+# The teacher answers training problems at temperature 1, four times each. Filters remove chains
+# without an end, wrong answers, long chains, duplicates, and more than two traces of one problem.
 
 # %%
-QUICK = run.options.quick
-POOL, MAX_TOKENS = 96 if QUICK else 4000, 72  # problems; tokens of a chain: six operations take 71
-pool = arithmetic.problems("train", POOL, seed=run.options.seed)
+QUICK, MAX_TOKENS = run.options.quick, 72  # of a chain: six operations take up to 71
+pool = arithmetic.problems("train", 96 if QUICK else 4000, seed=run.options.seed)
 asked, golds = [prompts.zero_shot_cot(p.question) for p in pool], [p.answer for p in pool]
 sampled = complete(
     teacher,
@@ -169,8 +167,8 @@ filtered = distill.filter_traces(asked, sampled, golds, max_tokens=64, max_per_p
 print(f"{sampled.num_tokens.size} chains: {filtered.removed} removed, {len(filtered.traces)} kept")
 
 # %% [markdown]
-# An answer can be right and a step wrong. No check of answers sees that, but the exact checker of
-# steps does. The teacher's generation is listed apart: it happens once and can be shared.
+# An answer can be right and a step wrong: the exact checker of steps sees it. The teacher's
+# generation is listed apart, since it happens once and can be shared.
 
 # %%
 by_text = dict(zip(asked, pool, strict=True))
@@ -233,7 +231,6 @@ for name in METHODS:
     ends = [students[name, seed].quarters[-1] for seed in SEEDS]
     everyone[name] = [student._replace(params=params) for params in ends]
 everyone["teacher"] = [teacher]
-
 scores = {
     name: measure_students(run, name, models, problems, BUDGET, at_once=name in AT_ONCE)
     for name, models in everyone.items()
@@ -246,6 +243,7 @@ for name in METHODS:
 # The claims are about one chain at temperature 1, in the mean of the seeds.
 
 # %%
+same_kind = "on-policy distillation beats GRPO, on chains of the same kind, at equal FLOPs"
 CLAIMS = {
     "answers alone teach to answer at once": ("answers only", "base, at once"),
     "but who answers at once stays behind the base that reasons": ("base", "answers only"),
@@ -255,10 +253,7 @@ CLAIMS = {
     "right traces beat GRPO at equal FLOPs": ("right traces", "GRPO"),
     "right traces beat all traces": ("right traces", "all traces"),
     "KD beats fine-tuning on the same traces at equal FLOPs": ("KD", "right traces"),
-    "on-policy distillation beats GRPO, on chains of the same kind, at equal FLOPs": (
-        "on-policy",
-        "GRPO",
-    ),
+    same_kind: ("on-policy", "GRPO"),
     "on-policy distillation beats KD on the teacher's texts at equal FLOPs": ("on-policy", "KD"),
 }
 for text, (better, worse) in CLAIMS.items():
@@ -310,8 +305,7 @@ run.curves(
 # %% [markdown]
 # ## What surprised us
 #
-# - What wins is learning from the student's own texts. In a longer run the order may change: a good
-#   trace says more per token than one bit per chain.
+# - What wins is learning from the student's own texts. A longer run may change the order.
 # - KD on right traces lost 1.5 points. The teacher is wrong in one chain of four at temperature 1,
 #   and KD has the student cover all that the teacher might say.
 # - Filtering is worth 7 points: all traces, wrong ones among them, cost the student 4.
@@ -320,8 +314,7 @@ run.curves(
 #
 # - **The loss falls and accuracy does not**: print what is masked and what is learned, as above.
 # - **Chains never end**: the end-of-text token needs weight 1.
-# - **Every method loses at first**: the student was annealed on its own solutions, which each
-#   method first undoes. Lower the learning rate, or give it more budget.
+# - **Every method loses at first**: it undoes how the student was annealed. Spend more.
 # - **KD loses**: look at the teacher's own chains at temperature 1.
 #
 # ## Exercises

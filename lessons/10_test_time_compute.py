@@ -84,8 +84,7 @@ print(
 
 # %% [markdown]
 # Attention comes on top. In each layer every head compares the token with all positions so far, and
-# adds up their values. These are two products of `head_dim` for each position, and 2 FLOPs each.
-# A verifier needs no logits.
+# adds up their values: two products of `head_dim` for each position. A verifier needs no logits.
 
 
 # %%
@@ -107,18 +106,19 @@ def plain_rollout(prompt: int, chains: list[int]) -> int:
 
 
 # %% [markdown]
-# What do a prompt of 60 tokens, a chain of 35, and eight such chains cost? The prompt is read once
-# and shared, so eight chains cost less than eight times one chain.
+# What do a prompt of 60 tokens, a chain of 35, and eight such chains cost? The prompt is read once,
+# so eight chains cost less than eight times one. Attention is a small part in short texts only.
 
 # %%
 for name, chains in (("the prompt", [1]), ("a chain", [35]), ("eight chains", [35] * 8)):
     print(f"{name:<13} {plain_rollout(60, chains) / 1e6:6.1f} MFLOPs")
-only_weights = 2 * (in_layers + in_logits) * (60 + 34)
-print(f"2 x weights x tokens is {only_weights / plain_rollout(60, [35]):.0%} of a chain's bill")
+for context in (61, 2000):
+    share_of_attention = 1 - 2 * (in_layers + in_logits) / plain_token(context)
+    print(f"a token that sees {context:>4}: {share_of_attention:.0%} of its FLOPs are attention")
 
 # %% [markdown]
-# The library does the same sums for thousands of chains at once. FLOPs grow linearly with the
-# context, so a run of tokens costs its number times the cost at its mean context.
+# The library does the same sums for thousands of chains at once: a run of tokens costs its number
+# times the cost at its mean context.
 
 # %%
 assert plain_token(61) == forward_flops(cfg, 61)
@@ -314,8 +314,7 @@ run.points(
 #   difference only with its interval.
 # - **Best-of-n stays flat**: look at pass@n first (lesson 05). Where no chain is right, nothing can
 #   be chosen.
-# - **The small model never crosses over**: it lacks a skill, not tries. Train it (lessons 08, 09),
-#   or take the larger one.
+# - **The small model never crosses over**: it lacks a skill, not tries. Train it first.
 #
 # ## Exercises
 #

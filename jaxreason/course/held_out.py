@@ -13,7 +13,7 @@ from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import GREEDY, Sampler
 from jaxreason.evaluation.intervals import Interval
-from jaxreason.evaluation.outcomes import share
+from jaxreason.evaluation.outcomes import over_seeds, share
 from jaxreason.models.hf import LanguageModel
 from jaxreason.tasks import arithmetic
 
@@ -23,12 +23,6 @@ class Scores(NamedTuple):
 
     greedy: np.ndarray  # [S, G] bool
     single: np.ndarray  # [S, G] share of the sampled chains that are right
-
-
-def over_seeds(values: Sequence[float]) -> Interval:
-    """Mean, lowest and highest of the values of S seeds."""
-    x = np.asarray(values, float)
-    return Interval(float(x.mean()), float(x.min()), float(x.max()), len(x))
 
 
 def _write(

@@ -7,6 +7,7 @@ choose    the outcome of choosing one answer among n of them
 numpy, on the host.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -37,6 +38,12 @@ def share(right: np.ndarray) -> Interval:
     Wilson's interval of zeros and ones; the bootstrap where a problem's score is a mean over sets.
     """
     return accuracy(right) if np.isin(right, (0, 1)).all() else mean_interval(right)
+
+
+def over_seeds(values: Sequence[float]) -> Interval:
+    """Mean, lowest and highest of the values of S seeds."""
+    x = np.asarray(values, float)
+    return Interval(float(x.mean()), float(x.min()), float(x.max()), len(x))
 
 
 class Chains(NamedTuple):
