@@ -36,8 +36,10 @@ HEADLINES = {  # lesson: parts of the claims that docs/claims.md shows
     "06c_mcts_on_word_problems": ["by the PRM beats best-of-N"],
     "07_budget_forcing": ["eight waits solve", "does not help tiny:"],
     "08_grpo": ["GRPO gains", "GRPO beats further SFT"],
+    "08b_grpo_ablations": ["GRPO beats further SFT"],
     "09_distillation": ["GRPO beats its base", "beat GRPO at equal", "beats GRPO, on chains"],
     "10_test_time_compute": ["tiny (best by PRM@16)"],
+    "10b_compute_optimal": ["with 2 greedy chains' worth"],
 }
 SHOWN = {  # lesson: measurements worth a row of their own
     "00_introduction": [],
@@ -156,6 +158,11 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "further SFT/pass@1, T=1",
         "further SFT/pass@16",
     ],
+    "08b_grpo_ablations": [
+        f"{policy}/{what}"
+        for policy in ("further SFT", "substring reward")
+        for what in ("greedy", "pass@1, T=1", "pass@16")
+    ],
     "09_distillation": [
         f"{how}/{who}"
         for how in ("greedy", "pass@1")
@@ -179,6 +186,11 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "accuracy/PRM DVTS 4x2",
         "accuracy/PRM MCTS@32",
         *(f"sizes/{side}/greedy" for side in ("tiny-start", "tiny-l")),
+    ],
+    "10b_compute_optimal": [
+        f"policy, {budget} greedy chains' worth/{name}"
+        for budget in (2, 4, 8)
+        for name in ("by the length of the question", "best single method", "best of n by the PRM")
     ],
 }
 

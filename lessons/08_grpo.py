@@ -40,14 +40,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason.course import lesson, policies
+from jaxreason.course import lesson, policies, policy_runs
 from jaxreason.decoding import prompts
 from jaxreason.evaluation.intervals import paired_difference
 from jaxreason.evaluation.outcomes import over_seeds
 from jaxreason.models.decoder import forward
 from jaxreason.models.tokens import pad_left
 from jaxreason.tasks import arithmetic
-from jaxreason.training import grpo, policy_runs, token_rewards
+from jaxreason.training import grpo, token_rewards
 from jaxreason.training.grpo_batch import GroupBatch, grpo_loss
 
 run = lesson.start(GIVEN, cpu_devices=2)

@@ -45,12 +45,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxreason.course import lesson, policies
+from jaxreason.course import lesson, policies, policy_runs, sft_arithmetic
 from jaxreason.decoding.rollout import Rollout
 from jaxreason.evaluation.intervals import mean_interval
 from jaxreason.mesh import shard_params
 from jaxreason.tasks import arithmetic
-from jaxreason.training import loop, policy_runs, ppo, sft, sft_arithmetic, token_rewards
+from jaxreason.training import loop, ppo, sft, token_rewards
 
 run = lesson.start(GIVEN, cpu_devices=2)
 QUICK = run.options.quick

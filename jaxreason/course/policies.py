@@ -13,6 +13,14 @@ from jaxreason import resume
 from jaxreason.answers import vote
 from jaxreason.answers.verify import grade
 from jaxreason.course.machine import device
+from jaxreason.course.policy_runs import (
+    MAX_NEW_TOKENS,
+    Recipe,
+    Trained,
+    compile_step,
+    make_optimizer,
+    train_policy,
+)
 from jaxreason.course.run import Run
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
@@ -23,14 +31,6 @@ from jaxreason.models.decoder import Params
 from jaxreason.tasks.arithmetic import Problem
 from jaxreason.training.grpo import DAPO, Objective
 from jaxreason.training.grpo_device import Step, make_grpo_step
-from jaxreason.training.policy_runs import (
-    MAX_NEW_TOKENS,
-    Recipe,
-    Trained,
-    compile_step,
-    make_optimizer,
-    train_policy,
-)
 from jaxreason.training.token_rewards import RewardFn, exact_match
 from jaxreason.training.watch import Watch
 

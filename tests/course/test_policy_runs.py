@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from jaxreason import InputError, load_model
-from jaxreason.training import policy_runs, sft_arithmetic
-from jaxreason.training.policy_runs import SMOKE, Recipe, check_mesh, read_log
-from jaxreason.training.sft_arithmetic import solution_batches
+from jaxreason.course import policy_runs, sft_arithmetic
+from jaxreason.course.policy_runs import SMOKE, Recipe, check_mesh, read_log
+from jaxreason.course.sft_arithmetic import solution_batches
 
 
 def test_a_mesh_that_does_not_divide_the_questions_is_refused(monkeypatch):
