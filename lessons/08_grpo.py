@@ -13,8 +13,8 @@
 # **Can a model learn to reason if all it is ever told is whether its answer was right?**
 #
 # Yes. The model writes several chains for each question, and training makes the right ones likelier
-# (GRPO; Shao et al. 2024). On 500 problems that no model here was trained on, one sampled chain is
-# right 43% of the time before training and 70% after 200 steps (four runs, 70% to 71%). Nobody
+# (GRPO; Shao et al. 2024). We used 500 problems that no model here was trained on. One sampled chain
+# was right 43% of the time before training, and 70% after 200 steps (four runs, 70% to 71%). Nobody
 # showed the model a line of reasoning.
 #
 # ![accuracy against training steps](../docs/results/08_grpo/learning.png)
@@ -151,12 +151,12 @@ for n, chain in enumerate(CHAINS):
 
 # %% [markdown]
 # The step made the right chain likelier and the wrong chains less likely. At this first update all
-# ratios were 1. From the second on, clip and KL matter.
+# ratios were 1. From the second on, clip and KL matter: some ratios have left $1 \pm \epsilon$.
 
 # %%
 ratio = np.exp(new - old)[mask]
 outside = np.abs(ratio - 1) > EPSILON
-print(f"ratios {ratio.min():.2f} to {ratio.max():.2f}, {outside.sum()} of {len(ratio)} are clipped")
+print(f"ratios {ratio.min():.2f} to {ratio.max():.2f}, {outside.sum()} of {len(ratio)} are outside")
 second_loss, second_grads = loss_and_grads(updated)
 print(f"loss {loss:.4f} -> {second_loss:.4f}")
 
@@ -207,10 +207,10 @@ before = policies.measure_policy(run, "before", run.model.params, problems)
 # The gradients of two batches of 16 questions hardly point the same way: at this start their mean
 # cosine is 0.01. The policy learns from what remains when many are averaged.
 #
-# For the same reason the baseline is not the group's mean but the one of least variance, in which
-# a chain weighs as much as its gradient is long (Greensmith et al. 2004). That is one option of the
-# loss in `training/grpo.py`. Others: Dr. GRPO drops the std and $1/|o_i|$, DAPO clips upwards
-# later, RLOO leaves $r_i$ out of its own baseline, GSPO has one ratio for a whole chain.
+# For the same reason we replace the group's mean by the baseline of least variance: a chain weighs
+# as much as its gradient is long (Greensmith et al. 2004). That is one option of the loss in
+# `training/grpo.py`. Others: Dr. GRPO drops the std and $1/|o_i|$, DAPO clips upwards later, RLOO
+# leaves $r_i$ out of its own baseline, GSPO has one ratio for a whole chain.
 #
 # The whole step is one compiled program, from the questions to the new weights. It is jitted with
 # `donate_argnums`: the new weights take the memory of the old ones, which are gone afterwards.

@@ -196,9 +196,8 @@ run.curves(
 # ## The control (`--seeds 4`)
 #
 # Is it the reward, or only the time? The control spends the same minutes on more supervised
-# training. It uses the 2,000 solutions, expressions and drills that `tiny-start` was made of,
-# raises and lowers the learning rate once more, and keeps the best policy on the validation
-# problems.
+# training. It uses the 2,000 solutions, expressions and drills that `tiny-start` was made of. The
+# learning rate rises and falls once more. The best policy on the validation problems is kept.
 
 # %%
 RATE = 1e-3
@@ -244,9 +243,9 @@ if len(SEEDS) > 1:
 # %% [markdown]
 # ## The ablations (`--seeds 4`)
 #
-# One run each: the group's mean for a baseline and no division by the std; a learning rate five
-# times as high, without and with the KL term; and PPO. PPO's critic first has to learn what the
-# mean of a group says for nothing.
+# One run each. *Centred* takes the group's mean for a baseline, and does not divide by the std. Two
+# runs have a learning rate five times as high, without and with the KL term. The last is PPO, whose
+# critic first has to learn what the mean of a group says for nothing.
 
 # %%
 HOT, WITH_KL = 5 * policies.LEARNING_RATE, dataclasses.replace(policies.OBJECTIVE, kl_coef=0.1)

@@ -79,8 +79,8 @@ tokenizer, cfg = student.tokenizer, student.cfg
 # token has weight 1: otherwise the student would not learn to stop.
 
 # %%
-QUESTION = "Ann has 35 dollars. She gets 14 more. She uses 6. How many dollars are left?"
-prompt, chain = prompts.zero_shot_cot(QUESTION), "35+14=49\n49-6=43\n#### 43"
+QUESTION = "Tom has 58 coins. He gives 4 friends 9 each. How many coins are left?"
+prompt, chain = prompts.zero_shot_cot(QUESTION), "4*9=36\n58-36=22\n#### 22"
 (document,) = sft.encode_pairs(tokenizer, [prompt], [chain], 256)
 tokens, weights = document
 length, num_prompt = len(tokens), int((weights == 0).sum())
@@ -113,18 +113,17 @@ t_soft = next_logprobs(teacher.params, teacher.cfg, TEMPERATURE)
 nll = -s[jnp.arange(length - 1), tokens[1:]]
 forward_kl = (jnp.exp(t_soft) * (t_soft - s_soft)).sum(-1)  # must cover what the teacher may say
 reverse_kl = (jnp.exp(s) * (s - t)).sum(-1)  # must say nothing that the teacher would not
-
 mean = functools.partial(np.average, weights=learned)
 plain_sft = mean(nll)
 plain_kd = ALPHA * TEMPERATURE**2 * mean(forward_kl) + (1 - ALPHA) * plain_sft
 plain_on_policy = mean(reverse_kl)
-for i in range(num_prompt, length, 3):
+for i in range(num_prompt, length):
     row = f"-log p {nll[i - 1]:6.3f}  KL {forward_kl[i - 1]:6.3f}  reverse {reverse_kl[i - 1]:6.3f}"
     print(f"{tokenizer.decode(tokens[i : i + 1])!r:<16} {row}")
 
 # %% [markdown]
-# Where both models are sure of the same token all three are near 0. The library computes the same
-# for packed batches, and forms logits for a few tokens at a time.
+# Where both models are sure of one token all three are near 0. The library computes the same for
+# packed batches, and forms logits for a few tokens at a time.
 
 # %%
 taught = {"cfg": cfg, "teacher_cfg": teacher.cfg, "vocab_size": vocab_size}
@@ -182,10 +181,10 @@ run.measure("training GFLOPs/teacher's generation, apart", over_seeds([gflops]))
 # %% [markdown]
 # ## Six ways to learn, with equal FLOPs
 #
-# The budget counts all that happens while a student learns: forward and backward passes (three
-# forward passes in all), the chains it samples for itself, and what the teacher reads. A method is
-# a way to draw what a step learns from, an update, and a learning rate. `functools.partial` fixes
-# some arguments of a loss: a function of the parameters and a batch is left.
+# The budget counts forward and backward passes (three forward passes in all), the chains that a
+# student samples for itself, and what the teacher reads meanwhile. A method is a way to draw what a
+# step learns from, an update, and a learning rate. `functools.partial` fixes some arguments of a
+# loss: a function of the parameters and a batch is left.
 
 # %%
 optimizer, partial = make_optimizer(), functools.partial
@@ -275,7 +274,7 @@ run.bars(
         "greedy": [share(of.greedy.mean(0)) for of in scores.values()],
         "one chain, T = 1": [share(of.single.mean(0)) for of in scores.values()],
     },
-    title=f"With {BUDGET / 1e9:.0f} GFLOPs each, {best} is best in one chain at T = 1",
+    title=f"With {BUDGET / 1e9:.0f} GFLOPs each, the best at T = 1 learned from: {best}",
     xlabel=f"what the student learned from (students of each: {len(SEEDS)})",
 )
 

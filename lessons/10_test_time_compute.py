@@ -132,16 +132,16 @@ assert read == reading_flops(cfg, 60, np.array([35]))
 
 # %%
 large = load_model("tiny-l", mesh=run.mesh)
-for name, other in (("tiny-l", large.cfg), (run.model.name, cfg), (bench.prm.name, bench.prm.cfg)):
+for name, other in (("tiny-l", large.cfg), (toy.name, cfg), (bench.prm.name, bench.prm.cfg)):
     print(f"a token after 60 others costs {forward_flops(other, 61) / 1e6:6.2f} MFLOPs of {name}")
 
 # %% [markdown]
 # ## Every method of the course
 #
-# `every_method` runs them on the same problems: the direct answer, a chain that is cut off, one
-# greedy chain, votes, best-of-n by three verifiers, beam search, DVTS, and MCTS. We draw N chains
-# once. For a smaller n we cut them into N/n disjoint sets. A verifier reads a chain that came up
-# twice only once. Each method ends as an outcome: right, FLOPs and tokens of every problem.
+# `every_method` runs direct answers, cut-off and greedy chains, votes, best-of-n by three verifiers,
+# beam search, DVTS and MCTS on the same problems. We draw N chains once. For a smaller n we cut
+# them into N/n disjoint sets. A verifier reads a chain that came up twice only once. Each method
+# ends as an outcome: right, FLOPs and tokens of every problem.
 
 # %%
 on_test = bench.on_test
@@ -324,7 +324,7 @@ run.points(
 # 2. `pareto_front`: which methods are worth their price.
 # 3. `best_plan`: a method for every bin of difficulty (lesson 10b).
 # 4. `NUM_CHAINS`: predict how many chains of a small model one chain of a large one pays for.
-# 5. `METHODS`: break it. When does choosing by bin gain nothing?
+# 5. `SPLITS`: break it. When is a choice that looks better on validation worse on the test?
 
 # %%
 run.finish()
