@@ -13,9 +13,9 @@
 # **Can a model learn to reason if all it is ever told is whether its answer was right?**
 #
 # Yes. The model writes several chains for each question, and training makes the right ones likelier
-# (GRPO; Shao et al. 2024). We used 500 problems that no model here was trained on. One sampled chain
-# was right 43% of the time before training, and 70% after 200 steps (four runs, 70% to 71%). Nobody
-# showed the model a line of reasoning.
+# (GRPO; Shao et al. 2024). We took 500 problems that no model here was trained on. One sampled
+# chain was right 43% of the time before training, and 70% after 200 steps (four runs, 70% to 71%).
+# Nobody showed the model a line of reasoning.
 #
 # ![accuracy against training steps](../docs/results/08_grpo/learning.png)
 #

@@ -138,8 +138,8 @@ for name, other in (("tiny-l", large.cfg), (toy.name, cfg), (bench.prm.name, ben
 # %% [markdown]
 # ## Every method of the course
 #
-# `every_method` runs direct answers, cut-off and greedy chains, votes, best-of-n by three verifiers,
-# beam search, DVTS and MCTS on the same problems. We draw N chains once. For a smaller n we cut
+# `every_method` runs direct answers, cut-off and greedy chains, votes, best-of-n by verifiers, beam
+# search, DVTS and MCTS on the same problems. We draw N chains once. For a smaller n we cut
 # them into N/n disjoint sets. A verifier reads a chain that came up twice only once. Each method
 # ends as an outcome: right, FLOPs and tokens of every problem.
 
