@@ -86,7 +86,7 @@ def measure_students(
             _write, run, f"{name}, {i}", model, problems, budget, at_once=at_once
         )
         right, length = write()
-        sampled, sampled_length = write(sampler=Sampler(1.0), num_samples=run.chains)
+        sampled, sampled_length = write(sampler=Sampler(1.0), num_samples=run.chains or 1)
         greedy.append(right[:, 0])
         single.append(sampled.mean(1))
         tokens.append((length, sampled_length))

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -71,14 +71,14 @@ def make_bench(run: Run) -> Bench:
     seed = run.options.seed
     validation = arithmetic.problems("validation", max(12, run.problems // 2), seed, OPERATIONS)
     test = arithmetic.problems("test", run.problems, seed, OPERATIONS)
-    problems = [*validation, *test]
+    problems, chains = [*validation, *test], run.chains or 1
     asked = [prompts.zero_shot_cot(problem.question) for problem in problems]
     return Bench(
         problems=problems,
         on_test=np.arange(len(problems)) >= len(validation),
         asked=asked,
         prompt_tokens=count_tokens(run.model, asked),
-        num_chains=min(run.chains, 4) if run.options.quick else run.chains,
+        num_chains=min(chains, 4) if run.options.quick else chains,
         prm=load_reward_model(f"{run.model.name}-prm", run.model),
         orm=load_reward_model(f"{run.model.name}-orm", run.model),
     )
@@ -159,7 +159,7 @@ def _run_all(run: Run, bench: Bench) -> Spent:
         "direct": _direct(run, bench),
         "greedy": Outcome(
             right=grade(greedy.texts, bench.golds)[:, 0],
-            flops=rollout_flops(model.cfg, bench.prompt_tokens, greedy.num_tokens),
+            flops=np.asarray(rollout_flops(model.cfg, bench.prompt_tokens, greedy.num_tokens)),
             tokens=greedy.num_tokens[:, 0],
         ),
     }
@@ -189,7 +189,9 @@ def _direct(run: Run, bench: Bench) -> Outcome:
     said = run.complete(run.key, texts, sampler=GREEDY, description="direct")
     return Outcome(
         right=grade(said.texts, bench.golds)[:, 0],
-        flops=rollout_flops(run.model.cfg, count_tokens(run.model, texts), said.num_tokens),
+        flops=np.asarray(
+            rollout_flops(run.model.cfg, count_tokens(run.model, texts), said.num_tokens)
+        ),
         tokens=said.num_tokens[:, 0],
     )
 
@@ -211,7 +213,7 @@ def _cut_off(run: Run, bench: Bench) -> dict[str, Outcome]:
     right, outcomes = grade(cut.texts, bench.golds), {}
     for i, limit in enumerate(LIMITS):
         tokens = cut.num_tokens[:, i]
-        flops = rollout_flops(run.model.cfg, bench.prompt_tokens, tokens[:, None])
+        flops = np.asarray(rollout_flops(run.model.cfg, bench.prompt_tokens, tokens[:, None]))
         outcomes[f"cut off at {limit}"] = Outcome(right=right[:, i], flops=flops, tokens=tokens)
     return outcomes
 
@@ -272,7 +274,7 @@ def greedy_chain(run: Run, bench: Bench, model: LanguageModel, some: list[int]) 
     )
     return Outcome(
         right=grade(written.texts, [bench.golds[g] for g in some])[:, 0],
-        flops=rollout_flops(model.cfg, bench.prompt_tokens[some], written.num_tokens),
+        flops=np.asarray(rollout_flops(model.cfg, bench.prompt_tokens[some], written.num_tokens)),
         tokens=written.num_tokens[:, 0],
     )
 
@@ -317,7 +319,7 @@ def _of_trees(run: Run, bench: Bench, trees: list[tot.Tree]) -> Outcome:
     writing = search_flops(run.model.cfg, bench.prompt_tokens, written, longest)
     reading = search_flops(bench.prm.cfg, bench.prompt_tokens, read, longest, logits=False)
     right = grade([[thoughts[-1]] for thoughts in said], bench.golds)[:, 0]
-    return Outcome(right=right, flops=writing + reading, tokens=written)
+    return Outcome(right=right, flops=np.asarray(writing + reading), tokens=written)
 
 
 def _search_lines(run: Run, bench: Bench) -> dict[str, Outcome]:
@@ -326,7 +328,7 @@ def _search_lines(run: Run, bench: Bench) -> dict[str, Outcome]:
     prompt = word_problems.lines_prompt
     judge = tot.memoize(functools.partial(reward_values, bench.prm, prompt=prompt))
 
-    def lines(num_samples: int) -> tot.Propose:
+    def lines(num_samples: int) -> Callable[[list[tot.State]], Any]:
         """So many lines of a state, the same to every search that asks."""
         propose = functools.partial(
             proposers.sample_thoughts,

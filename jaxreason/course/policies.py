@@ -70,7 +70,7 @@ def measure_policy(run: Run, name: str, params: Params, problems: list[Problem])
             store=folder,
         )
 
-    n = run.chains
+    n = run.chains or 1
     greedy, sampled = write(GREEDY, 1, "greedy"), write(Sampler(), n, f"{n} chains")
     right = grade(sampled.texts, golds)
     sizes = [k for k in (1, 2, 4, 8, 16) if k < n] + [n]

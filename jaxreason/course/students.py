@@ -7,7 +7,7 @@ trains a student of each method and keeps what an interrupted run needs to go on
 
 import functools
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,10 +59,10 @@ def from_texts(
 
         def draw(params: Params, step: int) -> tuple[sft.Batch, float]:
             batch = batch_fn(step)
-            context = (batch.positions + 1)[batch.segment_ids > 0]  # tokens that each token sees
+            context = np.asarray(batch.positions + 1)[batch.segment_ids > 0]  # that each token sees
             flops = training_flops(student.cfg, context)
             if read_by is not None:
-                flops = flops + forward_flops(read_by.cfg, context).sum()
+                flops = flops + float(np.sum(forward_flops(read_by.cfg, context)))
             return batch, flops
 
         return draw
@@ -145,9 +145,9 @@ def _own_draw(
         )
         prompt_tokens = some.prompt.mask.sum(-1)
         chain_tokens = np.asarray(rollout.mask.sum(-1))
-        flops = 4 * rollout_flops(student.cfg, prompt_tokens, chain_tokens).sum()
+        flops = 4 * float(np.sum(rollout_flops(student.cfg, prompt_tokens, chain_tokens)))
         if read_by is not None:
-            flops = flops + rollout_flops(read_by.cfg, prompt_tokens, chain_tokens).sum()
+            flops += float(np.sum(rollout_flops(read_by.cfg, prompt_tokens, chain_tokens)))
         return make(some, rollout), flops
 
     return draw
@@ -233,10 +233,10 @@ def learn_all(
         ) as bar,
         ThreadPoolExecutor(2) as two,
     ):
-        learned: dict[Hashable, Any] = dict(zip(students, two.map(learn, students), strict=True))
+        learned = dict(zip(students, two.map(learn, students), strict=True))
     if stopped_by:
         raise KeyboardInterrupt(f"stopped; {resume.again(folder)}")
-    return learned
+    return {of: at for of, at in learned.items() if at is not None}
 
 
 def _begin(student: LanguageModel, optimizer: optax.GradientTransformation) -> Learning:

@@ -10,6 +10,7 @@ numpy, on the host.
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.answers import vote
@@ -104,13 +105,14 @@ def choose(
         right = np.take_along_axis(sets(chains.right), best, -1)[..., 0]
     elif how == "early stop":
         drawn = np.arange(n) < np.asarray(vote.early_stop(ids))[..., None]
-        right = np.asarray(vote.majority(ids, drawn)) == gold
+        right = np.asarray(vote.majority(jnp.asarray(ids), jnp.asarray(drawn))) == gold
         tokens = tokens * drawn
     else:
-        right = np.asarray(vote.majority(ids, score)) == gold
+        weights = None if score is None else jnp.asarray(score)
+        right = np.asarray(vote.majority(jnp.asarray(ids), weights)) == gold
 
     asked = np.repeat(prompt_tokens[:, None], tokens.shape[1], 1)  # [G, N / n]
-    flops = rollout_flops(cfg, asked, tokens)
+    flops = np.asarray(rollout_flops(cfg, asked, tokens))
     if verifier_cfg is not None:
         same = sets(chains.same)
         repeats = np.tril(same[..., :, None] == same[..., None, :], -1).any(-1)
