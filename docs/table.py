@@ -35,7 +35,7 @@ HEADLINES = {  # lesson: parts of the claims that docs/claims.md shows
     ],
     "06c_mcts_on_word_problems": ["by the PRM beats best-of-N"],
     "07_budget_forcing": ["eight waits solve", "does not help tiny:"],
-    "08_grpo": ["GRPO gains", "GRPO beats further SFT"],
+    "08_grpo": ["GRPO gains"],
     "08b_grpo_ablations": ["GRPO beats further SFT"],
     "09_distillation": ["GRPO beats its base", "beat GRPO at equal", "beats GRPO, on chains"],
     "10_test_time_compute": ["tiny (best by PRM@16)"],
@@ -154,9 +154,6 @@ SHOWN = {  # lesson: measurements worth a row of their own
             for what in ("greedy", "pass@1, T=1", "pass@16")
             for seed in range(4)
         ),
-        "further SFT/greedy",
-        "further SFT/pass@1, T=1",
-        "further SFT/pass@16",
     ],
     "08b_grpo_ablations": [
         f"{policy}/{what}"

@@ -240,7 +240,7 @@ run.curves(
 # ## After training
 #
 # Now the test problems, with the policy that was best on the validation problems. Few of them share
-# a depth, so we measure the gain at each depth and claim nothing about it.
+# a depth, so we measure what is lost at each depth (gains are negative) and claim nothing about it.
 
 # %%
 after = [
@@ -257,12 +257,10 @@ for seed, policy in zip(SEEDS, after, strict=True):
         run.claim(f"GRPO gains >= 15 points {first}", at_once, at_least=0.15, excludes_zero=True)
     else:
         run.claim_better(f"GRPO gains pass@1 at T=1{of}", policy.one, before.one)
-
-one_after = np.mean([policy.one for policy in after], axis=0)
-for depth in np.unique(operations):
-    at = operations == depth
-    gained = paired_difference(one_after[at], before.one[at])
-    run.measure(f"difference/pass@1 at {depth} operations, after-before", gained)
+    for depth in np.unique(operations):
+        at = operations == depth
+        lost = paired_difference(before.one[at], policy.one[at])
+        run.measure(f"difference/pass@1 at {depth} operations, before-after{of}", lost)
 
 # %% [markdown]
 # Is the policy able to do more, or does it do reliably what it could do before? Compare the gain of
@@ -270,6 +268,7 @@ for depth in np.unique(operations):
 
 # %%
 N = run.chains
+one_after = np.mean([policy.one for policy in after], axis=0)
 any_after = {k: np.mean([policy.any_of[k] for policy in after], axis=0) for k in before.any_of}
 gained = paired_difference(any_after[N], before.any_of[N])
 of_one = 100 * (one_after - before.one).mean()

@@ -17,7 +17,7 @@
 # of the time. Paid for the exact answer, it is right 70% of the time. And the training time alone
 # explains little: as many minutes of supervised training reached 51%.
 #
-# ![paid and right over the steps](../docs/results/08_grpo/reward_hacking.png)
+# ![paid and right over the steps](../docs/results/08b_grpo_ablations/reward_hacking.png)
 #
 # At the end of this lesson you can
 #

@@ -16,7 +16,7 @@
 # difficulty is right 1.8 points more often [0.8, 2.9] than the best single method. With four or
 # more, one good method for everybody is as good, and 510 problems show no difference.
 #
-# ![accuracy against the budget](../docs/results/10_test_time_compute/compute_optimal.png)
+# ![accuracy against the budget](../docs/results/10b_compute_optimal/compute_optimal.png)
 #
 # At the end of this lesson you can
 #
