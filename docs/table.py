@@ -41,9 +41,11 @@ HEADLINES = {  # lesson: parts of the claims that docs/claims.md shows
     "07_budget_forcing": ["eight waits solve"],
     "07b_waiting_and_cutting": ["does not help tiny:"],
     "07c_budgets_by_difficulty": [],
-    "08_grpo": ["GRPO gains", "GRPO beats further SFT"],
+    "08_grpo": ["GRPO gains"],
+    "08b_grpo_ablations": ["GRPO beats further SFT"],
     "09_distillation": ["GRPO beats its base", "beat GRPO at equal", "beats GRPO, on chains"],
     "10_test_time_compute": ["tiny (best by PRM@16)"],
+    "10b_compute_optimal": ["with 2 greedy chains' worth"],
 }
 SHOWN = {  # lesson: measurements worth a row of their own
     "00_introduction": [],
@@ -165,9 +167,11 @@ SHOWN = {  # lesson: measurements worth a row of their own
             for what in ("greedy", "pass@1, T=1", "pass@16")
             for seed in range(4)
         ),
-        "further SFT/greedy",
-        "further SFT/pass@1, T=1",
-        "further SFT/pass@16",
+    ],
+    "08b_grpo_ablations": [
+        f"{policy}/{what}"
+        for policy in ("further SFT", "substring reward")
+        for what in ("greedy", "pass@1, T=1", "pass@16")
     ],
     "09_distillation": [
         f"{how}/{who}"
@@ -192,6 +196,11 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "accuracy/PRM DVTS 4x2",
         "accuracy/PRM MCTS@32",
         *(f"sizes/{side}/greedy" for side in ("tiny-start", "tiny-l")),
+    ],
+    "10b_compute_optimal": [
+        f"policy, {budget} greedy chains' worth/{name}"
+        for budget in (2, 4, 8)
+        for name in ("by the length of the question", "best single method", "best of n by the PRM")
     ],
 }
 

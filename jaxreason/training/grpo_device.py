@@ -271,7 +271,8 @@ def make_grpo_step(
     Args:
       cfg, options: as there.
       objective: GRPO or a variant of it.
-      reference: parameters of the frozen reference.
+      reference: parameters of the frozen reference; numpy arrays lie on no device, and so they go
+        with :func:`data_parallel`.
       chunk: tokens whose logits exist at a time; few of them stay in a CPU's cache.
 
     Raises:
@@ -285,7 +286,8 @@ def make_grpo_step(
     def batch_of(params: Params, drawn: Rewarded):
         scores = None
         if objective.kl_coef:
-            scores = completion_logprobs(reference, drawn.prompt, drawn.rollout.tokens, cfg=cfg)
+            frozen = jax.tree.map(jnp.asarray, reference)
+            scores = completion_logprobs(frozen, drawn.prompt, drawn.rollout.tokens, cfg=cfg)
         return make_batch(drawn.prompt, drawn.rollout, drawn.rewards, scores, objective=objective)
 
     loss_fn = functools.partial(grpo_loss, cfg=cfg, objective=objective, chunk=chunk)

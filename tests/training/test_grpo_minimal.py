@@ -105,7 +105,7 @@ def fast(given):
     step = make_grpo_step(
         cfg=CFG,
         objective=Objective(clip_low=CLIP, clip_high=CLIP, kl_coef=BETA),
-        reference=params,
+        reference=jax.device_get(params),  # as on several devices
         tx=tx,
         stop=stop,
         reward_fn=reward,
