@@ -9,6 +9,7 @@
 """
 
 import ast
+import html
 import importlib
 import inspect
 import json
@@ -17,12 +18,16 @@ from pathlib import Path
 
 import jupytext
 from docutils import nodes
-from latex2mathml.converter import convert
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
 from nbformat import NotebookNode
 from PIL import Image
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+
+logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "docs" / "book"
@@ -263,14 +268,23 @@ def link_files(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def inline_math(self, node: nodes.math) -> None:
-    self.body.append(convert(node.astext()))
+    self.body.append(mathml(node, as_block=False))
     raise nodes.SkipNode
 
 
 def block_math(self, node: nodes.math_block) -> None:
-    formula = convert(node.astext(), display="block")
-    self.body.append(f'<div class="math" tabindex="0" role="region">{formula}</div>')
+    self.body.append(f'<div class="math">{mathml(node, as_block=True)}</div>')
     raise nodes.SkipNode
+
+
+def mathml(node: nodes.Node, *, as_block: bool) -> str:
+    """The formula in MathML; brackets grow by themselves there, so their sizes are left out."""
+    formula = re.sub(r"\\[bB]igg?[lr]?(?![a-zA-Z])", "", node.astext())
+    try:
+        return tex2mathml(formula.replace(r"\dots", r"\ldots"), as_block=as_block)
+    except MathError as error:
+        logger.warning("formula %r: %s", formula, error, location=node)
+        return f"<code>{html.escape(formula)}</code>"
 
 
 def setup(app: Sphinx) -> dict:

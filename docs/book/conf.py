@@ -51,7 +51,9 @@ nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "deflist"]
-myst_dmath_allow_space = myst_dmath_allow_digits = False  # "$27 in June, $14 in July" is no formula
+myst_dmath_double_inline = True  # $$...$$ in a line of text
+myst_dmath_allow_space = False  # "$27 in June and $14 in July" is no formula
+myst_dmath_allow_digits = False
 myst_heading_anchors = 3
 
 # The API reference: what api.py exports, from the docstrings.

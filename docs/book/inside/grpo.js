@@ -23,7 +23,15 @@ function showProblem(problem) {
   go(0);
 }
 
+// Shares with their 95% intervals.
+const range = ({ value, low, high }) => `${percent(value)} [${percent(low)}, ${percent(high)}]`;
+const points = (x) => `${x < 0 ? "" : "+"}${(100 * x).toFixed(1)}`;
+const { value, low, high } = run.gain;
+
 root.append(
+  element("p", {}, `One sampled chain is right in ${range(run.before)} of cases before and ` +
+    `${range(run.after)} after: ${points(value)} points [${points(low)}, ${points(high)}], ` +
+    `${run.of} problems.`),
   chooser("Problem", run.problems.map((p, i) =>
     `${i + 1}: ${right(p, "before")} right before, ${right(p, "after")} after`),
     (i) => showProblem(run.problems[i])),

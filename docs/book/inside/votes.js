@@ -35,7 +35,7 @@ function showProblem(problem) {
   const { controls, go } = player("Chain", chains.length, show);
   body.replaceChildren(
     element("p", {}, element("strong", {}, problem.question), ` The right answer is ${gold}.`),
-    element("p", {}, `In ${percent(problem.share_of_problems)} of ${run.of} problems ${problem.kind}.`),
+    element("p", {}, `Of ${run.of} problems, in ${percent(problem.share_of_problems)} ${problem.kind}.`),
     controls,
     element("div", { className: "run-columns" }, voteBox, chainBox),
     element("details", {}, element("summary", {}, `All ${chains.length} chains`),
