@@ -29,7 +29,6 @@ exclude_patterns = [
     ".*",
     "outputs",
     "**/__pycache__",
-    "docs/book/README.md",
     "docs/results_qwen/prompts/test",
     "docs/results_qwen/prompts/train",
     "lessons/exercises/*/**",  # solutions are shown on the pages of their exercises
@@ -66,6 +65,7 @@ napoleon_numpy_docstring = False
 html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["book.css"]
+html_js_files = ["book.js"]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_use_index = True

@@ -16,7 +16,7 @@ function showProblem(problem) {
 
   function show(n) {
     const votes = count(n);
-    voteBox.replaceChildren(table(`Votes of the first ${n} chains`, ["answer", "votes", ""],
+    voteBox.replaceChildren(table(`Votes of the first ${n} chains`, ["answer", "votes", "verdict"],
       votes.map(([answer, number]) => [answer,
         bar(number / n, `${number} of ${n}`, isRight(answer) ? "right" : "wrong"),
         verdict(isRight(answer))])));
@@ -39,7 +39,7 @@ function showProblem(problem) {
     controls,
     element("div", { className: "run-columns" }, voteBox, chainBox),
     element("details", {}, element("summary", {}, `All ${chains.length} chains`),
-      table("All chains", ["chain", "lines", "answer", ""], chains.map((chain, i) =>
+      table("All chains", ["chain", "lines", "answer", "verdict"], chains.map((chain, i) =>
         [i + 1, element("code", {}, chain.steps.join("; ")), chain.answer ?? "none",
           verdict(chain.right)]))));
   go(chains.length);
