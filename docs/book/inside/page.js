@@ -33,7 +33,10 @@ function player(name, last, show) {
     slider.value = now;
     said.textContent = show(now);
     slider.setAttribute("aria-valuetext", `${name} ${now} of ${last}`);
-    for (const [button, target] of buttons) button.disabled = target(now) === now;
+    // Not disabled, which would take the focus away from a keyboard.
+    for (const [button, target] of buttons) {
+      button.setAttribute("aria-disabled", String(target(now) === now));
+    }
   }
   const clamp = (moment) => Math.max(0, Math.min(last, moment));
   const buttons = [
