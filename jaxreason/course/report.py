@@ -153,7 +153,8 @@ class Report:
         if is_first():
             try:
                 with writing_to(self.folder), atomic_file(self.folder / f"{name}.png") as path:
-                    figure.savefig(path, dpi=130)
+                    title = figure.axes[0].get_title(loc="left")  # the book's text for it
+                    figure.savefig(path, dpi=130, metadata={"Title": title})
                 self.figures.append(self.folder / f"{name}.png")
             except InputError as error:
                 print(f"no figure {name}: {error}", file=sys.stderr)

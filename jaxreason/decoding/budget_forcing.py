@@ -189,8 +189,9 @@ def complete_within(
     among its tokens, and has the log-probability that the model gives it.
 
     Args:
-      model, prompts, key, sampler, max_new_tokens, num_samples, stop_strings, rows, description,
-        store: as there. What stops a chain ends its thinking, too.
+      model, prompts, key, sampler, max_new_tokens, num_samples: as there.
+      stop_strings: as there; what stops a chain ends its thinking, too.
+      rows, description, store: as there.
       waits: ends of thinking that are suppressed: a number, or one for each prompt ``[G, 1]`` or
         chain ``[G, N]``.
       at_most: tokens of thinking before the answer is forced, likewise; None is no limit.

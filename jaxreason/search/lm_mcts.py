@@ -3,7 +3,7 @@ one jit.
 
 In the words of :func:`jaxreason.search.mcts.search`, a node holds a text, and an action appends one
 of the K lines that the model wrote there. Tokens are what a search costs, so none are spent in
-advance. Writing is an action of its own, number 0 of every node:
+advance. Writing is an action of its own, number 0 of every node::
 
     actions 1..K    append a line. The new text is *fresh*: its value is read, it has no lines yet.
     action 0        write K lines. The new node has the same text and these lines to choose from;

@@ -62,8 +62,8 @@ class Objective:
       ratio: of a "token", or of the "sequence", the geometric mean over its tokens (GSPO, Zheng et
         al. 2025, equation 7).
       average: over tokens, w.
-        "sequence": 1 / (N |o_i|) (GRPO, equation 3), in which a token of a long chain counts less.
-        "token": 1 / sum |o_i| (DAPO, Yu et al. 2025, equation 8).
+        "sequence": ``1/(N |o_i|)`` (GRPO, equation 3): a token of a long chain counts less.
+        "token": ``1/sum |o_i|`` (DAPO, Yu et al. 2025, equation 8).
         "constant": 1 / (N T), T the most tokens a chain may have (Dr. GRPO).
       clip_low, clip_high: the ratio is clipped to [1 - low, 1 + high] (Schulman et al. 2017,
         equation 7); DAPO's "clip-higher" leaves unlikely tokens more room to rise.
