@@ -44,8 +44,8 @@ def solve(
       samples: Number of chains that vote.
       temperature: Temperature of the chains that vote.
       max_new_tokens: Longest chain. If unset: 96 (shipped models), 2048 (that think), 512 (others).
-      dtype: Numbers the model computes in. With auto, the fastest on this machine; shipped models
-        stay in float32.
+      dtype: Numbers it computes in. With auto, bfloat16 if this machine is faster in it, else
+        float32, as shipped models. int8 is less exact.
       seed: Seed of the sampling.
       prompt: Your own wording for cot and majority, such as "{question} Answer in one word."
       system: System turn for a chat model. If unset: the model's own.

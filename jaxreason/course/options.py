@@ -37,8 +37,8 @@ class Options:
         think, 512 for others.
       rows: Chains decoded at a time; fewer save memory. If unset: 64, and 512 for shipped models
         on a GPU or TPU.
-      dtype: Numbers the model computes in. With auto, the fastest on this machine; shipped models
-        and lessons that train stay in float32 on a CPU. int8 cannot be trained.
+      dtype: Numbers it computes in. With auto, bfloat16 if this machine is faster in it, else
+        float32, as shipped models and, on a CPU, lessons that train. int8 is less exact.
       mesh: Devices to spread over, such as data=4,model=2. Prompts are split along data and fsdp,
         matrices along fsdp and model.
       chat: Use the chat template of a model that has one.

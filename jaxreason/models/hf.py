@@ -106,9 +106,9 @@ def load_model(
     Args:
       name: a shipped model, a directory, a GGUF file (of a split one the first part), or a hub id.
       dtype: in which numbers it computes, whatever is stored: "float32", "bfloat16", "float16",
-        "int8" (which writes and scores, and cannot be trained), or "auto", which is float32 for
-        shipped models, and for others the fastest on this device, by
-        :func:`jaxreason.models.fastest.default_dtype`. For training, name "float32".
+        "int8" (less exact, and not for training), or "auto", which is float32 for shipped models,
+        and for others what :func:`jaxreason.models.fastest.default_dtype` finds to be fast on this
+        device. For training, name "float32".
       mesh: devices to spread the parameters over, by the rules of :mod:`jaxreason.mesh`; None is
         the default device.
       rows: chains that are to be decoded at a time, which "auto" depends on.
