@@ -16,7 +16,7 @@
 # Problems have many wrong answers. We took the problems that one chain gets right 35% of the time.
 # A vote of 32 chains got 60% of them right.
 #
-# ![accuracy of the vote against p](../docs/results/02_self_consistency/plurality.png)
+# ![accuracy of the vote against p](../docs/results/02b_when_a_vote_wins/plurality.png)
 #
 # At the end of this lesson you can
 #
