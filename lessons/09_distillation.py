@@ -43,9 +43,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.answers.verify import grade
-from jaxreason.course import lesson, students
+from jaxreason.course import lesson
 from jaxreason.course.held_out import measure_quarters, measure_students
 from jaxreason.course.policies import OBJECTIVE
+from jaxreason.course.students import (
+    Method,
+    from_own_texts,
+    from_rewards,
+    from_texts,
+    learn_all,
+    make_optimizer,
+)
 from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import Sampler
@@ -179,7 +187,7 @@ run.measure("training GFLOPs/teacher's generation, apart", over_seeds([gflops]))
 # loss: a function of the parameters and a batch is left.
 
 # %%
-optimizer, partial = students.make_optimizer(), functools.partial
+optimizer, partial = make_optimizer(), functools.partial
 kd_loss = partial(distill.kd_loss, temperature=1.0, alpha=0.9, **taught)
 grpo_loss = partial(grpo_batch.grpo_loss, cfg=cfg, objective=OBJECTIVE)
 imitate = loop.make_update(partial(sft.sft_loss, cfg=cfg), optimizer, 4)
@@ -192,16 +200,12 @@ every = [distill.Trace(text, chain) for text, row in rows for chain in row]
 bare = distill.answer_traces([p.question for p in pool], golds)
 asks = encode_problems(tokenizer, asked, [f" {gold}" for gold in golds])
 METHODS = {
-    "answers only": students.Method(students.from_texts(student, bare), imitate, 1e-3),
-    "GRPO": students.Method(
-        students.from_rewards(student, asks, OBJECTIVE, MAX_TOKENS), reinforce, 2e-4
-    ),
-    "all traces": students.Method(students.from_texts(student, every), imitate, 5e-4),
-    "right traces": students.Method(students.from_texts(student, right), imitate, 5e-4),
-    "KD": students.Method(students.from_texts(student, right, read_by=teacher), match, 1e-3),
-    "on-policy": students.Method(
-        students.from_own_texts(student, asks, teacher, MAX_TOKENS), reverse, 1e-3
-    ),
+    "answers only": Method(from_texts(student, bare), imitate, 1e-3),
+    "GRPO": Method(from_rewards(student, asks, OBJECTIVE, MAX_TOKENS), reinforce, 2e-4),
+    "all traces": Method(from_texts(student, every), imitate, 5e-4),
+    "right traces": Method(from_texts(student, right), imitate, 5e-4),
+    "KD": Method(from_texts(student, right, read_by=teacher), match, 1e-3),
+    "on-policy": Method(from_own_texts(student, asks, teacher, MAX_TOKENS), reverse, 1e-3),
 }
 
 # %% [markdown]
@@ -210,9 +214,7 @@ METHODS = {
 # %%
 BUDGET = 9e9 if QUICK else 1.5e12  # FLOPs of each student's training
 SEEDS = [run.options.seed + i for i in range(run.seeds)]
-students = students.learn_all(
-    student, METHODS, SEEDS, optimizer, BUDGET, run.kept("students", BUDGET)
-)
+students = learn_all(student, METHODS, SEEDS, optimizer, BUDGET, run.kept("students", BUDGET))
 
 # %% [markdown]
 # ## Held out

@@ -21,7 +21,7 @@ class Counts(NamedTuple):
 
     lines: int
     markdown: list[str]  # its cells
-    code: list[list[str]]  # the lines of its cells that are not blank
+    code: list[list[str]]  # the lines of its cells that are not blank, without imports
     claims: int  # calls
     reporting: float  # share of the lines of code that plot or record
 
@@ -34,8 +34,18 @@ def counts(script: Path) -> Counts:
             cells.append(("markdown" in line, []))
         elif cells and line.strip():
             cells[-1][1].append(line)
-    code = [lines for is_markdown, lines in cells if not is_markdown]
     tree = ast.parse(text)
+    imports = {
+        line
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for line in text.splitlines()[node.lineno - 1 : node.end_lineno]
+    }
+    code = [
+        [line for line in lines if line not in imports]
+        for is_markdown, lines in cells
+        if not is_markdown
+    ]
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     reporting = {
         line
