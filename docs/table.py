@@ -17,6 +17,8 @@ HEADLINES = {  # lesson: parts of the claims that docs/claims.md shows
     "01_chain_of_thought": ["CoT beats direct by", "at one operation CoT buys"],
     "01b_sum_over_reasonings": [],
     "02_self_consistency": ["beats one sampled chain", "beats the greedy chain"],
+    "02b_when_a_vote_wins": ["where one chain is right"],
+    "02c_confidence": ["DeepConf, top 10%"],
     "03_tree_of_thoughts": ["solves >= 74%", "beats chains"],
     "03b_the_evaluator_decides": [
         "solves >= 74%",
@@ -64,6 +66,13 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "accuracy/majority@32",
         "accuracy/early_stop@32",
         "accuracy/pass@32",
+    ],
+    "02b_when_a_vote_wins": ["p<0.5/pass@1", "p<0.5/majority@32"],
+    "02c_confidence": [
+        "auc within a problem/lowest group",
+        "auc within a problem/log-probability",
+        "saved/unsure chains stopped",
+        "saved/vote settled",
     ],
     "03_tree_of_thoughts": [
         *(
