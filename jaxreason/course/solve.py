@@ -103,7 +103,7 @@ def _counts(answers: Sequence[str | None], ids: np.ndarray, most: int = 5) -> st
       ids: ``[N]``, equal for equal answers, -1 where there is none.
       most: answers that are named.
     """
-    first = {}
+    first: dict[int, str] = {}
     for answer, i in zip(answers, ids.tolist(), strict=True):
         first.setdefault(i, answer or "no answer")
     ranked = Counter(ids.tolist()).most_common()

@@ -94,21 +94,15 @@ def make_text_update(
         jax.jit(completion_logprobs, static_argnames=("cfg", "chunk")), cfg=model.cfg, chunk=chunk
     )
 
+    draw = functools.partial(
+        generate, sampler=Sampler(), max_new_tokens=max_new_tokens, num_samples=num_samples
+    )
+
     def write(params: Params, key: jax.Array, prompt: Prompt) -> Rollout:
         cfg = model.cfg
         if rollout_dtype is not None:
             params, cfg = lower(params, cfg, rollout_dtype)
-        return generate(
-            params,
-            key,
-            prompt,
-            stop,
-            cfg=cfg,
-            sampler=Sampler(),
-            max_new_tokens=max_new_tokens,
-            num_samples=num_samples,
-            layers=unstack(params)["layers"],
-        )
+        return draw(params, key, prompt, stop, cfg=cfg, layers=unstack(params)["layers"])
 
     def reward(rows: np.ndarray, rollout: Rollout) -> np.ndarray:
         texts = [
