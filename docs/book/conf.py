@@ -45,6 +45,7 @@ extensions = [
 source_suffix = {".md": "myst-nb", ".py": "myst-nb", ".rst": "restructuredtext"}
 nb_custom_formats = {".py": ["book.read_script", {}]}
 nb_execution_mode = "off"
+nb_execution_excludepatterns = ["lessons/exercises/*"]
 nb_execution_timeout = 900
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True

@@ -1,6 +1,6 @@
 """The runs that the book's "Look inside" pages show: ``python docs/book/make_runs.py [PAGE ...]``.
 
-Each page has a JSON file beside it, docs/book/inside/PAGE.json. They are committed (150 kB in all),
+Each page has a JSON file beside it, docs/book/inside/PAGE.json. They are committed (60 kB in all),
 because the runs take minutes and another machine may draw other chains: so the book is
 built without a model, and its text can speak of what the files hold. All runs are of shipped models
 on held-out problems with seed 0.

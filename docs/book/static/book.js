@@ -1,5 +1,5 @@
 // What the theme leaves out for keyboards and screen readers.
-document.addEventListener("DOMContentLoaded", () => {
+window.addEventListener("load", () => {
   const label = (selector, name, value) =>
     document.querySelectorAll(selector).forEach((found) => found.setAttribute(name, value));
   label(".sidebar-drawer", "aria-label", "The book");
