@@ -134,9 +134,11 @@ def browser_faults(site: Path, screenshots: Path | None) -> Iterator[str]:
             said: list[str] = []
             watch(page, said)
             urls = {name: (site / name).as_uri() for name in names}
-            urls[f"over http: {site.name}"] = f"{address}/{site.name}/"
+            urls["served"] = f"{address}/{site.name}/"
             for name, url in urls.items():
                 page.goto(url)
+                if name in ("index.html", "served"):  # sends its readers on
+                    page.wait_for_url("**/docs/book/index.html")
                 yield from (f"{width}: {name}: {fault}" for fault in page_faults(page, name, width))
                 yield from (f"{width}: {name}: {fault}" for fault in said)
                 said.clear()
