@@ -246,6 +246,8 @@ run.claim(
 # - The mean log-probability of the drawn tokens has an AUC of 0.88 within a problem. A slip of this
 #   model is a token that it gave a low probability. Confidence looks at the whole distribution, and
 #   not at the token that was drawn from it.
+# - Even so, its top 10% do not beat the plain vote of 64 chains: -1.2 points [-3.2, 0.6]. Counting
+#   many chains is worth more than knowing a few.
 # - Stopping unsure chains saves 4% of the tokens. Stopping when the vote is settled saves 83%.
 #
 # The paper measured models a thousand times larger on chains a hundred times longer, where a
