@@ -14,6 +14,7 @@ from sphinx.cmd.build import build_main
 
 ROOT = Path(__file__).parents[2]
 INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>jaxreason</title>
+<link rel="icon" href="data:,">
 <meta http-equiv="refresh" content="0; url=docs/book/index.html">
 <a href="docs/book/index.html">jaxreason: the book</a></html>
 """

@@ -67,6 +67,7 @@ html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["book.css"]
 html_js_files = ["book.js"]
+html_favicon = "static/icon.svg"
 html_math_renderer = "mathml"
 html_copy_source = False
 html_use_index = True
