@@ -23,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
 from build import ROOT, build
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Request, sync_playwright
 
 WIDTHS = {1280: 900, 390: 844}  # a laptop and a phone
 RUNS = [f"docs/book/inside/{name}.html" for name in ("votes", "tree", "steps", "grpo")]
@@ -93,7 +93,12 @@ def watch(page: Page, faults: list[str]) -> None:
     """Collects what the console of the page calls an error, and what could not be loaded."""
     page.on("console", lambda said: said.type == "error" and faults.append(said.text))
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("requestfailed", lambda request: faults.append(f"{request.url} failed"))
+
+    def failed(request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # by going on to the next page
+            faults.append(f"{request.url} failed")
+
+    page.on("requestfailed", failed)
 
 
 def page_faults(page: Page, name: str, width: int) -> Iterator[str]:
