@@ -175,8 +175,9 @@ print(jax.tree.map(lambda p, g: p - 0.1 * g, line, grads))  # a step of gradient
 #
 # PyTorch: a Python `for`. Under `jit` a Python loop is unrolled: its body is compiled once for each
 # step. `jax.lax.scan` compiles it once. Its body takes what is carried along and one element, and
-# gives the next carry and one output. `while_loop` stops when a condition says so, and has no
-# outputs. Our decoder is one.
+# gives the next carry and one output. `fori_loop` counts: its body takes the number of the step and
+# the carry, and gives the next carry. `while_loop` stops when a condition says so. Our decoder is
+# one.
 
 
 # %%
@@ -271,7 +272,7 @@ logprob = {
 
 # %% [markdown]
 # The library has the same function for long texts and many devices. Both agree. Asked at once, the
-# model finds the right answer hardly more probable than the number after it. It knows about how
+# model finds the right answer only 1.7 times as probable as the number after it. It knows about how
 # large the answer is. The next lesson lets it think first.
 
 # %%
@@ -282,8 +283,8 @@ for name, values in logprob.items():
 
 # %% [markdown]
 # Last, a gradient through all of this: how each parameter should change so that the right answers
-# become more probable. It is a pytree like the parameters. Lessons 04, 08 and 09 train with such
-# gradients.
+# become more probable. It is a pytree like the parameters. Lesson 04 computes such a gradient, and
+# lessons 08 and 09 train with them.
 
 
 # %%

@@ -53,7 +53,7 @@ run = lesson.start(GIVEN, cpu_devices=2)
 # ## Reading the answer out of the text
 #
 # $P(a \mid r, q)$ is simple here: a chain states its answer, so it is 1 for that answer and 0 for
-# all others. But the answer has to be found. The original course takes the first number after "="
+# all others. But the answer has to be found. The PyTorch course takes the first number after "="
 # or "is". That reads 80 out of the first text below, loses the sign of the second and the comma of
 # the third. Here the last *stated* answer wins. Answers are compared as values, never as parts of
 # texts: "17" does not contain "7".

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 02 Self-consistency
 #
-# **If a model is right in only two chains out of three, can it still be right nearly always?**
+# **If a model is right in four chains out of five, can it be right more often than that?**
 #
 # Yes. Sample $N$ chains and take the most frequent answer (Wang et al. 2023):
 # $$\hat a = \arg\max_a \sum_{n=1}^N \mathbf 1[a_n = a].$$
@@ -202,7 +202,7 @@ run.figure(
 # they disagree, the vote is a coin toss.
 #
 # The weighted vote counts a chain by $w_n = \exp(\frac1K \sum_k \log p(t_k))$, the model's own
-# probability of it, normalised by its length $K$. The original course takes this from scores that
+# probability of it, normalised by its length $K$. The PyTorch course takes this from scores that
 # the sampling temperature has changed. It then weighs chains by a distribution that is not the
 # model's.
 
@@ -223,7 +223,7 @@ weighted = {n: voted(n, weights) for n in SIZES}
 any_right = {n: np.asarray(vote.pass_at_k(correct.sum(1), N, n)) for n in SIZES}
 
 # %% [markdown]
-# Half of the chains are enough for the claims. Lesson 02b needs the other half.
+# The claims are about votes of N/2 chains: each half votes, and the score is the mean of both.
 
 # %%
 for n in SIZES[1:]:
@@ -319,8 +319,9 @@ else:  # where chains never agree, nothing is settled early
 # 3. `accuracy_of_votes`: votes of n chains among N, for many problems at once.
 # 4. `PLURALITY`: predict how often a vote wins if one chain is right with p = 0.4.
 # 5. `WRONG_ANSWERS`: break it. When does voting make things worse?
+# 6. `least_sure_group`: how sure a chain is where it is least sure.
 #
-# Lesson 02b goes on with the last two: when does a vote win?
+# Exercises 4 and 5 belong to lesson 02b, and 6 to lesson 02c.
 
 # %%
 run.finish()

@@ -81,7 +81,8 @@ plain = -np.sort(logprobs)[:, -K:].mean(1)  # [T], the confidence of each token
 groups = [plain[max(0, t - WINDOW + 1) : t + 1].mean() for t in range(len(plain))]
 for t in range(0, len(chain), 4):
     words = toy.tokenizer.decode(chain[t : t + 4])
-    print(f"{words!r:<14} confidence {plain[t : t + 4].mean():5.2f}, group {groups[t]:5.2f}")
+    group = groups[min(t + 3, len(chain) - 1)]  # the one that ends here
+    print(f"{words!r:<14} confidence {plain[t : t + 4].mean():5.2f}, group {group:5.2f}")
 lowest = min(groups[WINDOW - 1 :])
 print(f"least sure group: {lowest:.2f}, mean: {plain.mean():.2f}")
 
@@ -250,9 +251,9 @@ run.claim(
 #   many chains is worth more than knowing a few.
 # - Stopping unsure chains saves 4% of the tokens. Stopping when the vote is settled saves 83%.
 #
-# The paper measured models a thousand times larger on chains a hundred times longer, where a
-# stretch of unsure tokens may well be what a wrong turn looks like. Before you use a score, measure
-# its AUC *within* problems.
+# The paper measured models more than ten thousand times larger, on chains of thousands of tokens. A
+# stretch of unsure tokens may well be what a wrong turn looks like there. Before you use a score,
+# measure its AUC *within* problems.
 #
 # ## When it does not work
 #

@@ -292,8 +292,8 @@ run.points(
 # %% [markdown]
 # ## What surprised us
 #
-# - MCTS with 506 tokens equals BFS with 2,662 (+2.7 points [-0.5, 6.2]): it stops writing where it
-#   has seen enough.
+# - MCTS with 506 tokens cannot be told from BFS with 2,662 (+2.7 points [-0.5, 6.2]): it stops
+#   writing where it has seen enough.
 # - Most of the chains' strength is in the stopping. Twelve chains that are all written solve 77%,
 #   14 points fewer than MCTS with no more tokens.
 # - A rollout is as good a value as the model's own words (89% and 90%).

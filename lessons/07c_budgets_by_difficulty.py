@@ -169,8 +169,7 @@ def think(waits: int | np.ndarray, num_samples: int, description: str):
 
 
 # %% [markdown]
-# The key of a chain depends on how many there are, so the twelve tries are those of lesson 07. The
-# first four of them measure the difficulty.
+# We draw twelve tries, as in lesson 07. The first four of them measure the difficulty.
 
 # %%
 tries = think(0, 12, "12 tries")
@@ -193,7 +192,7 @@ run.measure(f"adaptive, puzzles/difference, by difficulty - {FOUR} for all", los
 # ## What surprised us
 #
 # - Chains have little left to give: 9 for all are right on 93.6% of the word problems, 16 on 94.4%.
-#   No rule can gain more than the distance between the two.
+#   A rule can hardly gain more than the distance between the two.
 # - On puzzles the four tries that measure the difficulty cost 181 tokens. That is nearly as much as
 #   the four waits that they are to distribute (200).
 #

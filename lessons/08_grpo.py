@@ -181,8 +181,8 @@ for params, plain, plain_grads in ((toy.params, loss, grads), (updated, second_l
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), its_grads, plain_grads)
 
 # %% [markdown]
-# Everything else is a loop around this. `jaxreason/training/grpo_minimal.py` has the whole loop on
-# one page. Read it now: it is the loss above and four numbered steps, from questions to weights.
+# Everything else is a loop around this. `jaxreason/training/grpo_minimal.py` has the whole loop in
+# one file. Read it now: it is the loss above and four numbered steps, from questions to weights.
 #
 # ## Before training
 #
@@ -207,10 +207,11 @@ before = policies.measure_policy(run, "before", run.model.params, problems)
 # The gradients of two batches of 16 questions hardly point the same way: at this start their mean
 # cosine is 0.01. The policy learns from what remains when many are averaged.
 #
-# For the same reason we replace the group's mean by the baseline of least variance: a chain weighs
-# as much as its gradient is long (Greensmith et al. 2004). That is one option of the loss in
-# `training/grpo.py`. Others: Dr. GRPO drops the std and $1/|o_i|$, DAPO clips upwards later, RLOO
-# leaves $r_i$ out of its own baseline, GSPO has one ratio for a whole chain.
+# For the same reason we replace the group's mean by the baseline of least variance: the mean of the
+# rewards, each weighted by the squared length of its chain's gradient (Greensmith et al. 2004).
+# That is one option of the loss in `training/grpo.py`. Others: Dr. GRPO drops the std and
+# $1/|o_i|$, DAPO clips upwards later, RLOO leaves $r_i$ out of its own baseline, GSPO has one ratio
+# for a whole chain.
 #
 # The whole step is one compiled program, from the questions to the new weights. It is jitted with
 # `donate_argnums`: the new weights take the memory of the old ones, which are gone afterwards.

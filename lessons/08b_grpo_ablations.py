@@ -171,7 +171,7 @@ run.claim_better(
 run.claim_better("trained on exact matches the policy is right more often", one_after, cheat.one)
 
 # %% [markdown]
-# Over the steps the reward rises while accuracy falls. The reward alone would look like progress.
+# The reward rises while accuracy collapses. The reward alone would look like progress.
 
 # %%
 log = policy_runs.read_log(run.kept("substring reward", RECIPE, FEW))
@@ -299,7 +299,7 @@ if runs:
 #
 # - Fifty steps with the careless reward destroyed the policy: from 43% right to 9%. Its reward
 #   still rose, from 48% to 55%.
-# - At five times the learning rate nothing is left: 0% after 50 steps. The KL term keeps 7%.
+# - At five times the learning rate nothing is left: 0% after 50 steps. The KL term keeps 6.5%.
 # - PPO learned nothing in 50 steps (42%, as at the start), while GRPO reached 56%.
 #
 # ## When it does not work

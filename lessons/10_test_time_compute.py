@@ -15,9 +15,9 @@
 #
 # It depends on whether the small model can do the thing at all. `tiny` is right 93% of the time
 # with one greedy chain. With the best of 16 chains by the PRM it reaches 98%, for 13 times the
-# FLOPs.
-# `tiny-l`, 14 times as large, is right 100% of the time with one chain, for about as many FLOPs.
-# On one and two operations both are level. On five and six the larger model is the better buy.
+# FLOPs. `tiny-l`, 14 times as large, is right 100% of the time with one chain, for about as many
+# FLOPs. On one and two operations both are level. On five and six the larger model is the better
+# buy.
 #
 # ![accuracy against FLOPs](../docs/results/10_test_time_compute/small_and_large.png)
 #

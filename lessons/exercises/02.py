@@ -31,7 +31,8 @@ def weighted_vote(answers: list[str | None], logprobs: np.ndarray, mask: np.ndar
 def accuracy_of_votes(ids: np.ndarray, gold: np.ndarray, n: int) -> np.ndarray:
     """3. The share of votes of n chains that are right, for each problem.
 
-    Cut the N chains of a problem into N // n sets of neighbours, and let each of them vote.
+    Cut the N chains of a problem into N // n sets of neighbours, and let each of them vote, by the
+    rules of `majority`.
 
     Args:
       ids: `[G, N]` integers: equal ids are equal answers, -1 is no answer.

@@ -61,5 +61,5 @@ EXPANDED = None
 
 # 5. Break it. The start leads to a and b, a to a1 and a2, b to b1 and b2, and only b2 is a
 # solution. Choose values between 0 and 1 with which a beam of 1 fails, while depth-first search
-# with a threshold of 0.3 still finds b2. (A dictionary: {"a": 0.5, "b": 0.5, "a1": ...}.)
+# with a threshold of 0.3 still finds b2. (A dictionary: {"a": ..., "b": ..., "a1": ...}.)
 MISLEADING = None

@@ -62,6 +62,6 @@ def bandit(returns: np.ndarray, num_simulations: int, c: float) -> np.ndarray:
 # and c = 1.25. How many of 64 simulations choose the worse one? (A whole number, right to 2.)
 WORSE = None
 
-# 5. Break it. In the tree of lesson 06 the best leaf lies behind actions that the value dislikes.
-# Choose a constant c above 0 with which 64 simulations never reach it.
+# 5. Break it. In the first tree of lesson 06 the best leaf lies behind actions that the value
+# dislikes. Choose a constant c above 0 with which 64 simulations never reach it.
 EXPLORATION = None

@@ -27,8 +27,8 @@ def think(draw, waits: int, at_most: int | None, max_tokens: int, end: str = "##
 def equal_tokens(right: np.ndarray, try_tokens: float, budget: float) -> np.ndarray:
     """2. The chance that any of the tries is right that a budget pays for, for each puzzle.
 
-    Half of a try that cannot be paid in full counts half: between two whole numbers of tries, the
-    chance lies on the straight line between theirs. At least one try is made, and at most N.
+    The budget pays for n = budget / try_tokens tries, at least 1 and at most N. Between two whole
+    numbers of tries interpolate their chances linearly.
 
     Args:
       right: `[G, N]` bool, N tries of G puzzles. The chance of n tries is over all sets of n.
@@ -65,5 +65,5 @@ NINE_TRIES = None
 # 5. Break it. A model sees only the last word. It draws what NEXT says, such as {"a": "b"}. Choose
 # NEXT so that its chain from "start" ends by itself, with "####", within ten words, but no longer
 # ends once "Wait" is written in place of the first "####". (A dict with the keys "start" and
-# "Wait" at least.)
+# "Wait" at least. A word without a key is followed by "####".)
 NEXT = None

@@ -92,14 +92,12 @@ def check_expanded(answers):
 def check_misleading(answers):
     expect(answers.MISLEADING is not None, "no values yet")
     values = dict(answers.MISLEADING)
-    tree = {"start": ["a", "b"], "a": ["a1", "a2"], "b": ["b1", "b2"]}
     expect(
         sorted(values) == ["a", "a1", "a2", "b", "b1", "b2"]
         and all(0 <= v <= 1 for v in values.values()),
         f"{values} are no values between 0 and 1 of a, b, a1, a2, b1 and b2",
     )
-    kept = max(tree["start"], key=values.get)
-    expect(kept != "b", f"a beam of 1 keeps {kept} and then sees b2")
+    expect(values["a"] > values["b"], "a beam of 1 keeps b, or may keep it, and then sees b2")
     expect(
         values["b"] > 0.3,
         f"depth-first search prunes b, which scores {values['b']}: it is not found",

@@ -1,5 +1,7 @@
 """Checks of lesson 04."""
 
+import re
+
 import numpy as np
 
 from jaxreason.course.exercises import expect, expect_close
@@ -56,6 +58,9 @@ def check_lucky(answers):
     lines = answers.LUCKY.strip().split("\n")
     expect(lines[-1] == "#### 40", f"the last line is {lines[-1]!r}: expected '#### 40'")
     expect(len(lines) > 1, "there is no line of reasoning")
+    for line in lines[:-1]:
+        is_equation = re.fullmatch(r"-?\d+[-+*/]-?\d+=-?\d+", line)
+        expect(is_equation is not None, f"{line!r} is no line such as 45-12=33")
     terms = (arithmetic.Term(-1, 12), arithmetic.Term(1, 7))
     problem = arithmetic.Problem(question="", start=45, terms=terms)
     verdicts = arithmetic.check_steps(problem, answers.LUCKY)

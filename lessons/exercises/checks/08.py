@@ -73,7 +73,7 @@ def check_cheat(answers):
     lines = answers.CHEAT.strip().split("\n")
     said = lines[-1].removeprefix("#### ")
     expect(
-        len(lines) <= 3 and lines[-1].startswith("#### ") and said.lstrip("-").isdigit(),
+        len(lines) <= 3 and lines[-1].startswith("#### ") and said.removeprefix("-").isdecimal(),
         f"{answers.CHEAT!r} is not of the form that is asked for",
     )
     expect(GOLD in answers.CHEAT, f"the careless reward does not find {GOLD}")

@@ -47,6 +47,7 @@ def check_best_plan(answers):
 def check_num_chains(answers):
     expect(answers.NUM_CHAINS is not None, "no prediction yet")
     n = answers.NUM_CHAINS
+    expect(n == int(n), f"{n} is no whole number")
     large, small = 13 * (60 + 35), 3 * (60 + 35 * n)
     expect(small <= large, f"{n} chains and their reading cost {small}, the large model {large}")
     expect(small + 3 * 35 > large, f"{n} chains cost {small} of {large}: one more fits")
