@@ -16,8 +16,7 @@
 # Here its own attempts taught most. We gave every way of learning 1.5 TFLOPs and four students. One
 # sampled chain of the student was right 42.7% of the time before. GRPO (no teacher) gained 6.5
 # points, and on-policy distillation 6.2. Imitating the teacher's right chains gained 2.7. Matching
-# the teacher's probabilities on the teacher's texts lost 1.5. Greedy chains hardly moved (58% to
-# 60%).
+# its probabilities on these chains lost 1.5. Greedy chains hardly moved (58% to 60%).
 #
 # ![accuracy by what the student learned from](../docs/results/09_distillation/methods.png)
 #
