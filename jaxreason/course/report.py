@@ -153,7 +153,8 @@ class Report:
         if is_first():
             try:
                 with writing_to(self.folder), atomic_file(self.folder / f"{name}.png") as path:
-                    title = figure.axes[0].get_title(loc="left")  # the book's text for it
+                    # The book's text for it.
+                    title = figure.axes[0].get_title(loc="left") if figure.axes else name
                     figure.savefig(path, dpi=130, metadata={"Title": title})
                 self.figures.append(self.folder / f"{name}.png")
             except InputError as error:

@@ -28,7 +28,6 @@ from jaxreason.hosts import is_first
 from jaxreason.mesh import mesh_of
 from jaxreason.models.hf import LanguageModel, load_model
 from jaxreason.models.names import shipped
-from jaxreason.models.precision import arithmetic
 
 AT_ONCE_TOKENS = 32  # a real model's direct answer; a longer text is no answer at once
 
@@ -134,7 +133,8 @@ class Run(Report):
         """
         options = dataclasses.replace(self.options, out=Path())
         code = (resume.sources(), _script())
-        numbers = arithmetic(self.model.params)  # that "auto" chose may change
+        leaves = jax.tree.leaves(self.model.params)
+        numbers = sorted({leaf.dtype.name for leaf in leaves})  # "auto" may choose others next time
         digest = resume.digest(options, self.model.sha256, numbers, device(), code)
         return self.folder / "unfinished" / digest
 
