@@ -60,7 +60,10 @@ def test_half_precision_computes_nearly_the_same(tmp_path, name, dtype):
     model, (tokens, mask) = build(name), batch()
     model.save_pretrained(tmp_path)
     params, cfg = load(tmp_path, dtype)
-    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
+    # On a CPU bfloat16 is that of the matrices: sums and norms stay float32.
+    of_rest = jnp.float32 if dtype == jnp.bfloat16 else dtype
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        assert leaf.dtype == (dtype if path[-1].key in ("kernel", "embedding") else of_rest)
     theirs = reference_logits(model, tokens, mask)
     ours = logits_of(params, cfg, tokens, mask)
     real = mask.numpy().astype(bool)
