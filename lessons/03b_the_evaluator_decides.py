@@ -204,10 +204,10 @@ run.bars(
 # %% [markdown]
 # ## Is it the value, or is it the tree?
 #
-# Now the search of lesson 03, breadth first with a beam of 5, with six evaluators. *Random* scores
-# know nothing. The *likelihood* of the lines so far makes it a beam search over lines. The *oracle*
-# knows which states are solvable: the upper bound for this generator. A *board* refuses wrong
-# moves.
+# Now the search of lesson 03, breadth first with a beam of 5, with six evaluators: the two above
+# and four more. *Random* scores know nothing. The *likelihood* of the lines so far makes it a beam
+# search over lines. The *oracle* knows which states are solvable: the upper bound for this
+# generator. A *board* refuses wrong moves.
 
 # %%
 lines_of = functools.partial(proposers.propose_thoughts, run.model, run.key, **batches)

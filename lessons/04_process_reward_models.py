@@ -199,8 +199,8 @@ print(f"{cost.steps} labels: {cost.rollouts} rollouts, {cost.tokens} tokens, {ea
 #
 # A policy errs where it knows no better, so a judge made of its own weights can tell little more
 # than unlikely steps. Our judges start from the policy with two more blocks, trained on as a
-# language model on worked solutions. They also read how likely the least likely token of the chain
-# was. `python checkpoints/train_rm.py tiny-prm` trains them; their cards have the recipe.
+# language model on worked solutions. Their last input is the probability of the least likely token
+# so far. `python checkpoints/train_rm.py tiny-prm` trains them; their cards have the recipe.
 #
 # The policy writes chains for held-out problems at temperature 1. All judges score every step. The
 # ORM was never asked about a step; we read it as if each beginning were the whole solution. One

@@ -115,8 +115,8 @@ assert chosen([answers], ids, vote.majority(ids, scores[None])) == [weighted]
 #
 # A verifier can find a right chain only if there is one. *pass@k* is the chance that any of $k$
 # chains is right. Of $n$ chains, $c$ of them right, all sets of $k$ are equally good examples:
-# $1 - \binom{n-c}{k} / \binom nk$ of them hold a right one (Chen et al. 2021). This has no bias. To
-# put $p = c/n$ into $1-(1-p)^k$ has one, because it draws a chain more than once.
+# $1 - \binom{n-c}{k} / \binom nk$ of them hold a right one (Chen et al. 2021). This has no bias.
+# Putting $p = c/n$ into $1-(1-p)^k$ is biased: it may draw a chain more than once.
 
 
 # %%

@@ -262,7 +262,7 @@ run.points(
 #   271 tokens; MCTS is right on 93% with 236 and on 97% with 289.
 # - With few tokens MCTS loses. At 160 tokens it is 12 points behind BFS [8, 17], because it spends
 #   its first simulations on looking around.
-# - The best of 32 chains needs 3,036 tokens to be right on 97%: nine times as many as MCTS.
+# - The best of 32 chains needs 3,036 tokens to be right on 97%: ten times as many as MCTS.
 #
 # ## When it does not work
 #

@@ -292,8 +292,9 @@ for name, string in {"an empty line": "\n", "shells": "shells\n"}.items():
 # %% [markdown]
 # ## What surprised us
 #
-# - The word does nothing. After "shells" the model solves exactly as many puzzles as after "Wait"
-#   (45% of 406), since only another try can follow. An empty line is less of a sign (32%).
+# - Which word it is matters little. After "shells" the model solves exactly as many puzzles as
+#   after "Wait" (45% of 406), since only another try can follow. An empty line is less of a sign
+#   (32%).
 # - It tries again, but does not learn from what failed: it is 5 points behind independent tries.
 # - Under pressure it lies. With eight waits 10% of its chains claim a 24 that they do not have.
 #

@@ -116,6 +116,9 @@ def stop_unsure(
       confidence, mask, window: ``[G, N, T]``, as for :func:`group_confidence`.
       warmup: static, chains, at least 1 and at most N.
       keep: static, a share in (0, 1).
+
+    Raises:
+      InputError: ``warmup``, ``keep`` or ``window`` outside its range.
     """
     if not 1 <= warmup <= mask.shape[1] or not 0 < keep < 1:
         raise InputError(

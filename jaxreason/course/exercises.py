@@ -5,7 +5,6 @@ Every lesson has three files: ``lessons/exercises/02.py`` is what the reader fil
 each exercise. A check says what it saw and what it expected. It does not say how to get there.
 """
 
-import contextlib
 import importlib.util
 import shutil
 import traceback
@@ -154,7 +153,8 @@ def check(lesson: str, file: Path | None, solution: bool) -> bool:
       Whether all exercises passed; True too where there was nothing to check.
 
     Raises:
-      InputError: the lesson has no exercises, or the file is missing or does not run.
+      InputError: the lesson has no exercises, the file is missing or does not run, or the first one
+        cannot be written.
     """
     known = {path.stem: path for path in sorted(folder().glob("[0-9][0-9].py"))}
     number = lesson.rstrip("bc").zfill(2)
@@ -185,7 +185,12 @@ def _file_of(number: str, given: Path | None, stub: Path) -> Path | None:
         return file
     if given is not None:
         raise InputError(f"{given} not found: expected a file with your answers")
-    with contextlib.suppress(FileExistsError):
+    try:
         shutil.copyfile(stub, file)
+    except OSError as error:
+        raise InputError(
+            f"{str(file)!r} cannot be written: {error.strerror or error}; run this in a folder of "
+            "your own"
+        ) from error
     print(f"wrote {file.name}: fill it in, then run jaxreason check {number} again")
     return None

@@ -26,6 +26,7 @@ from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.sampling import GREEDY, Sampler
 from jaxreason.evaluation.intervals import Interval, mean_interval
+from jaxreason.evaluation.outcomes import over_seeds
 from jaxreason.mesh import mesh_of, shard_params
 from jaxreason.models.decoder import Params
 from jaxreason.tasks.arithmetic import Problem
@@ -185,4 +186,4 @@ def learning_curve(runs: Sequence[Trained]) -> list[Interval]:
     if len(runs) == 1:
         return [mean_interval(scores) for scores in runs[0].scores]
     means = np.array([trained.scores.mean(1) for trained in runs])  # [S, V]
-    return [Interval(at.mean(), at.min(), at.max(), len(at)) for at in means.T]
+    return list(map(over_seeds, means.T))

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm.auto import tqdm
 
 from jaxreason.decoding.logprobs import completion_states
 from jaxreason.models.decoder import DecoderConfig, Params, output_head
 from jaxreason.models.hf import LanguageModel
 from jaxreason.models.tokens import Prompt, encode_prompts, pad_left
+from jaxreason.progress import progress_bar
 
 PROMPTS = 8  # read at a time
 
@@ -67,7 +67,9 @@ def text_confidence(
     tokens, mask = tokens.reshape(shape), mask.reshape(shape)
 
     top_k, self_certainty = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    starts = tqdm(range(0, len(prompts), PROMPTS), desc=description, disable=description is None)
+    starts = progress_bar(
+        range(0, len(prompts), PROMPTS), description=description, unit=f"{PROMPTS} prompts"
+    )
     for start in starts:
         rows = np.arange(start, start + PROMPTS) % len(prompts)  # always as many: one program
         prompt = pad_left([encoded[g] for g in rows], tokenizer.pad_token_id, multiple=width)
