@@ -87,3 +87,13 @@ def test_check_on_the_command_line(monkeypatch, capsys, tmp_path):
     assert "6 of 6 passed" in capsys.readouterr().out
     assert "expected one of" in failed_cli(monkeypatch, capsys, "check", "99").err
     assert "not found" in failed_cli(monkeypatch, capsys, "check", "02", "--file", "no.py").err
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(monkeypatch, capsys, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(exercises.shutil, "copyfile", full)
+    error = failed_cli(monkeypatch, capsys, "check", "02").err
+    assert error.count("\n") == 1 and "No space left on device" in error
