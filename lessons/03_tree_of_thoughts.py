@@ -179,8 +179,8 @@ ROWS = N * len(puzzles) if QUICK else 512  # chains at a time
 
 texts = [game24.format_puzzle(p) for p in puzzles]
 greedy = complete(run.model, run.key, texts, sampler=GREEDY, max_new_tokens=MAX_TOKENS)
-many = {"max_new_tokens": 64, "num_samples": N, "rows": ROWS, "description": f"{N} chains at T=1"}
-chains = complete(run.model, run.key, texts, sampler=Sampler(1.0), **many)
+many = {"max_new_tokens": 64, "num_samples": N, "rows": ROWS, "store": run.store}
+chains = complete(run.model, run.key, texts, sampler=Sampler(1.0), description="chains", **many)
 
 # %% [markdown]
 # The solution test replays the moves. We measure all puzzles, the paper's, and the others.

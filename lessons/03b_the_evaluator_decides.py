@@ -270,7 +270,7 @@ run.bars(
 
 # %%
 N = 8 if QUICK else 72
-many = {"max_new_tokens": 64, "num_samples": N, "rows": batches["rows"], "description": "chains"}
+many = {"max_new_tokens": 64, "num_samples": N, "rows": batches["rows"], "store": run.store}
 texts = [game24.format_puzzle(p) for p in puzzles]
 chains = complete(run.model, run.key, texts, sampler=Sampler(1.0), **many)
 

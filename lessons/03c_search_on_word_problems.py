@@ -114,7 +114,7 @@ assert tree.nodes[tree.answer].state == answer
 
 # %%
 texts = [prompts.zero_shot_cot(p.question) for p in problems]
-many = {"max_new_tokens": 96, "num_samples": 4 if QUICK else 16, "description": "chains"}
+many = {"max_new_tokens": 96, "num_samples": 4 if QUICK else 16, "store": run.store}
 chains = complete(run.model, run.key, texts, sampler=Sampler(0.7), **many)
 right = grade(chains.texts, golds)  # [G, N]
 answers = answer_ids(read_answers(chains.texts, golds))
@@ -197,7 +197,7 @@ print(WORDINGS["experts"][0])
 if run.model.tokenizer.chat_template:
     for name, wordings in WORDINGS.items():
         asked = [prompts.chat(run.model.tokenizer, wording) for wording in wordings]
-        long = {"max_new_tokens": 400, "rows": 32, "description": name}
+        long = {"max_new_tokens": 400, "rows": 32, "store": run.store, "description": name}
         told = complete(run.model, run.key, asked, sampler=GREEDY, **long)
         correct = grade(told.texts, golds[:100])[:, 0]
         run.measure(f"chat model/{name}", correct, told.num_tokens.mean())

@@ -197,8 +197,8 @@ print(f"with half of the tokens {capped.solved.mean():.0%} are solved, not {ours
 
 # %%
 N = 16 if run.options.quick else 64
-many = {"max_new_tokens": 64, "num_samples": N, "description": f"{N} chains at T=1"}
-chains = complete(run.model, run.key, texts, sampler=Sampler(1.0), **many)
+many = {"max_new_tokens": 64, "num_samples": N, "store": run.store}
+chains = complete(run.model, run.key, texts, sampler=Sampler(1.0), description="chains", **many)
 pairs = zip(puzzles, chains.texts, strict=True)
 right = np.array([[game24.is_solved(p, text) for text in row] for p, row in pairs])  # [G, N]
 methods = {f"any of {N} chains": until_solved(right, chains.num_tokens)}

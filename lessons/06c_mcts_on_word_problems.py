@@ -66,7 +66,7 @@ N = 8 if QUICK else 32
 problems = arithmetic.problems("test", run.problems, seed=run.options.seed, operations=(4, 5, 6))
 golds = [p.answer for p in problems]
 texts = [prompts.zero_shot_cot(p.question) for p in problems]
-many = {"max_new_tokens": 96, "num_samples": N, "description": f"{N} chains"}
+many = {"max_new_tokens": 96, "num_samples": N, "store": run.store, "description": "chains"}
 chains = complete(run.model, run.key, texts, sampler=Sampler(1.0), **many)
 answers = answer_ids(read_answers(chains.texts, golds))
 right = grade(chains.texts, golds)  # [G, N]

@@ -156,8 +156,7 @@ def think(model=run.model, *, waits=0, string=WAIT, **options):
     room = TRY + multiple * -(-int(np.max(waits)) // multiple) * (TRY + READING) * 4 // 5
     budget = {"waits": waits, "ends": [END], "continuations": [string], "sampler": SAMPLER}
     budget["max_new_tokens"] = min(room, model.cfg.max_position_embeddings - 32)
-    kept = run.kept(f"chains/{model.name}", model.sha256)
-    return complete_within(model, run.key, texts, **budget, store=kept, **options)
+    return complete_within(model, run.key, texts, **budget, store=run.store, **options)
 
 
 # %% [markdown]

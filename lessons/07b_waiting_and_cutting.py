@@ -106,7 +106,7 @@ def ponder(model=run.model, *, waits=0, string=WAIT, chains=1, **options):
         num_samples=chains,
         max_new_tokens=room,
         rows=run.rows,
-        store=run.kept(f"chains/{model.name}", model.sha256),
+        store=run.store,
         **options,
     )
     return grade(written.texts, golds), written
@@ -194,7 +194,7 @@ written = complete_within(
     num_samples=len(PUZZLE_LIMITS),
     max_new_tokens=int(PUZZLE_LIMITS.max()) + 8,
     description="puzzles, cut off",
-    store=run.kept(f"chains/{player.name}", player.sha256),
+    store=run.store,
 )
 solved = solves_24(puzzles, written.texts)  # [G, L]
 

@@ -108,7 +108,7 @@ chains = complete(
     num_samples=MOST,
     rows=run.rows,
     description=f"{MOST} chains",
-    store=run.kept(f"chains/{run.model.name}", run.model.sha256),
+    store=run.store,
 )
 ids = answer_ids([[extract_answer(text) for text in row] for row in chains.texts])
 gold = gold_ids(ids, grade(chains.texts, golds))
@@ -164,7 +164,7 @@ def think(waits: int | np.ndarray, num_samples: int, description: str):
         num_samples=num_samples,
         max_new_tokens=min(room, player.cfg.max_position_embeddings - 32),
         description=description,
-        store=run.kept(f"chains/{player.name}", player.sha256),
+        store=run.store,
     )
 
 

@@ -160,7 +160,7 @@ sampled = complete(
     num_samples=4,
     rows=run.rows,
     description="teacher's chains",
-    store=run.kept("chains/traces"),
+    store=run.store,
 )
 filtered = distill.filter_traces(asked, sampled, golds, max_tokens=64, max_per_prompt=2)
 print(f"{sampled.num_tokens.size} chains: {filtered.removed} removed, {len(filtered.traces)} kept")
@@ -231,7 +231,7 @@ for name in METHODS:
     everyone[name] = [student._replace(params=params) for params in ends]
 everyone["teacher"] = [teacher]
 scores = {
-    name: measure_students(run, name, models, problems, BUDGET, at_once=name in AT_ONCE)
+    name: measure_students(run, name, models, problems, at_once=name in AT_ONCE)
     for name, models in everyone.items()
 }
 for name in METHODS:
@@ -287,7 +287,7 @@ run.bars(
 by_quarter = {}
 for name in METHODS:
     at_once, learned = name in AT_ONCE, [students[name, seed] for seed in SEEDS]
-    way = measure_quarters(run, name, student, learned, problems, BUDGET, at_once=at_once)
+    way = measure_quarters(run, student, learned, problems, at_once=at_once)
     start, end = scores["base, at once" if at_once else "base"], scores[name]
     by_quarter[name] = [share(start.greedy.mean(0)), *way, share(end.greedy.mean(0))]
 first = max((quarters[1].value - quarters[0].value for quarters in by_quarter.values()), key=abs)

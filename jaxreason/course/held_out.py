@@ -27,10 +27,8 @@ class Scores(NamedTuple):
 
 def _write(
     run: Run,
-    who: str,
     model: LanguageModel,
     problems: Sequence[arithmetic.Problem],
-    budget: float,
     *,
     at_once: bool,
     sampler: Sampler = GREEDY,
@@ -38,14 +36,10 @@ def _write(
 ) -> tuple[np.ndarray, float]:
     """Right or wrong, bool ``[G, N]``, and the mean tokens of a chain.
 
-    The chains are kept where an interrupted run finds them again.
-
     Args:
       run: the lesson.
-      who: a name that is this model's alone.
       model: that writes.
       problems: G held-out ones.
-      budget: FLOPs that the students of the run learn for.
       at_once: whether the answer alone is asked for, and no reasoning.
       sampler, num_samples: of N chains.
     """
@@ -58,7 +52,7 @@ def _write(
         max_new_tokens=run.max_new_tokens,
         num_samples=num_samples,
         rows=run.rows,
-        store=run.kept(f"chains/{who}", budget),
+        store=run.store,
     )
     right = grade(written.texts, [problem.answer for problem in problems])
     return right, float(written.num_tokens.mean())
@@ -69,22 +63,19 @@ def measure_students(
     name: str,
     models: Sequence[LanguageModel],
     problems: Sequence[arithmetic.Problem],
-    budget: float,
     *,
     at_once: bool = False,
 ) -> Scores:
     """Records how often the students of a method are right, greedily and in one sampled chain.
 
     Args:
-      run, problems, budget, at_once: as for :func:`_write`.
+      run, problems, at_once: as for :func:`_write`.
       name: of the method.
       models: its students, one of each seed.
     """
     greedy, single, tokens = [], [], []
-    for i, model in enumerate(models):
-        write = functools.partial(
-            _write, run, f"{name}, {i}", model, problems, budget, at_once=at_once
-        )
+    for model in models:
+        write = functools.partial(_write, run, model, problems, at_once=at_once)
         right, length = write()
         sampled, sampled_length = write(sampler=Sampler(1.0), num_samples=run.chains or 1)
         greedy.append(right[:, 0])
@@ -103,28 +94,25 @@ def measure_students(
 
 def measure_quarters(
     run: Run,
-    name: str,
     student: LanguageModel,
     learned: Sequence[Learning],
     problems: Sequence[arithmetic.Problem],
-    budget: float,
     *,
     at_once: bool = False,
 ) -> list[Interval]:
     """Greedy accuracy after each of the first three quarters of the budget.
 
     Args:
-      run, name, problems, budget, at_once: as for :func:`measure_students`.
+      run, problems, at_once: as for :func:`measure_students`.
       student: whose parameters they had.
       learned: the students of a method, one of each seed.
     """
     on_the_way = []
     for quarter in range(3):
         right = []
-        for seed, at in enumerate(learned):
+        for at in learned:
             model = student._replace(params=at.quarters[quarter])
-            who = f"{name}, {seed}, quarter {quarter + 1}"
-            wrote, _ = _write(run, who, model, problems, budget, at_once=at_once)
+            wrote, _ = _write(run, model, problems, at_once=at_once)
             right.append(wrote[:, 0])
         on_the_way.append(share(np.mean(right, axis=0)))
     return on_the_way

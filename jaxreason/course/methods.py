@@ -245,6 +245,7 @@ def sample(
         num_samples=bench.num_chains,
         rows=run.rows,
         description=f"{bench.num_chains} chains of {model.name}",
+        store=run.store,
     )
     right = grade(written.texts, golds)
     ids = answer_ids([[extract_answer(text) for text in row] for row in written.texts])
@@ -271,6 +272,7 @@ def greedy_chain(run: Run, bench: Bench, model: LanguageModel, some: list[int]) 
         max_new_tokens=run.max_new_tokens,
         rows=run.rows,
         description=model.name,
+        store=run.store,
     )
     return Outcome(
         right=grade(written.texts, [bench.golds[g] for g in some])[:, 0],

@@ -51,11 +51,8 @@ class Measured(NamedTuple):
 
 
 def measure_policy(run: Run, name: str, params: Params, problems: list[Problem]) -> Measured:
-    """Writes the chains of a policy, and records and prints how many are right.
-
-    The chains are kept where an interrupted run finds them again.
-    """
-    model, folder = run.model._replace(params=params), run.kept(f"chains/{name}", params)
+    """Writes the chains of a policy, and records and prints how many are right."""
+    model = run.model._replace(params=params)
     texts = [prompts.zero_shot_cot(problem.question) for problem in problems]
     golds = [problem.answer for problem in problems]
 
@@ -68,7 +65,7 @@ def measure_policy(run: Run, name: str, params: Params, problems: list[Problem])
             max_new_tokens=MAX_NEW_TOKENS,
             num_samples=num_samples,
             description=f"{name}, {what}",
-            store=folder,
+            store=run.store,
         )
 
     n = run.chains or 1

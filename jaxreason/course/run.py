@@ -101,6 +101,7 @@ class Run(Report):
             stop_strings=stop_strings,
             rows=self.rows,
             description=description,
+            store=self.store,
         )
         openings = [prompts.opening(text) for text in texts]
         whole = [
@@ -138,8 +139,17 @@ class Run(Report):
         digest = resume.digest(options, self.model.sha256, numbers, device(), code)
         return self.folder / "unfinished" / digest
 
+    @functools.cached_property
+    def store(self) -> Path:
+        """Where chains are kept, so that an interrupted run goes on.
+
+        A lesson that needs the same chains later reads them too, if the code has not changed.
+        Nothing but the reader removes them.
+        """
+        return self.options.out / "chains" / resume.sources()
+
     def kept(self, name: str, *determined_by: Any) -> Path:
-        """The folder for a part that takes long, such as a training or the chains of one model.
+        """The folder for a part that takes long, such as a training. Chains have :attr:`store`.
 
         An interrupted lesson finds its files there again. They are removed when it is finished.
 

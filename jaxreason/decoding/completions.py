@@ -82,8 +82,9 @@ def complete(
       rule, rule_state: as in :func:`jaxreason.decoding.rollout.generate`; the state is of numpy
         arrays ``[G, N]``.
       store: a folder in which every finished chain is kept, and from which it is taken if its
-        weights, prompt, key, sampler, limits and rule are the same: an interrupted call goes on.
-        Of several processes none reads or keeps anything.
+        weights, prompt, key, sampler, limits and rule are the same, and drawn by the same version
+        of JAX on a device of the same kind: an interrupted call goes on. Of several processes
+        none reads or keeps anything.
 
     Raises:
       InputError: a prompt is empty or leaves no room for ``max_new_tokens`` in the context, there
@@ -132,8 +133,9 @@ def complete(
         # A rule by its tables and its name: its repr is another in every process.
         tables, name = jax.tree.leaves(rule), getattr(getattr(rule, "func", rule), "__name__", None)
         weights = weights_digest(model.params)
+        machine = jax.__version__, jax.local_devices()[0].device_kind
         same = resume.digest(
-            weights, model.cfg, sampler, max_new_tokens, stop.next_state, name, *tables
+            weights, model.cfg, sampler, max_new_tokens, stop.next_state, machine, name, *tables
         )
         finished_chains = _draw_once(draw, store, same, encoded, keys, rule_state, max_new_tokens)
 

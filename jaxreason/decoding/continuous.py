@@ -108,34 +108,46 @@ def generate_queue(
     if chains is not None:
         waiting = waiting[np.isin(waiting, chains)]
     host, on_device = HostRows(num_rows, max_new_tokens), None
-    of_prompts = np.array([-1])
+    of_prompts = np.array([-1])  # those that were read last
     while len(waiting) or host.busy.any():
         free = np.flatnonzero(~host.busy)
         while len(waiting) and len(free) >= min(at_once, len(waiting)):
-            of_these = np.cumsum(np.diff(waiting[:at_once] // num_samples, prepend=-1) != 0)
-            admitted, waiting = np.split(waiting, [(of_these <= num_read).sum()])
-            into, free = np.split(free, [len(admitted)])
+            count = _chains_to_admit(waiting[:at_once] // num_samples, num_read)
+            admitted, waiting = np.split(waiting, [count])
+            into, free = np.split(free, [count])
             chosen, source = np.unique(admitted // num_samples, return_inverse=True)
             if not np.array_equal(chosen, of_prompts):
                 prefilled, of_prompts = read(chosen), chosen
             if on_device is None:
-                shape = num_rows, slots.max() + host.tokens.shape[1]
+                shape = num_rows, slots.max() + host.width
                 on_device = empty_rows(
                     prefilled, rule_state_of(waiting[:0]), stop.final, impl, shape, mesh
                 )
             on_device = admit(on_device, prefilled, into, source, admitted)
             host.admit(into, admitted)
         open_chains = np.concatenate([host.chain[host.busy], waiting[:1]])
-        on_device = _narrow(
-            on_device, slots[open_chains // num_samples].max() + host.tokens.shape[1]
-        )
+        needed = slots[open_chains // num_samples].max() + host.width
+        on_device = _narrow(on_device, needed)
         if _is_tail(host, len(waiting), mesh):
             kept = np.argsort(~host.busy, kind="stable")[: len(host.chain) // 4]
             host, on_device = host.select(kept), select_rows(on_device, kept)
         on_device, written = draw_chunk(
             unstacked, on_device, stop, rule, cfg=cfg, sampler=sampler, limit=max_new_tokens
         )
-        yield from host.add(gather(written), stop.final)
+        ended, rollout = host.add(gather(written), stop.final)
+        if len(ended):
+            yield ended, rollout
+
+
+def _chains_to_admit(of_prompts: np.ndarray, num_read: int) -> int:
+    """How many of the next chains can be admitted together, if so many prompts are read at a time.
+
+    Args:
+      of_prompts: ``[k]``, the prompt of each of them; those of one prompt follow each other.
+      num_read: prompts.
+    """
+    prompts_so_far = np.cumsum(np.diff(of_prompts, prepend=-1) != 0)
+    return int((prompts_so_far <= num_read).sum())
 
 
 def _narrow(rows: Rows, width: int) -> Rows:
@@ -177,8 +189,17 @@ class HostRows:
         self.chain[rows], self.age[rows] = chains, 0
         self.tokens[rows], self.logprobs[rows], self.mask[rows] = 0, 0.0, False
 
-    def add(self, new: Written, final: int) -> Iterator[tuple[np.ndarray, Rollout]]:
-        """Keeps what the rows wrote; yields the chains that ended, and frees their rows."""
+    @property
+    def width(self) -> int:
+        """Slots of a row for new tokens, in whole chunks."""
+        return self.tokens.shape[1]
+
+    def add(self, new: Written, final: int) -> tuple[np.ndarray, Rollout]:
+        """Keeps what the rows wrote, frees those that ended, and returns their chains: k or none.
+
+        Returns:
+          Numbers ``[k]`` of the chains, and what they wrote, ``[k, T]`` and ``[k]``.
+        """
         rows = np.flatnonzero(self.busy)
         at = rows[:, None], self.age[rows, None] + np.arange(CHUNK)
         self.tokens[at], self.logprobs[at] = new.tokens[rows], new.logprobs[rows]
@@ -186,17 +207,13 @@ class HostRows:
         self.age[rows] += CHUNK
         finished = new.state[rows] == final
         ended = rows[finished | (self.age[rows] >= self.limit)]
-        if len(ended):
-            yield self.chain[ended], self._rollout(ended, new, final)
-            self.chain[ended] = -1
-
-    def _rollout(self, rows: np.ndarray, new: Written, final: int) -> Rollout:
-        return Rollout(
-            tokens=self.tokens[rows, : self.limit],
-            logprobs=self.logprobs[rows, : self.limit],
-            mask=self.mask[rows, : self.limit],
-            finished=new.state[rows] == final,
-            rule_state=jax.tree.map(lambda x: x[rows], new.rule_state),
+        chains, self.chain[ended] = self.chain[ended], -1
+        return chains, Rollout(
+            tokens=self.tokens[ended, : self.limit],
+            logprobs=self.logprobs[ended, : self.limit],
+            mask=self.mask[ended, : self.limit],
+            finished=new.state[ended] == final,
+            rule_state=jax.tree.map(lambda x: x[ended], new.rule_state),
         )
 
     def select(self, rows: np.ndarray) -> "HostRows":
