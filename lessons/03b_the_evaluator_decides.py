@@ -27,12 +27,12 @@
 # - tell how much of a search's success is the evaluator's, and how much is the tree's;
 # - say whether thinking before judging is worth its tokens.
 #
-# The numbers are those of `--problems 500`; by default there are 100 puzzles.
+# The numbers are those of `--problems 500`. By default there are 200 puzzles, so intervals are wider.
 
 # %%
 from jaxreason.course.options import read_options
 
-GIVEN = read_options("03b_the_evaluator_decides", problems=100, model="tiny-24")
+GIVEN = read_options("03b_the_evaluator_decides", problems=200, model="tiny-24")
 
 # %%
 import functools
@@ -212,7 +212,8 @@ run.bars(
 # %%
 lines_of = functools.partial(proposers.propose_thoughts, run.model, run.key, **batches)
 drawn = {"num_samples": TRIES, "num_thoughts": TRIES, "sampler": Sampler(1.0)}
-propose = tot.memoize(functools.partial(lines_of, prompt=game24_rules.moves_prompt, **drawn))
+drawn |= {"prompt": game24_rules.moves_prompt, "store": run.store}  # lesson 03 drew most of them
+propose = tot.memoize(functools.partial(lines_of, **drawn))
 roots = [game24_rules.puzzle(p) for p in puzzles]
 TEXT, BOARD = game24_rules.GAME24, game24_rules.GAME24_BOARD
 EVALUATORS = {

@@ -67,7 +67,7 @@ golds = [p.answer for p in problems]
 # %%
 LEAST = len(problems) if QUICK else 1  # states that go through the model, some twice if need be
 draws = {"num_samples": 4, "num_thoughts": 4, "sampler": Sampler(0.7), "least": LEAST}
-draws["rows"] = 4 * LEAST if QUICK else 512
+draws |= {"rows": 4 * LEAST if QUICK else 512, "store": run.store}
 lines_of = functools.partial(proposers.propose_thoughts, run.model, run.key, **draws)
 propose = tot.memoize(functools.partial(lines_of, prompt=word_problems.lines_prompt))
 

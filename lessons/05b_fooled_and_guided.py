@@ -212,6 +212,7 @@ propose = functools.partial(
     num_samples=4,
     sampler=Sampler(temperature=1.0),
     least=64 if QUICK else 1,
+    store=run.store,
 )
 judge = functools.partial(reward_values, prm, prompt=word_problems.lines_prompt)
 asks = tot.memoize(propose), tot.memoize(judge), word_problems.LINES

@@ -208,7 +208,7 @@ value = tot.memoize(functools.partial(evaluators.value_words, run.model, **ask))
 lines_of = functools.partial(proposers.propose_thoughts, run.model, run.key, sampler=Sampler(1.0))
 propose = {}
 for k in (8, 16):
-    drawn = {"num_samples": k, "num_thoughts": k, "least": 512 // k}
+    drawn = {"num_samples": k, "num_thoughts": k, "least": 512 // k, "store": run.store}
     draw = functools.partial(lines_of, prompt=game24_rules.moves_prompt, **drawn)
     propose[k] = tot.memoize(draw)
 for k, beam in ((8, 5), (16, 5)) if run.options.quick else ((8, 1), (8, 5), (16, 5)):

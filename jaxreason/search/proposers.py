@@ -7,6 +7,7 @@
 
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -29,6 +30,7 @@ def sample_thoughts(
     max_new_tokens: int = 24,
     least: int = 1,
     rows: int = 512,
+    store: Path | None = None,
 ) -> Proposals:
     """k independent thoughts of one line from each state, z ~ p(z | s) (section 3, item 2a).
 
@@ -43,6 +45,8 @@ def sample_thoughts(
       least: the fewest states in a batch; a smaller batch is filled up, so that fewer shapes are
         compiled.
       rows: chains decoded at a time.
+      store: a folder in which every line is kept, as in
+        :func:`jaxreason.decoding.completions.complete`.
 
     Returns:
       thoughts for each state, repeats included, and the tokens generated for it.
@@ -58,6 +62,7 @@ def sample_thoughts(
         stop_strings=("\n",),
         multiple=64,
         rows=rows,
+        store=store,
     )
     thoughts = []
     for s in range(len(states)):
