@@ -27,7 +27,7 @@
 # - tell how much of a search's success is the evaluator's, and how much is the tree's;
 # - say whether thinking before judging is worth its tokens.
 #
-# The numbers are those of `--problems 500`. By default there are 200 puzzles, so intervals are wider.
+# The numbers are those of `--problems 500`; by default there are 200 puzzles.
 
 # %%
 from jaxreason.course.options import read_options
@@ -131,12 +131,12 @@ assert np.isclose(auc(fast, can).value, plain_auc(values, can))
 # %%
 TRIES = 8 if QUICK else 16
 LEAST = len(puzzles) if QUICK else 1  # states that go through the model, some twice if need be
-batches = {"least": LEAST, "rows": TRIES * LEAST if QUICK else 512}
+batches = {"least": LEAST, "rows": TRIES * LEAST if QUICK else 512, "store": run.store}
 at_once = {"batch_size": 64 if QUICK else 512}
 glance = tot.memoize(functools.partial(evaluators.value_words, run.model, **ask, **at_once))
 
 critic = load_model("tiny-24-value", mesh=run.mesh) if run.model.name == "tiny-24" else run.model
-written = {"max_new_tokens": MAX_TOKENS, "least": LEAST, "rows": LEAST if QUICK else 512}
+written = {**batches, "max_new_tokens": MAX_TOKENS, "rows": LEAST if QUICK else 512}
 replies = functools.partial(evaluators.replies, critic, run.key, **written)
 think = tot.memoize(functools.partial(evaluators.value_replies, replies, **ask, values=WORTH))
 
@@ -212,8 +212,7 @@ run.bars(
 # %%
 lines_of = functools.partial(proposers.propose_thoughts, run.model, run.key, **batches)
 drawn = {"num_samples": TRIES, "num_thoughts": TRIES, "sampler": Sampler(1.0)}
-drawn |= {"prompt": game24_rules.moves_prompt, "store": run.store}  # lesson 03 drew most of them
-propose = tot.memoize(functools.partial(lines_of, **drawn))
+propose = tot.memoize(functools.partial(lines_of, prompt=game24_rules.moves_prompt, **drawn))
 roots = [game24_rules.puzzle(p) for p in puzzles]
 TEXT, BOARD = game24_rules.GAME24, game24_rules.GAME24_BOARD
 EVALUATORS = {

@@ -19,6 +19,7 @@ import itertools
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -96,6 +97,7 @@ def replies(
     num_samples: int = 1,
     least: int = 1,
     rows: int = 512,
+    store: Path | None = None,
 ) -> Replies:
     """n written replies to each prompt, for evaluators that reason before they judge.
 
@@ -109,6 +111,8 @@ def replies(
       least: the fewest prompts in a batch; a smaller batch is filled up, so that fewer shapes are
         compiled.
       rows: chains decoded at a time.
+      store: a folder in which they are kept, as in
+        :func:`jaxreason.decoding.completions.complete`.
     """
     drawn = continuations(
         model,
@@ -119,6 +123,7 @@ def replies(
         max_new_tokens=max_new_tokens,
         num_samples=num_samples,
         rows=rows,
+        store=store,
     )
     written = drawn.num_tokens[: len(texts)].sum(1)
     return Replies(drawn.texts[: len(texts)], written + _num_tokens(model.tokenizer, texts))
@@ -210,6 +215,7 @@ def rollouts(
     max_new_tokens: int = 64,
     least: int = 1,
     rows: int = 512,
+    store: Path | None = None,
 ) -> Scores:
     """The share of k continuations to the end that pass the solution test: a value that tries
     instead of judging at a glance.
@@ -223,7 +229,7 @@ def rollouts(
       is_solved: ``(state, continuation) -> bool``, the solution test.
       num_samples: k, the continuations of each state.
       sampler, max_new_tokens: of a continuation.
-      least, rows: as for :func:`replies`.
+      least, rows, store: as for :func:`replies`.
 
     Returns:
       shares ``[S]`` in 0..1, and the tokens written for each state.
@@ -237,6 +243,7 @@ def rollouts(
         max_new_tokens=max_new_tokens,
         num_samples=num_samples,
         rows=rows,
+        store=store,
     )
     texts = drawn.texts[: len(states)]
     shares = [
