@@ -37,7 +37,7 @@ from jaxreason.course.options import read_options
 
 # Options come before the slow imports, so a misspelt one is refused at once.
 GIVEN = read_options(
-    "04_process_reward_models", problems=250, chains=4, reward_models=("prm", "orm")
+    "04_process_reward_models", problems=500, chains=4, reward_models=("prm", "orm")
 )
 
 # %%

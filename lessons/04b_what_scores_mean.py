@@ -33,7 +33,7 @@
 from jaxreason.course.options import read_options
 
 # Options come before the slow imports, so a misspelt one is refused at once.
-GIVEN = read_options("04b_what_scores_mean", problems=250, chains=4, reward_models=("prm", "orm"))
+GIVEN = read_options("04b_what_scores_mean", problems=500, chains=4, reward_models=("prm", "orm"))
 
 # %%
 import numpy as np

@@ -33,7 +33,7 @@ from jaxreason.course.options import read_options
 
 # Options come before the slow imports, so a misspelt one is refused at once.
 GIVEN = read_options(
-    "05_best_of_n", problems=150, chains=64, halved=True, reward_models=("prm", "orm")
+    "05_best_of_n", problems=500, chains=64, halved=True, reward_models=("prm", "orm")
 )
 
 # %%

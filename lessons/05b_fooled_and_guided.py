@@ -36,7 +36,7 @@ from jaxreason.course.options import read_options
 
 # Options come before the slow imports, so a misspelt one is refused at once.
 GIVEN = read_options(
-    "05b_fooled_and_guided", problems=150, chains=64, halved=True, reward_models=("prm", "orm")
+    "05b_fooled_and_guided", problems=500, chains=64, halved=True, reward_models=("prm", "orm")
 )
 
 # %%

@@ -33,7 +33,7 @@
 from jaxreason.course.options import read_options
 
 # Options come before the slow imports, so a misspelt one is refused at once.
-GIVEN = read_options("06_mcts", problems=100, model="tiny-24")
+GIVEN = read_options("06_mcts", problems=500, model="tiny-24")
 
 # %%
 import dataclasses

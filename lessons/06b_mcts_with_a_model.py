@@ -26,13 +26,13 @@
 # - choose between the model's own value, rollouts, and an oracle;
 # - compare methods that stop early at equal mean tokens.
 #
-# The numbers are those of `--problems 500`, all 406 held-out puzzles. By default the lesson plays
-# the 100 test puzzles of Yao et al. (2023), and intervals of differences are twice as wide.
+# The lesson plays all 406 held-out puzzles. `--problems 100` plays the test puzzles of Yao et al.
+# (2023) alone, and intervals of differences are twice as wide.
 
 # %%
 from jaxreason.course.options import read_options
 
-GIVEN = read_options("06b_mcts_with_a_model", problems=100, model="tiny-24")
+GIVEN = read_options("06b_mcts_with_a_model", problems=500, model="tiny-24")
 
 # %%
 import functools

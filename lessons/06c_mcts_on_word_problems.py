@@ -26,13 +26,13 @@
 # - compare searches that differ in their judge, and in the shape of their tree;
 # - count the tokens that a judge reads, and not only those that are written.
 #
-# The numbers are those of `--problems 500`. By default there are 100 problems, and intervals of
-# differences are about twice as wide. Another `--model` needs a reward model beside it.
+# `--problems 100` is a shorter run, and intervals of differences are about twice as wide. Another
+# `--model` needs a reward model beside it.
 
 # %%
 from jaxreason.course.options import read_options
 
-GIVEN = read_options("06c_mcts_on_word_problems", problems=100, reward_models=("prm",))
+GIVEN = read_options("06c_mcts_on_word_problems", problems=500, reward_models=("prm",))
 
 # %%
 import functools

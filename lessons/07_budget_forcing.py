@@ -34,7 +34,7 @@
 from jaxreason.course.options import read_options
 
 # Options come before the slow imports, so a misspelt one is refused at once.
-GIVEN = read_options("07_budget_forcing", problems=250, model="tiny-24-wait")
+GIVEN = read_options("07_budget_forcing", problems=500, model="tiny-24-wait")
 
 # %%
 import dataclasses

@@ -32,7 +32,7 @@
 from jaxreason.course.options import read_options
 
 # Options come before the slow imports, so a misspelt one is refused at once.
-GIVEN = read_options("07b_waiting_and_cutting", problems=250)
+GIVEN = read_options("07b_waiting_and_cutting", problems=500)
 
 # %%
 import numpy as np

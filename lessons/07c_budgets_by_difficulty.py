@@ -31,7 +31,7 @@
 from jaxreason.course.options import read_options
 
 # Options come before the slow imports, so a misspelt one is refused at once.
-GIVEN = read_options("07c_budgets_by_difficulty", problems=250)
+GIVEN = read_options("07c_budgets_by_difficulty", problems=500)
 
 # %%
 import numpy as np

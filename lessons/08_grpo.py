@@ -26,14 +26,14 @@
 # - read the numbers that tell why a policy learns nothing.
 #
 # By default the lesson trains one policy, for about five minutes on two cores. The reported results
-# come from `--seeds 4 --problems 500`. Ctrl-C saves the state, and the same command goes on from
+# come from `--seeds 4`. Ctrl-C saves the state, and the same command goes on from
 # there. Lesson 08b tests what each part is for, and shows a reward that is cheated.
 
 # %%
 from jaxreason.course.options import read_options
 
 # Options come before the slow imports, so a misspelt one is refused at once.
-GIVEN = read_options("08_grpo", problems=250, model="tiny-start", chains=16, seeds=1, trains=True)
+GIVEN = read_options("08_grpo", problems=500, model="tiny-start", chains=16, seeds=1, trains=True)
 
 # %%
 import jax

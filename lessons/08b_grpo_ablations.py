@@ -34,7 +34,7 @@ from jaxreason.course.options import read_options
 
 # Options come before the slow imports, so a misspelt one is refused at once.
 GIVEN = read_options(
-    "08b_grpo_ablations", problems=250, model="tiny-start", chains=16, seeds=1, trains=True
+    "08b_grpo_ablations", problems=500, model="tiny-start", chains=16, seeds=1, trains=True
 )
 
 # %%

@@ -26,14 +26,14 @@
 # - mask the prompt, and filter traces before anything is trained on them;
 # - compare ways of learning at equal FLOPs.
 #
-# The reported results come from `--seeds 4 --problems 500`. `--model` chooses another teacher with
+# The reported results come from `--seeds 4`. `--model` chooses another teacher with
 # the same tokens. Ctrl-C saves the students, and the same command goes on from there.
 
 # %%
 from jaxreason.course.options import read_options
 
 # Options come before the slow imports, so a misspelt one is refused at once.
-GIVEN = read_options("09_distillation", problems=250, chains=4, seeds=1, student="tiny-start")
+GIVEN = read_options("09_distillation", problems=500, chains=4, seeds=1, student="tiny-start")
 
 # %%
 import functools

@@ -35,7 +35,7 @@ from jaxreason.course.options import read_options
 
 # Options come before the slow imports, so a misspelt one is refused at once.
 GIVEN = read_options(
-    "10_test_time_compute", problems=252, chains=16, halved=True, reward_models=("prm", "orm")
+    "10_test_time_compute", problems=510, chains=16, halved=True, reward_models=("prm", "orm")
 )
 
 # %%

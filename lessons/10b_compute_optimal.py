@@ -31,7 +31,7 @@ from jaxreason.course.options import read_options
 
 # Options come before the slow imports, so a misspelt one is refused at once.
 GIVEN = read_options(
-    "10b_compute_optimal", problems=252, chains=16, halved=True, reward_models=("prm", "orm")
+    "10b_compute_optimal", problems=510, chains=16, halved=True, reward_models=("prm", "orm")
 )
 
 # %%
