@@ -32,15 +32,13 @@ def flags(hf: PretrainedConfig) -> dict:
         expect(softcapping, getattr(hf, softcapping, None), None)
     bidirectional = getattr(hf, "use_bidirectional_attention", None) or False
     expect("use_bidirectional_attention", bidirectional, False)
-    theta = getattr(hf, "rope_local_base_freq", None)  # of transformers 4
-    if theta is None:
-        local = hf.rope_parameters["sliding_attention"]
-        expect("rope type of sliding layers", local.get("rope_type", "default"), "default")
-        theta = local["rope_theta"]
+    local = (getattr(hf, "rope_parameters", None) or {}).get("sliding_attention")
+    local = local or {"rope_theta": hf.rope_local_base_freq}  # of transformers 4
+    expect("rope type of sliding layers", local.get("rope_type", "default"), "default")
     return {
         **FLAGS,
         **windows(hf),
-        "sliding_rope_theta": float(theta),
+        "sliding_rope_theta": float(local["rope_theta"]),
         "query_pre_attn_scalar": hf.query_pre_attn_scalar,
     }
 

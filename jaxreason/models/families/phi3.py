@@ -1,6 +1,6 @@
 """Phi-3 and Phi-4-mini: a Llama stored with q, k and v in one matrix, and gate and up in another.
 
-Phi-4-mini turns a part of each head only. Long contexts by "longrope" are refused.
+Phi-4-mini turns a part of each head only; it needs "longrope", which is refused as yet.
 """
 
 import itertools
