@@ -206,7 +206,9 @@ def test_cached_equals_uncached_with_forks_of_padded_prompts(model):
         np.testing.assert_allclose([step[row] for step in steps], whole[-4:], atol=1e-5)
 
 
-@pytest.mark.parametrize("cfg", [one_layer(LLAMA), one_layer(QWEN2), one_layer(QWEN3), MIXED])
+@pytest.mark.parametrize(
+    "cfg", [one_layer(LLAMA), one_layer(QWEN2), one_layer(QWEN3), MIXED], ids=MODELS
+)
 def test_branches_have_the_states_and_the_gradient_of_whole_rows(cfg):
     assert_branches_are_rows(cfg)
 
@@ -401,8 +403,8 @@ def test_parameters_are_plain_nested_dicts_with_stacked_layers():
     assert not np.array_equal(q[0], q[1])  # each layer is drawn anew
 
 
-def test_new_layers_change_nothing_until_they_are_trained(model):
-    cfg = one_layer(model[0])
+@pytest.mark.parametrize("cfg", [one_layer(QWEN2), one_layer(MIXED)], ids=["qwen2", "mixed"])
+def test_new_layers_change_nothing_until_they_are_trained(cfg):
     params = random_params(cfg)
     tokens = ids(1, 2, 12)
     positions = arange_like(tokens)

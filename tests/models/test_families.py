@@ -286,7 +286,7 @@ def test_a_window_as_long_as_the_context_is_none(tmp_path):
     [
         ("llama", {"layer_types": ["sliding_attention"] * 2}, "layer_types is sliding_attention"),
         ("qwen3", {"layer_types": ["chunked_attention"] * 2}, "'chunked_attention' is not"),
-        ("qwen2-window", {"layer_types": ["sliding_attention"]}, "layer_type"),
+        ("qwen2-window", {"layer_types": ["sliding_attention"]}, "cannot be read"),
         ("qwen2-window", {"sliding_window": 0}, "sliding_window is 0: expected at least 1"),
         ("gemma3", {"final_logit_softcapping": 30.0}, "final_logit_softcapping is 30.0"),
         ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is 50.0"),
