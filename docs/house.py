@@ -55,7 +55,7 @@ def title(path: Path) -> str:
 def modules(folder: str) -> list[Path]:
     """The files of a folder, or the one file of that name."""
     if (PACKAGE / folder).is_dir():
-        return sorted((PACKAGE / folder).glob("[!_]*.py"))
+        return sorted((PACKAGE / folder).rglob("[!_]*.py"))
     return [PACKAGE / f"{folder}.py"]
 
 
@@ -163,7 +163,8 @@ def rows(files: list[Path]) -> str:
     lines = ["| module | what it does |", "| --- | --- |"]
     for path in files:
         name = path.relative_to(PACKAGE).as_posix()
-        lines.append(f"| [{path.name}](../jaxreason/{name}) | {title(path)} |")
+        inner = name.split("/", 1)[-1]
+        lines.append(f"| [{inner}](../jaxreason/{name}) | {title(path)} |")
     return "\n".join(lines) + "\n"
 
 

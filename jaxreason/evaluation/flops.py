@@ -27,6 +27,7 @@ def forward_flops(cfg: Any, context: int | np.ndarray) -> float | np.ndarray:
     shrinks keys and values and SwiGLU has three matrices. Attention takes 4 * heads * head_dim *
     context in each layer. Kaplan's 2 * n_ctx * d_attn is the same at n_ctx / 2, the mean context of
     a causal model.
+    A sliding window is not taken into account: layers that have one are counted like the others.
 
     Args:
       cfg: of the model.

@@ -25,7 +25,11 @@ def deepen(
     Returns:
       Parameters of their own memory, and their config.
     """
-    deeper = dataclasses.replace(cfg, num_hidden_layers=cfg.num_hidden_layers + num_new_layers)
+    deeper = dataclasses.replace(
+        cfg,
+        num_hidden_layers=cfg.num_hidden_layers + num_new_layers,
+        layer_types=cfg.layer_types + cfg.layer_types[-1:] * num_new_layers,
+    )
     new = jax.tree.map(lambda x: x[cfg.num_hidden_layers :], init(key, deeper)["layers"])
     for module, name in (("attention", "o"), ("mlp", "down")):
         new[module][name] = jax.tree.map(jnp.zeros_like, new[module][name])

@@ -1,4 +1,4 @@
-"""One decoder-only transformer; the Llama, Qwen2 and Qwen3 families are config flags, not copies.
+"""One decoder-only transformer; families such as Llama, Qwen and Gemma are flags, not copies.
 
 Modules are flax.nnx; parameters are plain nested dicts of arrays with the layers stacked on a
 leading axis ``[L, ...]``, so that one block is compiled however deep the model is. Shapes: B rows,
@@ -6,7 +6,6 @@ T new tokens, S cached tokens, P prefix tokens, L layers, H query heads, K key-v
 K, D head_dim, E hidden_size, V vocabulary.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -15,64 +14,21 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxreason.errors import InputError
 from jaxreason.mesh import constrain_rows
 from jaxreason.models.cache import KV, Cache, unstack, visible
+from jaxreason.models.config import ACTIVATIONS, DecoderConfig
 from jaxreason.models.precision import Linear, matmul, matmul_transposed
-from jaxreason.models.rope import RopeScaling, rope, rope_frequencies, rotation
+from jaxreason.models.rope import rope
+from jaxreason.models.views import (
+    View,
+    causal,
+    kind_of_layers,
+    make_views,
+    scanned_kinds,
+    select_view,
+)
 
 Params = dict  # nested, leaves are jax.Array
-
-
-@dataclasses.dataclass(frozen=True)
-class DecoderConfig:
-    """Hyper-parameters under the names Hugging Face uses. Hashable: it can be a static argument.
-
-    Raises:
-      InputError: a size is below 1, or two do not fit together.
-    """
-
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    max_position_embeddings: int
-    rope_theta: float = 10_000.0
-    rope_scaling: RopeScaling | None = None
-    rms_norm_eps: float = 1e-5
-    attention_bias: bool = False  # bias on q, k, v (Qwen2)
-    qk_norm: bool = False  # RMSNorm on every query and key head (Qwen3)
-    tie_word_embeddings: bool = True
-    # How it is computed: keep the input of each layer and compute the rest again in the backward
-    # pass; products of int8, from jaxreason.models.precision.lower.
-    remat: bool = False
-    int8: bool = False
-
-    def __post_init__(self) -> None:
-        sizes = [f.name for f in dataclasses.fields(self) if f.type is int]
-        for name in sizes:
-            if not 1 <= getattr(self, name) < 2**31:
-                raise InputError(
-                    f"{name} is {getattr(self, name)}: expected at least 1 and less than 2^31"
-                )
-        if self.num_attention_heads % self.num_key_value_heads:
-            raise InputError(
-                f"num_attention_heads is {self.num_attention_heads}: expected a multiple of "
-                f"num_key_value_heads, which is {self.num_key_value_heads}"
-            )
-        if self.head_dim % 2:
-            raise InputError(
-                f"head_dim is {self.head_dim}: expected an even number, for RoPE turns pairs"
-            )
-        rope_type = "default" if self.rope_scaling is None else self.rope_scaling.rope_type
-        if rope_type not in ("default", "linear", "llama3"):
-            raise InputError(
-                f"rope type {rope_type!r} is not supported: "
-                "expected 'default', 'linear' or 'llama3'"
-            )
 
 
 class Attention(nnx.Module):
@@ -86,17 +42,19 @@ class Attention(nnx.Module):
         self.k = linear(cfg.hidden_size, kv, use_bias=cfg.attention_bias)
         self.v = linear(cfg.hidden_size, kv, use_bias=cfg.attention_bias)
         self.o = linear(heads, cfg.hidden_size, use_bias=False, kernel_init=_residual_init(cfg))
-        if cfg.qk_norm:
-            self.q_norm = nnx.RMSNorm(cfg.head_dim, epsilon=cfg.rms_norm_eps, rngs=rngs)
-            self.k_norm = nnx.RMSNorm(cfg.head_dim, epsilon=cfg.rms_norm_eps, rngs=rngs)
+        norm = functools.partial(nnx.RMSNorm, epsilon=cfg.rms_norm_eps, rngs=rngs)
+        if cfg.qk_norm_whole:
+            self.q_norm, self.k_norm = norm(heads), norm(kv)
+        elif cfg.qk_norm:
+            self.q_norm, self.k_norm = norm(cfg.head_dim), norm(cfg.head_dim)
+        self.query_scale = (cfg.query_pre_attn_scalar or cfg.head_dim) ** -0.5
 
-    def __call__(self, x, turn, mask, prefix: KV | None, own: KV | None, start):
+    def __call__(self, x, view: View, prefix: KV | None, own: KV | None, start):
         """Attends from ``x [B, T, E]`` to the prefix, if given, and to the row's own tokens.
 
         Args:
           x: the block's normalised input.
-          turn: from :func:`jaxreason.models.rope.rotation`.
-          mask: ``[B, 1, T, P + S]`` bool, which keys a token sees.
+          view: how queries and keys turn, and which of the P + S keys a token sees.
           prefix: of b prompts, P slots.
           own: S slots, into which the new keys and values are written at ``start``; None: the row's
             own tokens are those of ``x``, and S = T.
@@ -109,9 +67,12 @@ class Attention(nnx.Module):
         q = self.q(x).reshape(rows, length, cfg.num_attention_heads, cfg.head_dim)
         k = self.k(x).reshape(rows, length, cfg.num_key_value_heads, cfg.head_dim)
         v = self.v(x).reshape(rows, length, cfg.num_key_value_heads, cfg.head_dim)
-        if cfg.qk_norm:
+        if cfg.qk_norm_whole:
+            q = self.q_norm(q.reshape(rows, length, -1)).reshape(q.shape)
+            k = self.k_norm(k.reshape(rows, length, -1)).reshape(k.shape)
+        elif cfg.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        q, k = rope(q, *turn) * cfg.head_dim**-0.5, rope(k, *turn)
+        q, k = rope(q, *view.turn) * self.query_scale, rope(k, *view.turn)
         heads = rows * cfg.num_key_value_heads
         # The G query heads of a key head are rows of one matrix product against its keys.
         q = q.reshape(rows, length, cfg.num_key_value_heads, -1, cfg.head_dim)
@@ -126,10 +87,10 @@ class Attention(nnx.Module):
                 v=jax.lax.dynamic_update_slice(own.v, new.v.astype(own.v.dtype), (0, start, 0)),
             )
         if prefix is None:
-            out = self.softmax(q @ new.k, mask).astype(x.dtype) @ new.v
+            out = self.softmax(q @ new.k, view.mask).astype(x.dtype) @ new.v
         else:
             scores = [self.shared_matmul(q, prefix.k), q @ new.k]
-            weights = self.softmax(jnp.concatenate(scores, axis=-1), mask).astype(x.dtype)
+            weights = self.softmax(jnp.concatenate(scores, axis=-1), view.mask).astype(x.dtype)
             on_prefix, on_new = jnp.split(weights, [prefix.k.shape[-1]], axis=-1)
             out = self.shared_matmul(on_prefix, prefix.v) + on_new @ new.v
         out = out.reshape(rows, -1, length, cfg.head_dim).swapaxes(1, 2).reshape(rows, length, -1)
@@ -156,30 +117,38 @@ def _residual_init(cfg: DecoderConfig):
 
 
 class MLP(nnx.Module):
-    """SwiGLU (Shazeer 2020): down(silu(gate x) * up x)."""
+    """SwiGLU or GeGLU (Shazeer 2020): down(act(gate x) * up x)."""
 
     def __init__(self, cfg: DecoderConfig, rngs: nnx.Rngs):
         linear = functools.partial(Linear, use_bias=False, int8=cfg.int8, rngs=rngs)
         self.gate = linear(cfg.hidden_size, cfg.intermediate_size)
         self.up = linear(cfg.hidden_size, cfg.intermediate_size)
         self.down = linear(cfg.intermediate_size, cfg.hidden_size, kernel_init=_residual_init(cfg))
+        self.act = ACTIVATIONS[cfg.hidden_act]
 
     def __call__(self, x):
-        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+        return self.down(self.act(self.gate(x)) * self.up(x))
 
 
 class Block(nnx.Module):
-    """Pre-norm attention and MLP, each added to the residual stream."""
+    """Attention and MLP, each added to the residual stream; normalised before, after, or both."""
 
     def __init__(self, cfg: DecoderConfig, rngs: nnx.Rngs):
         norm = functools.partial(nnx.RMSNorm, cfg.hidden_size, epsilon=cfg.rms_norm_eps, rngs=rngs)
-        self.attention_norm, self.mlp_norm = norm(), norm()
+        before = norm if cfg.pre_norm else lambda: _identity
+        after = norm if cfg.post_norm else lambda: _identity
+        self.attention_norm, self.mlp_norm = before(), before()
+        self.attention_out_norm, self.mlp_out_norm = after(), after()
         self.attention, self.mlp = Attention(cfg, rngs), MLP(cfg, rngs)
 
-    def __call__(self, x, turn, mask, prefix=None, own=None, start=None):
-        attended, kv = self.attention(self.attention_norm(x), turn, mask, prefix, own, start)
-        x = x + attended
-        return x + self.mlp(self.mlp_norm(x)), kv
+    def __call__(self, x, view, prefix=None, own=None, start=None):
+        attended, kv = self.attention(self.attention_norm(x), view, prefix, own, start)
+        x = x + self.attention_out_norm(attended)
+        return x + self.mlp_out_norm(self.mlp(self.mlp_norm(x))), kv
+
+
+def _identity(x: jax.Array) -> jax.Array:
+    return x
 
 
 class Outer(nnx.Module):
@@ -246,14 +215,16 @@ def _read(
 ) -> tuple[jax.Array, Cache]:
     """Whole rows, one block after the other in one scan; the cache is a prefix of all T tokens."""
     block_def, outer = _modules(params, cfg)
-    turn, mask = _rotation(positions, cfg), _causal(segment_ids)
+    views = make_views(positions, causal(segment_ids), cfg)
 
-    def step(x, layer_params):
-        x, kv = nnx.merge(block_def, layer_params)(x, turn, mask)
+    def step(x, layer):
+        layer_params, kind = layer
+        x, kv = nnx.merge(block_def, layer_params)(x, select_view(views, kind))
         return constrain_rows(x), kv
 
     step = jax.checkpoint(step) if cfg.remat else step
-    x, stacked = jax.lax.scan(step, _embed(outer, tokens), params["layers"])
+    layers = params["layers"], scanned_kinds(cfg)
+    x, stacked = jax.lax.scan(step, _embed(outer, tokens, cfg), layers)
     prefix = tuple(KV(stacked.k[i], stacked.v[i]) for i in range(cfg.num_hidden_layers))
     cache = Cache(prefix=prefix, prefix_mask=segment_ids > 0, own=(), length=jnp.int32(0))
     return outer.norm(x), cache
@@ -264,17 +235,18 @@ def _append(
 ) -> tuple[jax.Array, Cache]:
     """T more tokens of rows whose earlier ones are in the cache, one block after the other."""
     block_def, outer = _modules(params, cfg)
-    turn, mask = _rotation(positions, cfg), visible(cache, *tokens.shape)
+    views = make_views(positions, visible(cache, *tokens.shape), cfg)
 
-    def step(x, layer_params, prefix, kv):
-        x, kv = nnx.merge(block_def, layer_params)(x, turn, mask, prefix, kv, cache.length)
+    def step(x, layer_params, view, prefix, kv):
+        x, kv = nnx.merge(block_def, layer_params)(x, view, prefix, kv, cache.length)
         return constrain_rows(x), kv
 
     step = jax.checkpoint(step) if cfg.remat else step
     layers = params["layers"] if isinstance(params["layers"], tuple) else unstack(params)["layers"]
-    x, own = _embed(outer, tokens), []
-    for layer_params, prefix, kv in zip(layers, cache.prefix, cache.own, strict=True):
-        x, kv = step(x, layer_params, prefix, kv)
+    x, own = _embed(outer, tokens, cfg), []
+    kinds = kind_of_layers(cfg)
+    for layer_params, kind, prefix, kv in zip(layers, kinds, cache.prefix, cache.own, strict=True):
+        x, kv = step(x, layer_params, views[kind], prefix, kv)
         own.append(kv)
     length = cache.length + tokens.shape[1]
     return outer.norm(x), cache._replace(own=tuple(own), length=length)
@@ -314,43 +286,35 @@ def branch_states(
     (rows, length), n = branches.shape, len(branches) // len(prompt)
     begin = jnp.repeat(prompt_mask.sum(-1), n)[:, None]
     positions = jnp.maximum(jnp.cumsum(prompt_mask, axis=-1) - 1, 0), begin + jnp.arange(length)
-    turns = [_rotation(p, cfg) for p in positions]
     before = jnp.repeat(prompt_mask, n, axis=0)[:, None, None]
     before = jnp.broadcast_to(before, (rows, 1, length, before.shape[-1]))
     masks = (
-        _causal(prompt_mask),
-        jnp.concatenate([before, _causal(jnp.ones_like(branches))], axis=-1),
+        causal(prompt_mask),
+        jnp.concatenate([before, causal(jnp.ones_like(branches))], axis=-1),
     )
+    of_prompt, of_branches = (make_views(p, m, cfg) for p, m in zip(positions, masks, strict=True))
 
-    def step(states, layer_params):
+    def step(states, layer):
+        layer_params, kind = layer
         block = nnx.merge(block_def, layer_params)
-        of_prompt, kv = block(states[0], turns[0], masks[0])
-        of_branches, _ = block(states[1], turns[1], masks[1], kv)
-        return (constrain_rows(of_prompt), constrain_rows(of_branches)), None
+        first, kv = block(states[0], select_view(of_prompt, kind))
+        later, _ = block(states[1], select_view(of_branches, kind), kv)
+        return (constrain_rows(first), constrain_rows(later)), None
 
     step = jax.checkpoint(step) if cfg.remat else step
-    states = _embed(outer, prompt), _embed(outer, branches)
+    states = _embed(outer, prompt, cfg), _embed(outer, branches, cfg)
+    layers = params["layers"], scanned_kinds(cfg)
     # Of few small layers a loop is slower by more than its shorter compilation is worth.
-    states, _ = jax.lax.scan(step, states, params["layers"], unroll=cfg.num_hidden_layers <= 4)
+    states, _ = jax.lax.scan(step, states, layers, unroll=cfg.num_hidden_layers <= 4)
     return outer.norm(states[0]), outer.norm(states[1])
 
 
-def _rotation(positions: jax.Array, cfg: DecoderConfig) -> tuple[jax.Array, jax.Array]:
-    return rotation(positions, rope_frequencies(cfg.head_dim, cfg.rope_theta, cfg.rope_scaling))
-
-
-def _embed(outer: Outer, tokens: jax.Array) -> jax.Array:
+def _embed(outer: Outer, tokens: jax.Array, cfg: DecoderConfig) -> jax.Array:
     """The residual stream begins in the numbers of the norms' scales."""
     rows = constrain_rows(outer.embed.embedding[...][tokens]).astype(outer.norm.scale.dtype)
     if outer.embed.embedding.dtype == jnp.int8:
         rows *= outer.embed.scale[...][tokens][..., None]
-    return rows
-
-
-def _causal(segment_ids: jax.Array) -> jax.Array:
-    """Which tokens see which, of segments ``[B, T]``: bool ``[B, 1, T, T]``."""
-    same = segment_ids[:, :, None] == segment_ids[:, None, :]
-    return (same & jnp.tril(jnp.ones(same.shape[1:], bool)))[:, None]
+    return rows * cfg.hidden_size**0.5 if cfg.scale_embeddings else rows
 
 
 def output_head(

@@ -6,7 +6,6 @@ The format itself is in :mod:`jaxreason.models.gguf_file`, the tokenizer in
 
 import dataclasses
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from jax.sharding import Mesh
 
 from jaxreason.errors import InputError, one_line
 from jaxreason.models.decoder import DecoderConfig
+from jaxreason.models.families import GGUF_FAMILIES
 from jaxreason.models.fastest import ROWS
 from jaxreason.models.gguf_file import Stored, read_model, read_tensor
 from jaxreason.models.gguf_tokenizer import load_tokenizer
@@ -22,27 +22,6 @@ from jaxreason.models.rope import RopeScaling, rope_frequencies
 from jaxreason.models.tokens import end_of_turn_ids
 from jaxreason.models.weights import LanguageModel, Tensors, assemble_in, digest
 
-# GGUF name -> path in our params, as KEYS in hf.py.
-KEYS = {
-    "token_embd.weight": ("embed", "embedding"),
-    "output.weight": ("head", "kernel"),
-    "output_norm.weight": ("norm", "scale"),
-    "blk.{}.attn_norm.weight": ("layers", "attention_norm", "scale"),
-    "blk.{}.attn_q.weight": ("layers", "attention", "q", "kernel"),
-    "blk.{}.attn_k.weight": ("layers", "attention", "k", "kernel"),
-    "blk.{}.attn_v.weight": ("layers", "attention", "v", "kernel"),
-    "blk.{}.attn_q.bias": ("layers", "attention", "q", "bias"),
-    "blk.{}.attn_k.bias": ("layers", "attention", "k", "bias"),
-    "blk.{}.attn_v.bias": ("layers", "attention", "v", "bias"),
-    "blk.{}.attn_q_norm.weight": ("layers", "attention", "q_norm", "scale"),
-    "blk.{}.attn_k_norm.weight": ("layers", "attention", "k_norm", "scale"),
-    "blk.{}.attn_output.weight": ("layers", "attention", "o", "kernel"),
-    "blk.{}.ffn_norm.weight": ("layers", "mlp_norm", "scale"),
-    "blk.{}.ffn_gate.weight": ("layers", "mlp", "gate", "kernel"),
-    "blk.{}.ffn_up.weight": ("layers", "mlp", "up", "kernel"),
-    "blk.{}.ffn_down.weight": ("layers", "mlp", "down", "kernel"),
-}
-ARCHITECTURES = ("llama", "qwen2", "qwen3")
 # Metadata that would change what is computed, and the values at which they do not.
 IDLE = {
     "expert_count": (0,),
@@ -85,8 +64,9 @@ def load_gguf(
     try:
         metadata, stored, files = read_model(path, gguf)
         cfg = load_config(metadata, stored, gguf)
-        tensors = open_tensors(files, stored, cfg, metadata["general.architecture"], gguf)
-        params, cfg = assemble_in(tensors, KEYS, cfg, dtype, mesh, rows)
+        family = GGUF_FAMILIES[metadata["general.architecture"]]
+        tensors = family.unpack(open_tensors(files, stored, gguf), cfg)
+        params, cfg = assemble_in(tensors, family.keys, cfg, dtype, mesh, rows)
         tokenizer = load_tokenizer(metadata, cfg)
         tokenizer.name_or_path = str(path)  # for messages
         eos_ids = (*load_eos_ids(metadata, cfg), *end_of_turn_ids(tokenizer))
@@ -114,10 +94,10 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
       InputError: incomplete, or of a model this decoder does not implement.
     """
     architecture = metadata.get("general.architecture")
-    if architecture not in ARCHITECTURES:
+    if architecture not in GGUF_FAMILIES:
         raise InputError(
             f"architecture {architecture!r} is not supported: "
-            f"expected one of {', '.join(ARCHITECTURES)}"
+            f"expected one of {', '.join(GGUF_FAMILIES)}"
         )
 
     def get(name: str, default: Any = None) -> Any:
@@ -126,21 +106,27 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
             raise InputError(f"lacks the metadata key {architecture}.{name}")
         return found
 
+    family = GGUF_FAMILIES[architecture]
     if "token_embd.weight" not in stored:
         raise InputError("lacks the tensor token_embd.weight")
+    if not 1 <= (layers := int(get("block_count"))) <= 10_000:
+        raise InputError(f"num_hidden_layers is {layers}: expected 1 to 10000")
     heads = int(get("attention.head_count"))
     head_dim = int(get("attention.key_length", int(get("embedding_length")) // max(heads, 1)))
     for name in ("attention.value_length", "rope.dimension_count"):
-        if int(get(name, head_dim)) != head_dim:
+        if name not in family.reads and int(get(name, head_dim)) != head_dim:
             raise InputError(
                 f"{architecture}.{name} is {get(name)}: expected the head size, {head_dim}"
             )
-    for name, neutral in (IDLE | {"attention.scale": (0, head_dim**-0.5)}).items():
+    idle = IDLE | {"attention.scale": (0, head_dim**-0.5)}
+    for name, neutral in idle.items():
+        if name in family.reads:
+            continue
         if not np.isclose(found := float(get(name, neutral[0])), neutral, rtol=1e-5).any():
             raise InputError(
                 f"{architecture}.{name} is {found:g}, which is not supported: expected "
                 f"{' or '.join(f'{x:g}' for x in neutral)} "
-                "(dense models with full attention and no scales are)"
+                "(dense models without such scales are)"
             )
     # llama.cpp takes a factor without a type as linear; files of 2023 have rope.scale_linear in its
     # place.
@@ -156,7 +142,7 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
         vocab_size=stored["token_embd.weight"].shape[0],
         hidden_size=int(get("embedding_length")),
         intermediate_size=int(get("feed_forward_length")),
-        num_hidden_layers=int(get("block_count")),
+        num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=int(get("attention.head_count_kv", heads)),
         head_dim=head_dim,
@@ -164,9 +150,8 @@ def load_config(metadata: dict[str, Any], stored: dict[str, Stored], gguf) -> De
         rope_theta=float(get("rope.freq_base", 10_000.0)),
         rope_scaling=scaling,
         rms_norm_eps=float(str(np.float32(epsilon))),  # 1e-05, not 9.99999974e-06
-        attention_bias=architecture == "qwen2",
-        qk_norm=architecture == "qwen3",
         tie_word_embeddings="output.weight" not in stored,
+        **family.flags(get),
     )
     if ROPE_FREQS in stored:
         return with_llama3_scaling(cfg, read_tensor(stored.pop(ROPE_FREQS), gguf))
@@ -197,22 +182,10 @@ def with_llama3_scaling(cfg: DecoderConfig, divisors: np.ndarray) -> DecoderConf
     return dataclasses.replace(cfg, rope_scaling=scaling)
 
 
-def open_tensors(
-    files: list[Path], stored: dict[str, Stored], cfg: DecoderConfig, architecture: str, gguf
-) -> Tensors:
-    """The weights as Hugging Face has them: ``[out, in]``, and the two halves of a head turned."""
-
-    def read(name: str) -> np.ndarray:
-        array = read_tensor(stored[name], gguf)
-        part = re.fullmatch(r"blk\.\d+\.attn_([qk])\.weight", name)
-        if architecture == "llama" and part:
-            # llama.cpp turns neighbouring dimensions together, Hugging Face the two halves of a
-            # head.
-            heads = cfg.num_attention_heads if part[1] == "q" else cfg.num_key_value_heads
-            array = array.reshape(heads, -1, 2, array.shape[-1]).swapaxes(1, 2).reshape(array.shape)
-        return array
-
-    return Tensors({name: tensor.shape for name, tensor in stored.items()}, read, files)
+def open_tensors(files: list[Path], stored: dict[str, Stored], gguf) -> Tensors:
+    """The weights, dequantised as they are read."""
+    shapes = {name: tensor.shape for name, tensor in stored.items()}
+    return Tensors(shapes, lambda name: read_tensor(stored[name], gguf), files)
 
 
 def load_eos_ids(metadata: dict[str, Any], cfg: DecoderConfig) -> tuple[int, ...]:

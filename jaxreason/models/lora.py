@@ -16,11 +16,12 @@ from safetensors.numpy import save_file
 
 from jaxreason.errors import InputError
 from jaxreason.models.decoder import Params
-from jaxreason.models.hf import KEYS
+from jaxreason.models.families.llama import KEYS
 from jaxreason.models.precision import check_float
 from jaxreason.models.weights import get_path
 
-# Our name of a matrix -> (path in the layers, Hugging Face's name with {} for the layer).
+# Our name of a matrix -> (path in the layers, Hugging Face's name with {} for the layer), the same
+# in all families but Phi-3.
 MATRICES = {
     path[-2]: (path[1:], name)
     for name, path in KEYS.items()
@@ -81,7 +82,7 @@ def _merge(kernel: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> jax.A
 
 def save_lora(directory: str | Path, lora: Params, scale: float, base: str) -> None:
     """Writes adapter_model.safetensors and adapter_config.json, which peft loads onto the model
-    named ``base``.
+    named ``base``. A Phi-3 has other matrices there: merge the adapter and save the model.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)

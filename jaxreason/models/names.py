@@ -5,10 +5,13 @@ Nothing here reads weights or imports JAX, so a misspelt name is refused at once
 
 import json
 import os
+import re
 from importlib import resources
 from pathlib import Path
 
 from jaxreason.errors import InputError, did_you_mean
+
+HUB_GGUF = "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF:q4_k_m"  # of a repository, one kind of file
 
 
 def shipped() -> dict[str, Path]:
@@ -32,6 +35,12 @@ def find_local(name: str) -> Path | None:
     return path if name and os.path.isdir(path) else None
 
 
+def hub_gguf(name: str) -> tuple[str, str] | None:
+    """The hub id and the kind of file of a name like :data:`HUB_GGUF`; None for other names."""
+    match = re.fullmatch(r"(\w[\w.-]*/[\w.-]+):([\w.-]+)", name)
+    return (match[1], match[2]) if match else None
+
+
 def check_name(name: str) -> None:
     """That a model can have this name; neither the hub nor the files are asked.
 
@@ -45,10 +54,10 @@ def check_name(name: str) -> None:
     elif directory := find_local(name):
         if not (directory / "config.json").is_file():
             raise InputError(f"{str(directory)!r} is not a model directory: it has no config.json")
-    elif name.count("/") != 1 or path.is_absolute() or name.startswith((".", "~")):
+    elif hub_gguf(name) is None and not re.fullmatch(r"[^./~:][^/:]*/[^/:]+", name):
         raise InputError(
             f"model {name!r} not found: expected one of {', '.join(shipped())}, a directory, a "
-            ".gguf file, or a hub id such as 'HuggingFaceTB/SmolLM2-135M-Instruct'"
+            f".gguf file, or a hub id such as 'HuggingFaceTB/SmolLM2-135M-Instruct' or '{HUB_GGUF}'"
             f"{did_you_mean(name, shipped())}"
         )
 

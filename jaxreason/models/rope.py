@@ -18,17 +18,17 @@ class RopeScaling(NamedTuple):
     original_max_position_embeddings: int = 8192
 
 
-def rope_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None = None) -> jax.Array:
+def rope_frequencies(dim: int, theta: float, scaling: RopeScaling | None = None) -> jax.Array:
     """Radians per position of every pair, float32 ``[D / 2]`` (Su et al. 2021, eq. 15).
 
     Args:
-      head_dim: D.
+      dim: D, of a head: those of its dimensions that turn, nearly always all.
       theta: the base of the powers.
       scaling: None, or of type "linear", which divides all by the factor (Chen et al. 2023,
         position interpolation), or "llama3", which divides slow waves only and blends between the
         two (Llama 3.1; the reference code's ``apply_scaling``).
     """
-    half = head_dim // 2
+    half = dim // 2
     frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
     if scaling is None:
         return frequencies
@@ -63,8 +63,13 @@ def rope(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
     """Rotary position embedding (Su et al. 2021, eq. 34), halves rotated as in Hugging Face.
 
     Args:
-      x: ``[B, T, h, D]``, queries or keys.
+      x: ``[B, T, h, D]``, queries or keys. Of a larger last axis the first D turn, and the rest
+        stays as it is.
       cos, sin: from :func:`rotation`.
     """
+    turning = 2 * cos.shape[-1]
+    if turning < x.shape[-1]:
+        turned = rope(x[..., :turning], cos, sin)
+        return jnp.concatenate([turned, x[..., turning:]], axis=-1)
     halves = x.reshape(*x.shape[:-1], 2, -1).astype(jnp.float32)
     return (halves * cos + halves[..., ::-1, :] * sin).reshape(x.shape).astype(x.dtype)

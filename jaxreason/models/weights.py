@@ -124,7 +124,7 @@ def assemble(
 
     Args:
       tensors: what is stored.
-      keys: as :data:`jaxreason.models.hf.KEYS`.
+      keys: stored name -> path, as in :mod:`jaxreason.models.families`.
       cfg: of the model, in float.
       dtype: of all parameters; in "int8", and in bfloat16 on a CPU, of the matrices alone, as
         :func:`jaxreason.models.precision.lower` has them.

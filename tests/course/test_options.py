@@ -131,6 +131,8 @@ def test_the_parts_of_a_lesson_have_numbers_of_their_own(name, found):
         ("tiny-24-valu", "did you mean 'tiny-24-value'"),
         ("/no/such", "not found"),
         ("a/b/c", "not found"),
+        ("a/b:", "or 'Qwen/.*-GGUF:q4_k_m'"),
+        ("a/b:*", "not found"),
         ("none.gguf", "'none.gguf' not found: expected a GGUF file"),
         ("", "not found"),
         ("x" * 400, "not found"),
@@ -144,7 +146,9 @@ def test_a_name_that_no_model_has_is_refused(tmp_path, name, named):
         names.check_name(name.format(folder=tmp_path))
 
 
-@pytest.mark.parametrize("name", ["tiny", "someone/model", "{folder}", "{folder}/x.gguf"])
+@pytest.mark.parametrize(
+    "name", ["tiny", "someone/model", "someone/model:q4_k_m", "{folder}", "{folder}/x.gguf"]
+)
 def test_a_name_that_a_model_may_have_is_not(tmp_path, name):
     for file in ("config.json", "x.gguf"):
         (tmp_path / file).write_text("{}")

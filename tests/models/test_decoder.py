@@ -20,6 +20,7 @@ from jaxreason.models.block_expansion import deepen
 from jaxreason.models.cache import unstack
 from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.tokens import Prompt
+from jaxreason.models.views import within_window
 
 LLAMA = DecoderConfig(
     vocab_size=29,
@@ -37,6 +38,21 @@ QWEN2 = dataclasses.replace(
 QWEN3 = dataclasses.replace(
     LLAMA, num_key_value_heads=1, head_dim=12, qk_norm=True, rope_theta=500.0, rms_norm_eps=1e-2
 )
+# All other flags but those of OLMo 2: Gemma 3 with a layer of SmolLM3, and heads of Phi-4-mini.
+MIXED = dataclasses.replace(
+    LLAMA,
+    num_hidden_layers=3,
+    qk_norm=True,
+    post_norm=True,
+    hidden_act="gelu_pytorch_tanh",
+    scale_embeddings=True,
+    query_pre_attn_scalar=3,
+    partial_rotary_factor=0.5,
+    layer_types=("sliding_attention", "full_attention", "nope_attention"),
+    sliding_window=3,
+    sliding_rope_theta=50.0,
+)
+OLMO2 = dataclasses.replace(LLAMA, qk_norm_whole=True, pre_norm=False, post_norm=True)
 
 forward = jax.jit(decoder.forward, static_argnames="cfg")
 fork = jax.jit(kv_cache.fork, static_argnums=(1, 2))
@@ -44,10 +60,13 @@ fork = jax.jit(kv_cache.fork, static_argnums=(1, 2))
 
 def one_layer(cfg):
     """Where depth is not the fact."""
-    return dataclasses.replace(cfg, num_hidden_layers=1)
+    return dataclasses.replace(cfg, num_hidden_layers=1, layer_types=cfg.layer_types[:1])
 
 
-@pytest.fixture(scope="module", params=[LLAMA, QWEN2, QWEN3], ids=["llama", "qwen2", "qwen3"])
+MODELS = {"llama": LLAMA, "qwen2": QWEN2, "qwen3": QWEN3, "mixed": MIXED}
+
+
+@pytest.fixture(scope="module", params=MODELS.values(), ids=MODELS)
 def model(request):
     return request.param, random_params(request.param)
 
@@ -94,55 +113,68 @@ def numpy_forward(params, cfg, tokens):
     def norm(x, scale):
         return x / np.sqrt((x**2).mean(-1, keepdims=True) + cfg.rms_norm_eps) * scale
 
-    def rotate(x, position):
-        half = cfg.head_dim // 2
-        out = np.empty_like(x)
+    def maybe_norm(x, weights, name):
+        return norm(x, weights[name]["scale"]) if name in weights else x
+
+    def rotate(x, position, theta):
+        half = int(cfg.head_dim * cfg.partial_rotary_factor) // 2
+        out = x.copy()
         for i in range(half):
-            angle = position * cfg.rope_theta ** (-2 * i / cfg.head_dim)
+            angle = position * theta ** (-i / half)
             c, s = np.cos(angle), np.sin(angle)
             out[i], out[i + half] = x[i] * c - x[i + half] * s, x[i + half] * c + x[i] * s
         return out
 
+    def act(x):
+        if cfg.hidden_act == "silu":
+            return x / (1 + np.exp(-x))
+        return x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
+
     x = p["embed"]["embedding"][tokens]
+    if cfg.scale_embeddings:
+        x = x * np.sqrt(cfg.hidden_size)
     for layer in range(cfg.num_hidden_layers):
         w = jax.tree.map(lambda leaf, layer=layer: leaf[layer], p["layers"])
         attention = w["attention"]
+        kind = cfg.layer_types[layer] if cfg.layer_types else "full_attention"
+        window, theta = len(x), cfg.rope_theta
+        if kind == "sliding_attention":
+            window, theta = cfg.sliding_window, cfg.sliding_rope_theta
 
-        def heads(name, count, x, attention=attention, w=w):
-            y = norm(x, w["attention_norm"]["scale"]) @ attention[name]["kernel"] + attention[
-                name
-            ].get("bias", 0.0)
+        def heads(name, count, x, attention=attention, kind=kind, theta=theta):
+            y = x @ attention[name]["kernel"] + attention[name].get("bias", 0.0)
+            if cfg.qk_norm_whole:
+                y = maybe_norm(y, attention, f"{name}_norm")
             y = y.reshape(len(x), count, cfg.head_dim)
-            if cfg.qk_norm and name != "v":
-                y = norm(y, attention[f"{name}_norm"]["scale"])
-            return (
-                y
-                if name == "v"
-                else np.array([[rotate(h, t) for h in row] for t, row in enumerate(y)])
-            )
+            if cfg.qk_norm:
+                y = maybe_norm(y, attention, f"{name}_norm")
+            if name == "v" or kind == "nope_attention":
+                return y
+            return np.array([[rotate(h, t, theta) for h in row] for t, row in enumerate(y)])
 
-        q = heads("q", cfg.num_attention_heads, x)
-        k, v = heads("k", cfg.num_key_value_heads, x), heads("v", cfg.num_key_value_heads, x)
+        y = maybe_norm(x, w, "attention_norm")
+        q = heads("q", cfg.num_attention_heads, y)
+        k, v = heads("k", cfg.num_key_value_heads, y), heads("v", cfg.num_key_value_heads, y)
         out = np.zeros_like(q)
         for t in range(len(x)):
+            seen = slice(max(0, t + 1 - window), t + 1)
             for h in range(cfg.num_attention_heads):
                 kv = h // (cfg.num_attention_heads // cfg.num_key_value_heads)
-                weights = np.exp(k[: t + 1, kv] @ q[t, h] / np.sqrt(cfg.head_dim))
-                out[t, h] = weights / weights.sum() @ v[: t + 1, kv]
-        x = x + out.reshape(len(x), -1) @ attention["o"]["kernel"]
-        y = norm(x, w["mlp_norm"]["scale"])
-        gate = y @ w["mlp"]["gate"]["kernel"]
-        x = (
-            x
-            + (gate / (1 + np.exp(-gate)) * (y @ w["mlp"]["up"]["kernel"]))
-            @ w["mlp"]["down"]["kernel"]
-        )
+                scale = np.sqrt(cfg.query_pre_attn_scalar or cfg.head_dim)
+                weights = np.exp(k[seen, kv] @ q[t, h] / scale)
+                out[t, h] = weights / weights.sum() @ v[seen, kv]
+        out = out.reshape(len(x), -1) @ attention["o"]["kernel"]
+        x = x + maybe_norm(out, w, "attention_out_norm")
+        y, mlp = maybe_norm(x, w, "mlp_norm"), w["mlp"]
+        out = act(y @ mlp["gate"]["kernel"]) * (y @ mlp["up"]["kernel"]) @ mlp["down"]["kernel"]
+        x = x + maybe_norm(out, w, "mlp_out_norm")
     head = p["embed"]["embedding"].T if cfg.tie_word_embeddings else p["head"]["kernel"]
     return norm(x, p["norm"]["scale"]) @ head
 
 
-def test_forward_equals_a_plain_numpy_transformer(model):
-    cfg, params = model
+@pytest.mark.parametrize("cfg", [*MODELS.values(), OLMO2], ids=[*MODELS, "olmo2"])
+def test_forward_equals_a_plain_numpy_transformer(cfg):
+    params = random_params(cfg)
     tokens = ids(0, 11)
     np.testing.assert_allclose(
         logits_of(params, cfg, tokens), numpy_forward(params, cfg, tokens), atol=2e-4
@@ -174,8 +206,11 @@ def test_cached_equals_uncached_with_forks_of_padded_prompts(model):
         np.testing.assert_allclose([step[row] for step in steps], whole[-4:], atol=1e-5)
 
 
-def test_branches_have_the_states_and_the_gradient_of_whole_rows(model):
-    assert_branches_are_rows(one_layer(model[0]))
+@pytest.mark.parametrize(
+    "cfg", [one_layer(LLAMA), one_layer(QWEN2), one_layer(QWEN3), MIXED], ids=MODELS
+)
+def test_branches_have_the_states_and_the_gradient_of_whole_rows(cfg):
+    assert_branches_are_rows(cfg)
 
 
 @pytest.mark.parametrize(("num_layers", "remat"), [(1, True), (5, False), (5, True)])
@@ -249,6 +284,12 @@ def test_left_padding_is_invisible(one_model):
         logits, _ = forward(params, tokens, positions, cfg=cfg, segment_ids=segments)
         for row, one in zip(rows, logits, strict=True):
             np.testing.assert_allclose(one[-len(row) :], logits_of(params, cfg, row), atol=1e-5)
+
+
+def test_a_window_counts_only_the_keys_that_are_seen():
+    seen = np.array([[1, 1, 0, 1, 1, 0], [0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]], bool)
+    expected = np.array([[0, 1, 0, 1, 1, 0], [0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]], bool)
+    np.testing.assert_array_equal(within_window(jnp.asarray(seen), 3), expected)
 
 
 def test_packed_documents_keep_their_own_logits(one_model):
@@ -362,8 +403,8 @@ def test_parameters_are_plain_nested_dicts_with_stacked_layers():
     assert not np.array_equal(q[0], q[1])  # each layer is drawn anew
 
 
-def test_new_layers_change_nothing_until_they_are_trained(model):
-    cfg = one_layer(model[0])
+@pytest.mark.parametrize("cfg", [one_layer(QWEN2), one_layer(MIXED)], ids=["qwen2", "mixed"])
+def test_new_layers_change_nothing_until_they_are_trained(cfg):
     params = random_params(cfg)
     tokens = ids(1, 2, 12)
     positions = arange_like(tokens)

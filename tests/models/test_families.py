@@ -19,13 +19,30 @@ from transformers import PreTrainedTokenizerFast
 from jaxreason.errors import InputError
 from jaxreason.models import decoder
 from jaxreason.models.decoder import DecoderConfig
-from jaxreason.models.hf import KEYS, hf_config, load_config, load_eos_ids, load_model, save_model
+from jaxreason.models.families import FAMILIES
+from jaxreason.models.hf import (
+    hf_config,
+    load_config,
+    load_eos_ids,
+    load_family,
+    load_model,
+    save_model,
+)
 from jaxreason.models.rope import RopeScaling, rope_frequencies
 from jaxreason.models.weights import assemble, open_safetensors
 
 forward = jax.jit(decoder.forward, static_argnames="cfg")
 
 GOLDEN = {path.stem: path for path in sorted((Path(__file__).parent / "golden").glob("*.npz"))}
+LONGROPE = {
+    "rope_parameters": {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "partial_rotary_factor": 0.75,
+        "short_factor": [1.0, 1.0],
+        "long_factor": [1.0, 4.0],
+    }
+}
 
 
 def unpack(name: str, directory: Path) -> dict[str, np.ndarray]:
@@ -44,8 +61,9 @@ def unpack(name: str, directory: Path) -> dict[str, np.ndarray]:
 
 
 def load(directory: Path, dtype=jnp.float32):
-    cfg = load_config(directory)
-    return assemble(open_safetensors(directory), KEYS, cfg, jnp.dtype(dtype)), cfg
+    family, cfg = load_family(directory), load_config(directory)
+    stored = family.unpack(open_safetensors(directory), cfg)
+    return assemble(stored, family.keys, cfg, jnp.dtype(dtype)), cfg
 
 
 def assert_golden(params, cfg, golden) -> None:
@@ -77,13 +95,14 @@ def message_of(directory: Path) -> str:
 
 def test_there_is_a_fixture_for_every_flag():
     configs = [json.loads(np.load(path)["config"].tobytes()) for path in GOLDEN.values()]
-    assert {c["architectures"][0] for c in configs} == {
-        "LlamaForCausalLM",
-        "Qwen2ForCausalLM",
-        "Qwen3ForCausalLM",
-    }
+    assert {c["architectures"][0] for c in configs} == set(FAMILIES)
     assert {c["tie_word_embeddings"] for c in configs} == {True, False}
-    assert {c["rope_parameters"]["rope_type"] for c in configs} == {"default", "linear", "llama3"}
+    ropes = [c["rope_parameters"] for c in configs]
+    assert {rope["rope_type"] for rope in ropes if "rope_type" in rope} == {
+        "default",
+        "linear",
+        "llama3",
+    }
     assert any(c["num_key_value_heads"] == c["num_attention_heads"] for c in configs)
 
 
@@ -245,14 +264,44 @@ def test_other_models_are_refused_by_their_config(llama, changes, named):
     assert named in message_of(llama)
 
 
-def test_sliding_windows_are_refused_only_where_in_use(tmp_path):
+def test_windows_begin_at_a_layer(tmp_path):
     unpack("qwen2", tmp_path)
     edit_config(
         tmp_path, use_sliding_window=True, sliding_window=4, max_window_layers=2, layer_types=None
     )
-    load(tmp_path)  # the windows would begin at layer 2, and there are two layers
+    assert load_config(tmp_path).layer_types == ()  # there are two layers
     edit_config(tmp_path, max_window_layers=1)
-    assert "sliding attention" in message_of(tmp_path)
+    assert load_config(tmp_path).layer_types == ("full_attention", "sliding_attention")
+
+
+def test_a_window_as_long_as_the_context_is_none(tmp_path):
+    unpack("mistral", tmp_path)
+    assert load_config(tmp_path).sliding_window == 5
+    edit_config(tmp_path, sliding_window=128)
+    assert load_config(tmp_path).layer_types == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "named"),
+    [
+        ("llama", {"layer_types": ["sliding_attention"] * 2}, "layer_types is sliding_attention"),
+        ("qwen3", {"layer_types": ["chunked_attention"] * 2}, "'chunked_attention' is not"),
+        ("qwen2-window", {"layer_types": ["sliding_attention"]}, "cannot be read"),
+        ("qwen2-window", {"sliding_window": 0}, "sliding_window is 0: expected at least 1"),
+        ("gemma3", {"final_logit_softcapping": 30.0}, "final_logit_softcapping is 30.0"),
+        ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping is 50.0"),
+        ("gemma3", {"use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
+        ("gemma3", {"hidden_activation": "gelu"}, "hidden_act is gelu, which is not supported"),
+        ("olmo2", {"attention_bias": True}, "attention_bias is True"),
+        ("smollm3", {"use_sliding_window": True}, "use_sliding_window is True"),
+        ("phi3", {"original_max_position_embeddings": 32, **LONGROPE}, "rope type 'longrope'"),
+    ],
+    ids=str,
+)
+def test_variants_of_a_family_that_are_not_computed_are_refused(tmp_path, name, changes, named):
+    unpack(name, tmp_path)
+    edit_config(tmp_path, **changes)
+    assert named in message_of(tmp_path)
 
 
 @pytest.mark.parametrize(

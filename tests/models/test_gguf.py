@@ -17,17 +17,15 @@ from jaxreason.decoding.completions import decode
 from jaxreason.decoding.prompts import chat
 from jaxreason.decoding.stop import compile_stop
 from jaxreason.errors import InputError
-from jaxreason.models.gguf import KEYS, load_gguf
+from jaxreason.models.families import FAMILIES
+from jaxreason.models.gguf import load_gguf
 from jaxreason.models.gguf_tokenizer import DIGITS, LLAMA3, QWEN2, SPLITS
-from jaxreason.models.hf import KEYS as HF_KEYS
 from jaxreason.models.hf import load_model
 from jaxreason.models.tokens import encode_prompts, token_bytes
 
-ARCHITECTURES = {
-    "LlamaForCausalLM": "llama",
-    "Qwen2ForCausalLM": "qwen2",
-    "Qwen3ForCausalLM": "qwen3",
-}
+ARCHITECTURES = {name: architecture for architecture, name in gguf.MODEL_ARCH_NAMES.items()}
+# llama.cpp has no windows in these, and Llama 3's scaling has a test of its own.
+NOT_IN_GGUF = ("mistral", "qwen2-window", "llama3-rope")
 TEMPLATE = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
 TEMPLATE += "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 BYTES = sorted(
@@ -57,18 +55,28 @@ def permuted(weight: np.ndarray, heads: int) -> np.ndarray:
     )
 
 
+def as_llama_cpp(weight: np.ndarray, part: str, architecture: str, config: dict) -> np.ndarray:
+    """What convert_hf_to_gguf.py makes of a tensor of Hugging Face's."""
+    if architecture in ("llama", "smollm3") and part in ("attn_q", "attn_k"):
+        queries = part == "attn_q"
+        return permuted(weight, config[f"num_{'attention' if queries else 'key_value'}_heads"])
+    if architecture == "gemma3" and part.endswith("norm"):
+        weight = weight + 1
+        if part == "attn_q_norm":  # a file says nothing of another scale than that of head_dim
+            weight *= (config["head_dim"] / config["query_pre_attn_scalar"]) ** 0.5
+    return weight
+
+
 def write(
     path: Path, name: str, kind=gguf.GGMLQuantizationType.F16, drop: str = "", **changes
 ) -> dict[str, np.ndarray]:
     """A fixture of tests/golden as a GGUF file; changes are metadata, None removes."""
     golden = dict(np.load(GOLDEN[name]))
     config = json.loads(golden["config"].tobytes())
-    architecture = ARCHITECTURES[config["architectures"][0]]
+    architecture = FAMILIES[config["architectures"][0]].gguf.architecture
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
-    head_dim, rope = (
-        config.get("head_dim") or config["hidden_size"] // heads,
-        config["rope_parameters"],
-    )
+    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    rope = config["rope_parameters"].get("full_attention", config["rope_parameters"])
     metadata = {
         "block_count": config["num_hidden_layers"],
         "context_length": config["max_position_embeddings"],
@@ -78,12 +86,19 @@ def write(
         "attention.head_count_kv": kv_heads,
         "attention.key_length": head_dim,
         "attention.value_length": head_dim,
-        "rope.dimension_count": head_dim,
+        "rope.dimension_count": int(head_dim * rope.get("partial_rotary_factor", 1)),
         "attention.layer_norm_rms_epsilon": float(config["rms_norm_eps"]),
         "rope.freq_base": float(rope["rope_theta"]),
     }
     if rope["rope_type"] == "linear":
         metadata |= {"rope.scaling.type": "linear", "rope.scaling.factor": float(rope["factor"])}
+    if architecture in ("gemma3", "phi3"):
+        metadata["attention.sliding_window"] = config["sliding_window"]
+    if architecture == "gemma3":
+        local = config["rope_parameters"]["sliding_attention"]
+        metadata["rope.freq_base_swa"] = local["rope_theta"]
+        period = config["layer_types"].index("full_attention") + 1
+        metadata["attention.sliding_window_pattern"] = period
     metadata = {f"{architecture}.{key}": found for key, found in metadata.items()} | {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "smollm",
@@ -107,20 +122,17 @@ def write(
                 str: writer.add_string,
             }
             add[type(found)](key, found)
-    names = {path: name for name, path in KEYS.items()}
-    for template, place in HF_KEYS.items():
-        for layer in range(config["num_hidden_layers"] if "{}" in template else 1):
-            weight = golden.get(f"weights/{template.format(layer)}")
-            target = names[place].format(layer)
-            if weight is None or target == drop:
-                continue
-            weight = weight.astype(np.float32)
-            if architecture == "llama" and place[-2] in ("q", "k"):
-                weight = permuted(weight, heads if place[-2] == "q" else kv_heads)
-            if weight.ndim == 1:
-                writer.add_tensor(target, weight)
-            else:
-                writer.add_tensor(target, gguf.quants.quantize(weight, kind), raw_dtype=kind)
+    names = gguf.get_tensor_name_map(ARCHITECTURES[architecture], config["num_hidden_layers"])
+    stored = {key.removeprefix("weights/"): x for key, x in golden.items() if "weights/" in key}
+    for name, weight in stored.items():
+        target, weight = names.get_name(name, (".weight", ".bias")), weight.astype(np.float32)
+        if target == drop:
+            continue
+        weight = as_llama_cpp(weight, target.split(".")[-2], architecture, config)
+        if weight.ndim == 1:
+            writer.add_tensor(target, weight)
+        else:
+            writer.add_tensor(target, gguf.quants.quantize(weight, kind), raw_dtype=kind)
     if rope["rope_type"] == "llama3":  # as convert_hf_to_gguf.py
         frequencies = rope["rope_theta"] ** (-np.arange(0, head_dim, 2) / head_dim)
         turns = rope["original_max_position_embeddings"] * frequencies / (2 * np.pi)
@@ -152,7 +164,7 @@ def file(tmp_path_factory):
 @pytest.mark.parametrize(
     "kind", [gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16], ids=lambda k: k.name
 )
-@pytest.mark.parametrize("name", [n for n in GOLDEN if n != "llama3-rope"])
+@pytest.mark.parametrize("name", [n for n in GOLDEN if n not in NOT_IN_GGUF])
 def test_logits_equal_transformers(tmp_path, name, kind):
     path = tmp_path / "model.gguf"
     golden = write(path, name, kind)
@@ -303,7 +315,7 @@ def test_sentencepiece_vocabulary(tmp_path):
     [
         (
             {"general__architecture": "mamba"},
-            "'mamba' is not supported: expected one of llama, qwen2, qwen3",
+            "'mamba' is not supported: expected one of llama, qwen2, qwen3, gemma3, olmo2",
         ),
         ({"llama__expert_count": 8}, "llama.expert_count is 8"),
         ({"llama__attention__sliding_window": 4096}, "sliding_window is 4096"),
@@ -314,7 +326,7 @@ def test_sentencepiece_vocabulary(tmp_path):
         ),
         ({"llama__block_count": None}, "lacks the metadata key llama.block_count"),
         ({"llama__block_count": 2**31}, "num_hidden_layers is 2147483648"),
-        ({"llama__block_count": 2**31 - 1}, "layers"),
+        ({"llama__block_count": 2**31 - 1}, "num_hidden_layers is 2147483647"),
         ({"llama__block_count": 3}, "blk.2.attn_q.weight is missing"),
         ({"llama__embedding_length": 2**31 - 1}, "token_embd.weight has shape"),
         ({"llama__attention__head_count": 0}, "num_attention_heads is 0"),

@@ -4,6 +4,7 @@ one line.
 
 import copy
 import dataclasses
+import fnmatch
 import hashlib
 import json
 import shutil
@@ -20,7 +21,8 @@ from transformers import AutoConfig
 
 from jaxreason.errors import InputError
 from jaxreason.models import hf, names
-from jaxreason.models.hf import KEYS, find_model, load_config, load_model, save_model
+from jaxreason.models.families.llama import KEYS
+from jaxreason.models.hf import find_gguf, find_model, load_config, load_model, save_model
 from jaxreason.models.rope import RopeScaling
 from jaxreason.models.tokens import build_tokenizer
 from jaxreason.models.weights import Tensors, assemble
@@ -276,6 +278,36 @@ def test_a_hub_model_that_cannot_be_fetched_is_refused():
         "cannot be fetched",
         "not in the cache",
     )
+
+
+def hub(monkeypatch, folder: Path, *files: str) -> None:
+    """A hub whose repositories are all this one; what matches no pattern is not downloaded."""
+
+    def download(name, allow_patterns):
+        for file in files:
+            if any(fnmatch.fnmatch(file, pattern) for pattern in allow_patterns):
+                (folder / file).parent.mkdir(exist_ok=True)
+                (folder / file).write_bytes(b"GGUF")
+        return str(folder)
+
+    monkeypatch.setattr(hf, "snapshot_download", download)
+
+
+def test_a_file_of_a_hub_repository_is_named_by_its_kind(tmp_path, monkeypatch):
+    hub(monkeypatch, tmp_path, "m-q4_k_m.gguf", "m-q4_k_m-v2.gguf", "m-iq4_k_m.gguf", "m-Q8_0.gguf")
+    assert find_gguf("someone/m-GGUF", "q4_k_m") == tmp_path / "m-q4_k_m.gguf"
+    assert find_gguf("someone/m-GGUF", "q8_0") == tmp_path / "m-Q8_0.gguf"
+    assert {path.name for path in tmp_path.iterdir()} == {"m-q4_k_m.gguf", "m-Q8_0.gguf"}
+    refused(lambda: load_model("someone/m-GGUF:q8_0"), tmp_path / "m-Q8_0.gguf", "truncated")
+    refused(lambda: load_model("someone/m-GGUF:q2_k"), "'someone/m-GGUF:q2_k'", "found none")
+
+
+def test_of_a_split_file_of_the_hub_the_first_part_is_loaded(tmp_path, monkeypatch):
+    hub(monkeypatch, tmp_path, *(f"Q6_K/m-Q6_K-0000{i}-of-00002.gguf" for i in (1, 2)))
+    assert find_gguf("someone/m", "q6_k") == tmp_path / "Q6_K" / "m-Q6_K-00001-of-00002.gguf"
+    assert len(list((tmp_path / "Q6_K").iterdir())) == 2
+    hub(monkeypatch, tmp_path, "a-f16.gguf", "b-f16.gguf")
+    refused(lambda: find_gguf("someone/m", "f16"), "a-f16.gguf, b-f16.gguf")
 
 
 # ---- damaged directories

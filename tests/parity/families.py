@@ -4,12 +4,22 @@ flag.
 
 import torch
 from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Olmo2Config,
+    Olmo2ForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 
 SIZES = {
@@ -38,6 +48,12 @@ LLAMA3 = {
     "original_max_position_embeddings": 32,
 }
 LINEAR = {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}
+# Other bases than those in use, so that even 16 positions tell them apart.
+GEMMA3 = {
+    "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+    "full_attention": {"rope_type": "linear", "rope_theta": 1_000.0, "factor": 4.0},
+}
+PARTIAL = {"rope_type": "default", "rope_theta": 1_000.0, "partial_rotary_factor": 0.75}
 
 # name -> (config class, model class, what differs from SIZES)
 FAMILIES = {
@@ -61,15 +77,44 @@ FAMILIES = {
     ),
     "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 10, "num_key_value_heads": 1}),
     "qwen3-untied": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 8, "tie_word_embeddings": False}),
+    "qwen2-window": (  # in the second layer
+        Qwen2Config,
+        Qwen2ForCausalLM,
+        {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+    ),
+    "gemma3": (
+        Gemma3TextConfig,
+        Gemma3ForCausalLM,
+        {
+            "num_hidden_layers": 3,
+            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+            "sliding_window": 4,
+            "head_dim": 8,
+            "query_pre_attn_scalar": 12,
+            "rope_parameters": GEMMA3,
+        },
+    ),
+    "mistral": (
+        MistralConfig,
+        MistralForCausalLM,
+        {"sliding_window": 5, "tie_word_embeddings": False},
+    ),
+    "olmo2": (Olmo2Config, Olmo2ForCausalLM, {"tie_word_embeddings": False}),
+    "smollm3": (SmolLM3Config, SmolLM3ForCausalLM, {"num_hidden_layers": 4}),
+    "phi3": (Phi3Config, Phi3ForCausalLM, {"sliding_window": 7, "rope_parameters": PARTIAL}),
 }
 
 
 def build(name: str, seed: int = 0) -> torch.nn.Module:
-    """A model with noise on every parameter, biases and norm scales included; in steps of 1/64,
-    which compress well.
-    """
+    """A model of :data:`FAMILIES`, filled by :func:`fill`."""
     config_class, model_class, changes = FAMILIES[name]
-    model = model_class(config_class(**{**SIZES, **changes})).eval()
+    return fill(model_class(config_class(**{**SIZES, **changes})).eval(), seed)
+
+
+def fill(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Puts noise on every parameter, biases and norm scales included; in steps of 1/64, which
+    compress well.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():

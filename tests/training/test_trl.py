@@ -11,7 +11,7 @@ import pytest
 from test_families import load, unpack
 
 from jaxreason.decoding.logprobs import completion_logprobs
-from jaxreason.models.hf import KEYS
+from jaxreason.models.families.llama import KEYS
 from jaxreason.models.tokens import Prompt
 from jaxreason.models.weights import get_path
 from jaxreason.training.grpo import (
