@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # trl 1.16.0 (math-verify 0.9.0): accuracy_reward reads a solution such as 2\sqrt{3} as 2.
 #
-# Behaviour: the docstring asks for raw solutions and shows \frac{1}{3}, which works. Without dollars that is the
-# only LaTeX that is read; of other solutions a number is picked out. So for the gold 2\sqrt{3} the completion
-# \boxed{2} earns 1.0 and \boxed{2\sqrt{3}} earns 0.0. Where no number is found (\sqrt{51}) the reward is None.
-# Columns of MATH and its relatives hold answers of this form. Write the solution as $2\sqrt{3}$: then all are right.
+# Behaviour: the docstring asks for raw solutions and shows \frac{1}{3}, which works. Without dollars (or other math
+# delimiters) a fraction of two numbers is the only LaTeX that is read; of other solutions one number is picked out.
+# So for the gold 2\sqrt{3} the completion \boxed{2} earns 1.0, and \boxed{2\sqrt{3}} earns 0.0. Where no number is
+# found, as in \sqrt{51}, the reward is None. Answers of MATH have this form, so GRPO then trains towards wrong ones.
+# Write the solution as $2\sqrt{3}$: all of these are then graded right.
 # Exits 0 while that is so, 1 when it changes.
 set -euo pipefail
 work=$(mktemp -d)
