@@ -1,12 +1,20 @@
-"""Shared fixtures: a tiny random model, so that no test needs trained weights or a network."""
+"""Shared fixtures: a tiny random model, so that no test needs trained weights or a network.
+
+The process that hands out the tests reads this file and runs none of them. So what takes seconds
+to import is imported where it is used.
+"""
 
 import functools
 import gc
+import importlib.metadata
 import importlib.util
 import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+
+import numpy as np
+import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nothing in a home folder decides a test
@@ -15,22 +23,12 @@ os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nothing in a home folder
 # state facts of training and of published values: theirs are compiled as users' programs are. So
 # are all with JAX_DISABLE_MOST_OPTIMIZATIONS=false, which CI asks for once.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-import pytest
-
-from jaxreason.course import cli
-from jaxreason.models import decoder
-from jaxreason.models.hf import LanguageModel
-from jaxreason.models.tokens import build_tokenizer
-
 FAST = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "true"
 # XLA's older emitters compile these programs twice as fast and in half the memory. jaxlib 0.7 to
 # 0.11 have them; a later one ends the process at the flag.
 OLD_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
-if FAST and (0, 7) <= jax.__version_info__ < (0, 12):
+JAXLIB = tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2]))
+if FAST and (0, 7) <= JAXLIB < (0, 12):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {OLD_EMITTERS}"
 if FAST:
     # Usually XLA cuts a program into parts that several cores compile, and every part costs; here
@@ -55,6 +53,7 @@ def assert_same_bits(found, expected) -> None:
     The older emitters sum in another order in a batch of another size: there floats may differ in
     their last bits.
     """
+    import jax
 
     def same(a, b):
         if OLD_EMITTERS in os.environ.get("XLA_FLAGS", "") and np.asarray(a).dtype == np.float32:
@@ -88,8 +87,13 @@ def for_each(cases: Iterable):
     return decorate
 
 
-def random_params(cfg: decoder.DecoderConfig, seed: int = 0) -> decoder.Params:
+def random_params(cfg, seed: int = 0):
     """Random parameters, noise on every leaf: biases and norm scales are not 0 and 1."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxreason.models import decoder
+
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(lambda: decoder.init(jax.random.key(0), cfg))
 
@@ -102,6 +106,8 @@ def random_params(cfg: decoder.DecoderConfig, seed: int = 0) -> decoder.Params:
 
 def run_cli(monkeypatch, *arguments: str) -> None:
     """``jaxreason arguments...`` in this process."""
+    from jaxreason.course import cli
+
     monkeypatch.setattr(sys, "argv", ["jaxreason", *arguments])
     cli.main()
 
@@ -119,6 +125,8 @@ def compiled_programs():
     """Drops them after every file: thousands of programs in one process use up the memory maps that
     Linux allows it (65,530).
     """
+    import jax
+
     yield
     jax.clear_caches()
 
@@ -131,14 +139,25 @@ def pytest_collection_finish():
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files first, so that no process ends long after the other."""
-    longest = ["mesh", "grpo", "shipped", "lesson", "lm_mcts", "distributed", "decoder"]
+    """The longest files first, so that no process ends long after the other. In a file the tests
+    that are `optimised` come last: at every change between the two, all programs are dropped.
+    """
+    longest = ["mesh", "grpo", "shipped", "lesson", "lm_mcts", "decoder", "distributed"]
+    longest += ["tree_of_thoughts", "mcts", "continuous", "rollout", "reward_model", "precision"]
+    longest += ["grpo_minimal", "trl", "resume", "sampling"]
     rank = {f"test_{name}.py": place for place, name in enumerate(longest)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(longest)))
+
+    def place(item):
+        of_file = rank.get(item.path.name, len(longest))
+        return of_file, item.path, item.get_closest_marker("optimised") is not None
+
+    items.sort(key=place)
 
 
 def pytest_runtest_setup(item):
     """Before fixtures: those of a module are compiled as its first test is."""
+    import jax
+
     fast = FAST and not item.get_closest_marker("optimised")
     if item.session.stash.get(COMPILED_FAST, FAST) != fast:
         jax.clear_caches()
@@ -148,12 +167,16 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(scope="session")
 def tokenizer():
+    from jaxreason.models.tokens import build_tokenizer
+
     return build_tokenizer(["Tom", "has", "apples", "Wait", "####", "aab", "ab", "caf\u00e9"])
 
 
 @pytest.fixture(scope="session")
 def cfg(tokenizer):
-    return decoder.DecoderConfig(
+    from jaxreason.models.decoder import DecoderConfig
+
+    return DecoderConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
         intermediate_size=48,
@@ -172,6 +195,8 @@ def params(cfg):
 
 @pytest.fixture(scope="session")
 def model(params, cfg, tokenizer):
+    from jaxreason.models.hf import LanguageModel
+
     return LanguageModel(params, cfg, tokenizer, "random", "")
 
 

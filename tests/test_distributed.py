@@ -2,6 +2,7 @@
 left when one is killed.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -112,8 +114,9 @@ def host(directory: str, mesh) -> None:
     train(model._replace(params=fresh), f"{directory}/run", batch_fn=killed)
 
 
-def start(directory: Path) -> list[tuple[int, str]]:
-    """Exit status and stderr of both processes."""
+@contextlib.contextmanager
+def hosts(directory: Path) -> Iterator[Callable[[], list[tuple[int, str]]]]:
+    """Starts both processes; the function waits for them: exit status and stderr of each."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -130,15 +133,19 @@ def start(directory: Path) -> list[tuple[int, str]]:
         env=environment,
         start_new_session=True,
     )
-    try:
+
+    def ended() -> list[tuple[int, str]]:
         process.wait(timeout=600)
+        errors = [(directory / f"error{i}.txt").read_text() for i in range(2)]
+        statuses = json.loads((directory / "statuses.json").read_text())
+        return list(zip(statuses, errors, strict=True))
+
+    try:
+        yield ended
     finally:
-        if process.returncode is None:
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    errors = [(directory / f"error{i}.txt").read_text() for i in range(2)]
-    statuses = json.loads((directory / "statuses.json").read_text())
-    return list(zip(statuses, errors, strict=True))
 
 
 @pytest.fixture
@@ -158,12 +165,14 @@ def losses(directory: Path) -> list[float]:
 
 
 def test_two_hosts_are_one_device_and_one_goes_on_without_the_other(tmp_path, model):
-    train(model._replace(params=jax.tree.map(jnp.copy, model.params)), tmp_path / "whole")
+    with hosts(tmp_path) as ended:  # which wait for one another, for heartbeats even in seconds
+        train(model._replace(params=jax.tree.map(jnp.copy, model.params)), tmp_path / "whole")
+        alone = complete(
+            model, jax.random.key(0), QUESTIONS, sampler=GREEDY, max_new_tokens=24
+        ).texts
+        (status, error), (killed, _) = ended()
     one_device, run = losses(tmp_path / "whole"), tmp_path / "run"
-
-    (status, error), (killed, _) = start(tmp_path)
     texts = [json.loads((tmp_path / f"texts{i}.json").read_text()) for i in range(2)]
-    alone = complete(model, jax.random.key(0), QUESTIONS, sampler=GREEDY, max_new_tokens=24).texts
     assert texts[0] == texts[1] == alone
 
     # One was told to stop: both did, at the same step, and saved.

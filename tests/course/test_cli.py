@@ -1,6 +1,5 @@
 """The command line: what good input prints, and bad input as one line with exit status 2."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,6 @@ import pytest
 from conftest import failed_cli, run_cli
 
 from jaxreason.course import cli
-from jaxreason.decoding.rows import draw_chunk
 
 LESSONS = sorted(Path(__file__).parents[2].glob("lessons/[0-9][0-9]*_*.py"))
 
@@ -112,31 +110,6 @@ def test_option_errors_of_the_parser_exit_with_2_too(monkeypatch):
     with pytest.raises(SystemExit) as stop:
         run_cli(monkeypatch, "lesson", "00", "--problems", "many")
     assert stop.value.code == 2
-
-
-def test_a_lesson_writes_its_results(monkeypatch, capsys, tmp_path):
-    compiled_before = draw_chunk._cache_size()
-    run_cli(monkeypatch, "lesson", "00", "--quick", "--chains", "4", "--out", str(tmp_path))
-    # Four methods, on one problem and then on one batch of many: at most a program each.
-    assert draw_chunk._cache_size() - compiled_before <= 8
-    record = json.loads((tmp_path / "00_introduction" / "results.json").read_text())
-    assert list(record) == [
-        "lesson",
-        "model",
-        "seed",
-        "problems",
-        "settings",
-        "device",
-        "versions",
-        "seconds",
-        "measurements",
-        "claims",
-    ]
-    assert record["problems"] == 24
-    assert {"name", "params", "sha256"} == set(record["model"])
-    for row in record["measurements"]:
-        assert row["low"] <= row["value"] <= row["high"], row
-    assert (tmp_path / "00_introduction" / "methods.png").stat().st_size > 10_000
 
 
 def test_the_same_lesson_runs_as_a_script_in_any_directory(tmp_path):

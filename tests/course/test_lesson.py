@@ -19,13 +19,17 @@ from jaxreason.course import run as course_run
 from jaxreason.course.chains import failed_prompt, solves_24
 from jaxreason.course.depths import by_depth
 from jaxreason.decoding import prompts
-from jaxreason.decoding.completions import Completions
+from jaxreason.decoding.completions import Completions, complete
+from jaxreason.decoding.rows import draw_chunk
 from jaxreason.errors import InputError
 from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.tokens import build_tokenizer
 from jaxreason.tasks.problem import Problem
 
-LESSONS = sorted(Path(__file__).parents[2].glob("lessons/0[0-2]_*.py"))
+FOLDER = Path(__file__).parents[2] / "lessons"
+LESSONS = sorted(FOLDER.glob("0[0-2]_*.py"))
+# It asks for its problems and prompts before it has compiled much.
+EARLY = FOLDER / "02b_when_a_vote_wins.py"
 TEMPLATE = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
@@ -71,7 +75,19 @@ def fails(monkeypatch, capsys, *arguments: str) -> str:
     return error
 
 
-SMALL = ("--problems", "8", "--max-new-tokens", "8", "--rows", "1")
+SMALL = ("--problems", "8", "--max-new-tokens", "8")
+RECORDED = [
+    "lesson",
+    "model",
+    "seed",
+    "problems",
+    "settings",
+    "device",
+    "versions",
+    "seconds",
+    "measurements",
+    "claims",
+]
 
 
 def chains_of(script: Path) -> list[str]:
@@ -79,10 +95,17 @@ def chains_of(script: Path) -> list[str]:
     return [] if script.name.startswith("01") else ["--chains", "4"]
 
 
+def ended(model, key, texts, **options):
+    """As if every chain came to its end, which chains of 8 tokens seldom do."""
+    written = complete(model, key, texts, **options)
+    return written._replace(finished=np.ones_like(written.finished))
+
+
 @pytest.mark.parametrize("script", LESSONS, ids=lambda path: path.stem)
 def test_a_weak_chat_model_on_problems_of_a_file(
     monkeypatch, capsys, tmp_path, chat_model, problems, script
 ):
+    """As all of its chains answer at once, the prompt is to blame, and not the model."""
     chat = not script.name.startswith("00")  # that lesson gets plain prompts, on request
     options = (
         "--model",
@@ -93,10 +116,16 @@ def test_a_weak_chat_model_on_problems_of_a_file(
         str(tmp_path),
         *SMALL,
         *chains_of(script),
+        *(("--rows", "1") if chat else ("--no-chat",)),
     )
-    run_cli(monkeypatch, "lesson", script.name[:2], *options, *(() if chat else ("--no-chat",)))
+    monkeypatch.setattr(course_run, "complete", ended)
+    compiled_before = draw_chunk._cache_size()
+    run_cli(monkeypatch, "lesson", script.name[:2], *options)
+    said = capsys.readouterr().out
+    assert said.count("the prompt fails, not the model") == 1 and "larger model" not in said
     folder = tmp_path / script.stem
     record = json.loads((folder / "results.json").read_text())
+    assert list(record) == RECORDED and {"name", "params", "sha256"} == set(record["model"])
     settings = {
         "task": f"gsm8k:{problems}",
         "arithmetic": {"weights": "float32", "sums": "float32", "cache": "float32"},
@@ -105,7 +134,9 @@ def test_a_weak_chat_model_on_problems_of_a_file(
         "chat": chat,
     }
     assert record["settings"] == settings and record["problems"] == 8
-    assert len(list(folder.glob("*.png"))) >= 1
+    assert all(row["low"] <= row["value"] <= row["high"] for row in record["measurements"])
+    figures = [path.stat().st_size for path in folder.glob("*.png")]
+    assert figures and min(figures) > 10_000
     # What random weights write is seldom right; the claims are recorded all the same, and none is
     # about tiny's numbers.
     assert record["claims"] and not any(
@@ -116,26 +147,27 @@ def test_a_weak_chat_model_on_problems_of_a_file(
         for c in record["claims"]
         for character in c["claim"]
     )
-    names = {m["name"] for m in record["measurements"]}
+    values = {m["name"]: m["value"] for m in record["measurements"]}
+    if script.name.startswith("00"):  # four methods, on one problem and then on all of them
+        assert draw_chunk._cache_size() - compiled_before <= 8
     if script.name.startswith("01"):
         assert {
             f"{what}/{how}"
             for what in ("accuracy", "finished", "answered")
             for how in ("direct", "cot")
-        } <= names
-        assert {"accuracy/cot/depth=2", "accuracy/cot/depth=3", "gain/deep"} <= names
-        assert (
-            "<user>What is 1+" in capsys.readouterr().out
-        )  # the prompt it prints went through the template
+        } <= set(values)
+        assert {"accuracy/cot/depth=2", "accuracy/cot/depth=3", "gain/deep"} <= set(values)
+        assert values["under_20_tokens/cot"] == 1
+        assert "<user>What is 1+" in said  # the prompt it prints went through the template
     if script.name.startswith("02"):
-        assert {"finished", "answered", "accuracy/majority@4", "accuracy/early_stop@2"} <= names
-        # Where no chain is right, early stopping has nothing to lose.
-        assert (
-            max(m["value"] for m in record["measurements"] if m["name"].startswith("accuracy")) == 0
+        assert {"finished", "answered", "accuracy/majority@4", "accuracy/early_stop@2"} <= set(
+            values
         )
+        # Where no chain is right, early stopping has nothing to lose.
+        assert max(values[name] for name in values if name.startswith("accuracy")) == 0
         (loss,) = (claim for claim in record["claims"] if "loses at most 1 point" in claim["claim"])
         assert loss["holds"] is None
-        assert "not testable here: early stopping loses at most 1 point" in capsys.readouterr().out
+        assert "not testable here: early stopping loses at most 1 point" in said
 
 
 @pytest.mark.parametrize(
@@ -158,7 +190,7 @@ def test_bad_options_are_one_line(
         monkeypatch,
         capsys,
         "lesson",
-        "01",
+        EARLY.stem,
         "--model",
         str(chat_model),
         "--out",
@@ -223,7 +255,7 @@ def run_script():
 def test_a_script_ends_with_one_line_too(run_script, tmp_path, chat_model):
     """Its body runs outside any handler of ours: an error there is no traceback either."""
     too_long = ["--max-new-tokens", "500", "--problems", "12"]
-    done = run_script(tmp_path, [LESSONS[1], "--model", chat_model, *too_long])
+    done = run_script(tmp_path, [EARLY, "--model", chat_model, *too_long])
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.strip().split("\n")[-1].startswith("error: prompt ")
 
@@ -354,17 +386,10 @@ def test_solve_says_that_the_prompt_fails(
     assert captured.err.count("\n") == noted
 
 
-@pytest.mark.parametrize(
-    ("script", "tokens"),
-    [(script, tokens) for script in LESSONS for tokens in (8, 120)][
-        :-1
-    ],  # all of 02 once is enough
-    ids=lambda x: getattr(x, "stem", x),
-)
-def test_a_lesson_blames_the_prompt_and_not_the_model(
-    monkeypatch, capsys, tmp_path, chat_model, problems, script, tokens
+def test_a_lesson_with_long_chains_blames_the_model(
+    monkeypatch, capsys, tmp_path, chat_model, problems
 ):
-    monkeypatch.setattr(course_run, "complete", fake_complete(tokens))
+    monkeypatch.setattr(course_run, "complete", fake_complete(120))
     options = (
         "--model",
         str(chat_model),
@@ -373,16 +398,13 @@ def test_a_lesson_blames_the_prompt_and_not_the_model(
         "--out",
         str(tmp_path),
         *SMALL,
-        *chains_of(script),
     )
-    run_cli(monkeypatch, "lesson", script.name[:2], *options)
+    run_cli(monkeypatch, "lesson", "01", *options)
     said = capsys.readouterr().out
-    assert said.count("the prompt fails, not the model") == (tokens == 8)
-    assert not (tokens == 8 and "larger model" in said)
-    if script.name.startswith("01"):
-        record = json.loads((tmp_path / script.stem / "results.json").read_text())
-        [share] = [m["value"] for m in record["measurements"] if m["name"] == "under_20_tokens/cot"]
-        assert share == (tokens == 8)
+    assert "the prompt fails" not in said and "larger model" in said
+    record = json.loads((tmp_path / LESSONS[1].stem / "results.json").read_text())
+    [share] = [m["value"] for m in record["measurements"] if m["name"] == "under_20_tokens/cot"]
+    assert share == 0
 
 
 @pytest.mark.parametrize(
@@ -448,7 +470,6 @@ def test_programs_are_kept_if_they_may_be_and_can_be(run_script, tmp_path):
     assert run(JAX_ENABLE_COMPILATION_CACHE="false") == (False, 0)
     assert run(home="/dev/null") == (False, 0)  # a home that nothing can be written to
     assert run() == (False, 1)
-    assert run() == (True, 1)
 
 
 def test_solve_counts_its_votes():

@@ -207,21 +207,21 @@ def test_cached_equals_uncached_with_forks_of_padded_prompts(model):
 
 
 @pytest.mark.parametrize(
-    "cfg", [one_layer(LLAMA), one_layer(QWEN2), one_layer(QWEN3), MIXED], ids=MODELS
+    ("cfg", "num_layers", "remat"),
+    [
+        (LLAMA, 1, False),
+        (QWEN2, 1, True),
+        (QWEN3, 5, False),
+        (QWEN3, 5, True),
+        (MIXED, MIXED.num_hidden_layers, False),
+    ],
+    ids=["llama", "qwen2-recomputed", "qwen3-scanned", "qwen3-scanned-recomputed", "mixed"],
 )
-def test_branches_have_the_states_and_the_gradient_of_whole_rows(cfg):
-    assert_branches_are_rows(cfg)
-
-
-@pytest.mark.parametrize(("num_layers", "remat"), [(1, True), (5, False), (5, True)])
-def test_branches_whether_scanned_or_not_and_recomputed_or_not(num_layers, remat):
-    assert_branches_are_rows(dataclasses.replace(QWEN3, num_hidden_layers=num_layers, remat=remat))
-
-
-def assert_branches_are_rows(cfg):
+def test_branches_have_the_states_and_the_gradient_of_whole_rows(cfg, num_layers, remat):
     """Two left-padded prompts with three continuations each, in one pass; rows of prompt and
-    continuation.
+    continuation. More than four layers are scanned, and any may be recomputed.
     """
+    cfg = dataclasses.replace(cfg, num_hidden_layers=num_layers, remat=remat)
     prompts, new = [ids(1, 6), ids(2, 3)], ids(3, 6, 4)
     tokens, _, segments = padded(prompts, 6)
 
@@ -411,16 +411,14 @@ def test_new_layers_change_nothing_until_they_are_trained(cfg):
     deeper, more = deepen(params, jax.random.key(2), cfg=cfg, num_new_layers=2)
     assert more.num_hidden_layers == cfg.num_hidden_layers + 2
 
-    def logits_and_gradient(params, cfg):
-        def variance(params):
-            logits, _ = decoder.forward(params, tokens, positions, cfg=cfg)
-            return logits.var(), logits
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
+    def gradient(params):
+        logits, _ = decoder.forward(params, tokens, positions, cfg=more)
+        return logits.var(), logits
 
-        return jax.jit(jax.value_and_grad(variance, has_aux=True))(params)
-
-    (_, want), _ = logits_and_gradient(params, cfg)
-    (_, got), grads = logits_and_gradient(deeper, more)
-    np.testing.assert_array_equal(got, want)
+    grads, got = gradient(deeper)
+    np.testing.assert_array_equal(got, forward(params, tokens, positions, cfg=cfg)[0])
     assert np.abs(grads["layers"]["mlp"]["down"]["kernel"][-2:]).max() > 0  # so training moves them
 
 

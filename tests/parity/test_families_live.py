@@ -11,13 +11,14 @@ from families import FAMILIES, batch, build, reference_logits
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from jaxreason.models.decoder import forward
+from jaxreason.models import decoder
 from jaxreason.models.hf import load_config, load_family, save_model
 from jaxreason.models.lora import MATRICES, init_lora, merge_lora, save_lora
 from jaxreason.models.tokens import build_tokenizer
 from jaxreason.models.weights import assemble, open_safetensors
 
 of_every_family = pytest.mark.parametrize("name", FAMILIES)
+forward = jax.jit(decoder.forward, static_argnames="cfg")
 
 
 def load(directory, dtype=jnp.float32):

@@ -102,25 +102,39 @@ DRAWN_FROM_SETS = [
 ]
 
 
-@pytest.mark.parametrize("family", [*DRAWN_FROM_SETS, "chain_sum", "group_anagrams"])
-def test_the_same_seed_gives_the_same_problems_in_every_process(family):
-    """Two processes that differ in PYTHONHASHSEED, as any two do."""
+REPEATED = [*DRAWN_FROM_SETS, "chain_sum", "group_anagrams"]
+
+
+@pytest.fixture(scope="module")
+def drawn_twice():
+    """Six problems of each family, from two processes. They differ in PYTHONHASHSEED, as any two
+    do, and in the order of the families.
+    """
     code = (
-        "import sys; from jaxreason.tasks import load_problems; "
-        f"print([(p.question, p.answer) for p in load_problems('gym:{family}', 'test', 6, seed=3)])"
+        "import json, sys\n"
+        "from jaxreason.tasks import load_problems\n"
+        "drawn = {name: load_problems(f'gym:{name}', 'test', 6, seed=3) for name in sys.argv[1:]}\n"
+        "print(json.dumps({k: [(p.question, p.answer) for p in v] for k, v in drawn.items()}))"
     )
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", code],
+
+    def draw(hash_seed: str, families: list[str]) -> dict:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *families],
             env=os.environ | {"PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,
             check=True,
             timeout=300,
-        ).stdout
-        for hash_seed in ("1", "2")
-    ]
-    assert said[0] == said[1] and len(said[0]) > 100
+        )
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return draw("1", REPEATED), draw("2", REPEATED[::-1])
+
+
+@pytest.mark.parametrize("family", REPEATED)
+def test_the_same_seed_gives_the_same_problems_in_every_process(family, drawn_twice):
+    first, second = (drawn[family] for drawn in drawn_twice)
+    assert first == second and len(json.dumps(first)) > 100
 
 
 def test_a_problem_may_have_many_right_answers():

@@ -27,7 +27,7 @@ def brute_force(state: tuple[Fraction, ...], whole: bool) -> bool:
     for i, j in permutations(range(len(state)), 2):
         a, b = state[i], state[j]
         rest = [state[k] for k in range(len(state)) if k not in (i, j)]
-        results = [a + b, a - b, a * b] + ([a / b] if b else [])
+        results = [a - b, *([a / b] if b else []), *([a + b, a * b] if i < j else [])]
         for r in results:
             if whole and (r.denominator != 1 or not 0 <= r <= 999):
                 continue

@@ -19,6 +19,7 @@ from jaxreason import InputError, compile_stop, fit, is_correct, make_update
 from jaxreason.decoding.logprobs import completion_logprobs, token_logprobs
 from jaxreason.decoding.rollout import Rollout, generate
 from jaxreason.decoding.sampling import Sampler
+from jaxreason.decoding.stop import Stop
 from jaxreason.models import decoder
 from jaxreason.models.decoder import DecoderConfig
 from jaxreason.models.hf import LanguageModel
@@ -52,6 +53,7 @@ from jaxreason.training.grpo_device import (
 )
 from jaxreason.training.grpo_text import make_text_update, text_batches
 from jaxreason.training.loop import fit_best, init_state, make_step
+from jaxreason.training.padding import cut_grad
 from jaxreason.training.ppo import gae, init_critic, make_ppo_step, standardised
 from jaxreason.training.token_rewards import contains, exact_match
 from jaxreason.training.watch import NothingToLearn, Watch
@@ -926,20 +928,24 @@ def test_dynamic_sampling_keeps_the_groups_that_differ(small, problems):
 
 
 def test_parts_and_widths_change_what_a_step_costs_and_nothing_else(small):
-    """Prompts of 1 to 8 tokens, chains of up to 6: short ones are cut to narrower arrays."""
-    tx = optax.sgd(1.0)
+    """Prompts of 3 to 9 tokens, chains of 1 to 5, as every other token ends one. Two of the four
+    microbatches are cut to narrower arrays.
+    """
+    tx, lengths = optax.sgd(1.0), []
+    next_state = np.zeros((small.cfg.vocab_size, 2), np.int32)
+    next_state[::2], next_state[:, 1] = 1, 1
     given = encode_problems(
         small.tokenizer, ["Tom has " + "apples " * n for n in (1, 6, 2, 5, 0, 3, 6, 0)], ["1"] * 8
     )
 
     def reward(rollout, answer):  # by the chain's first token and length, so that groups differ
+        jax.debug.callback(lambda mask: lengths.append(mask.sum(-1)), rollout.mask)
         return (rollout.tokens[..., 0] % 3 + rollout.mask.sum(-1) % 2).astype(jnp.float32)
 
     def run(**options):
-        stop = compile_stop(small.tokenizer, ["a", "e", "3"])
         common = dict(
             cfg=small.cfg,
-            stop=stop,
+            stop=Stop(next_state),
             reward_fn=reward,
             num_samples=4,
             max_new_tokens=6,
@@ -953,13 +959,36 @@ def test_parts_and_widths_change_what_a_step_costs_and_nothing_else(small):
         lambda x: np.asarray(x)[by_length], given
     )  # in parts they are sorted; here already
     state, metrics = run()
-    quick, quick_metrics = run(rollout_parts=4, widths=((3, 2), (5, 4)))
+    quick, quick_metrics = run(rollout_parts=4, widths=((6, 3),))
+    longest = np.sort(np.max(lengths[0], axis=1)).reshape(4, 2).max(1)
+    assert longest[1] <= 3 < longest[2]
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), quick.params, state.params
     )
     for name, value in metrics.items():
         assert quick_metrics[name] == pytest.approx(float(value), abs=1e-4), name
     assert metrics["grad_norm"] > 0.01
+
+
+def test_a_batch_is_cut_to_the_first_width_that_holds_it():
+    """Its prompts begin behind their padding, its chains end before theirs."""
+
+    def loss_fn(params, batch):
+        prompt, mask = batch
+        return params * mask.sum(), (prompt.tokens.shape[1], mask.shape[2])
+
+    grad_fn, tokens = jax.jit(cut_grad(loss_fn, ((2, 1), (3, 3)))), np.ones((2, 4), np.int32)
+    for prompt, chain, widths in (
+        (1, 1, (2, 1)),
+        (2, 2, (3, 3)),
+        (3, 1, (3, 3)),
+        (4, 1, (4, 4)),
+        (1, 4, (4, 4)),
+    ):
+        real = np.arange(4) >= 4 - np.array([[1], [prompt]])
+        mask = np.arange(4) < np.array([[[1], [1]], [[1], [chain]]])
+        gradient, found = grad_fn(1.0, (Prompt(tokens, real), mask))
+        assert found == widths and gradient == 3 + chain
 
 
 def test_the_best_state_by_validation_is_kept_and_resumed(tmp_path):
@@ -1140,13 +1169,13 @@ def test_equal_rewards_of_different_lengths_teach_to_be_short(small):
         NAMES,
         lambda prompt, text: 0.0,
         tx=optax.sgd(0.1),
-        objective=Objective(overlong=8),
+        objective=Objective(overlong=2),
         num_samples=16,
-        max_new_tokens=8,
+        max_new_tokens=2,
     )
     state = init_state(copied(small.params), optax.sgd(0.1))
     with no_large_constants():
-        _, metrics = update(state, (np.arange(8), jax.random.key(0)))
+        _, metrics = update(state, (np.arange(8), jax.random.key(2)))  # one chain ends at once
     assert metrics["zero_variance"] < 1 and metrics["grad_norm"] > 0
 
 
