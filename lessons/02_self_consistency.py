@@ -320,8 +320,9 @@ else:  # where chains never agree, nothing is settled early
 # 4. `PLURALITY`: predict how often a vote wins if one chain is right with p = 0.4.
 # 5. `WRONG_ANSWERS`: break it. When does voting make things worse?
 # 6. `least_sure_group`: how sure a chain is where it is least sure.
+# 7. `acceptance`: whether a likelier chain replaces the one before.
 #
-# Exercises 4 and 5 belong to lesson 02b, and 6 to lesson 02c.
+# Exercises 4 and 5 belong to lesson 02b, 6 to 02c and 7 to 02d.
 
 # %%
 run.finish()

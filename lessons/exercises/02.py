@@ -67,3 +67,27 @@ def least_sure_group(confidence: np.ndarray, mask: np.ndarray, window: int) -> n
       `[N]` numbers.
     """
     raise NotImplementedError
+
+
+def acceptance(
+    logp_now: np.ndarray,
+    logq_now: np.ndarray,
+    logp_new: np.ndarray,
+    logq_new: np.ndarray,
+    alpha: float,
+) -> float:
+    """7. The probability that a candidate replaces the current chain (lesson 02d).
+
+    The chains are to follow p^alpha. The candidate keeps the beginning of the current chain, up to
+    a token that is drawn uniformly among those of the current chain.
+
+    Args:
+      logp_now, logp_new: `[T]` and `[T']` log-probabilities of the tokens of the current chain and
+        of the candidate, under the model.
+      logq_now, logq_new: `[T]` and `[T']` the same under the proposal, which drew the candidate.
+      alpha: the power.
+
+    Returns:
+      A number between 0 and 1.
+    """
+    raise NotImplementedError

@@ -81,6 +81,22 @@ def check_least_sure_group(answers):
         expect_close(found, expected, of)
 
 
+def check_acceptance(answers):
+    now, new = np.log([0.5, 0.4]), np.log([0.5, 0.6])
+    flat = np.log([0.5, 0.5])
+    longer = np.log([0.5, 0.6, 0.9])
+    for logs, alpha, expected, why in (
+        ((now, flat, new, flat), 2.0, 1.0, "a likelier candidate is always accepted"),
+        ((new, flat, now, flat), 2.0, (0.4 / 0.6) ** 2, "p falls from 0.30 to 0.20"),
+        ((new, new, now, now), 1.0, 1.0, "the proposal is the model, and alpha 1"),
+        ((new, new, now, now), 3.0, (0.4 / 0.6) ** 2, "the proposal is the model, and alpha 3"),
+        ((longer, longer, new, new), 1.0, 1.0, "the candidate is shorter by a token"),
+        ((new, new, longer, longer), 1.0, 2 / 3, "the candidate is longer by a token"),
+    ):
+        found = answers.acceptance(*(x.copy() for x in logs), alpha)
+        expect_close(found, expected, f"acceptance: {why}")
+
+
 def _share_right(wrong, num_chains=65, trials=20_000):
     """How often the vote is right, by simulation; a tie goes to a random one of the tied."""
     rng = np.random.default_rng(0)

@@ -44,3 +44,12 @@ def least_sure_group(confidence, mask, window):
         starts = range(len(chain) - window + 1)
         lowest.append(min(chain[start : start + window].mean() for start in starts))
     return np.array(lowest)
+
+
+def acceptance(logp_now, logq_now, logp_new, logq_new, alpha):
+    # Each chain's weight is p^alpha / q. The kept beginning is part of both, and cancels.
+    log_weight_now = alpha * logp_now.sum() - logq_now.sum()
+    log_weight_new = alpha * logp_new.sum() - logq_new.sum()
+    # The place was one of T; on the way back it would be one of T'.
+    ratio = np.exp(log_weight_new - log_weight_now) * len(logp_now) / len(logp_new)
+    return min(1.0, float(ratio))

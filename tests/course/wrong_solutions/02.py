@@ -13,4 +13,13 @@ WRONG = [
     ("off by one", "least_sure_group", "- window + 1)", "- window)"),
     ("missing mask", "least_sure_group", "chain = row[of_chain]", "chain = row"),
     ("off by one", "least_sure_group", "start : start + window]", "start + 1 : start + window]"),
+    (
+        "no proposal",
+        "acceptance",
+        "alpha * logp_new.sum() - logq_new.sum()",
+        "alpha * logp_new.sum()",
+    ),
+    ("wrong sign", "acceptance", "alpha * logp_now.sum() - logq", "alpha * logp_now.sum() + logq"),
+    ("no lengths", "acceptance", " * len(logp_now) / len(logp_new)", ""),
+    ("no minimum", "acceptance", "min(1.0, float(ratio))", "float(ratio)"),
 ]
