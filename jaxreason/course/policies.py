@@ -1,4 +1,4 @@
-"""What lessons 08 and 08b share: how a policy is trained by GRPO, kept for both, and measured."""
+"""What lessons 08, 08b and 08c share: how a policy is trained by GRPO, kept, and measured."""
 
 import dataclasses
 from collections.abc import Sequence
