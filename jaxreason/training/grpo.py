@@ -262,9 +262,9 @@ def policy_loss(
     weights: jax.Array,
     objective: Objective,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss in the head of this module; CISPO has sg(clip(rho)) A log pi in place of the minimum.
+    """The loss in the head of this module. All arrays are ``[B, N, T]``.
 
-    All arrays are ``[B, N, T]``.
+    With the surrogate "cispo", sg(clip(rho)) A log pi stands in place of the minimum.
 
     Args:
       logprobs: of the tokens, by the policy that is learning, in nats.

@@ -44,7 +44,7 @@ def exact_match(tokenizer: PreTrainedTokenizerBase) -> RewardFn:
     return reward
 
 
-def answer_ids(
+def same_answers(
     tokenizer: PreTrainedTokenizerBase, max_tokens: int = 8
 ) -> Callable[[Rollout], jax.Array]:
     """``ids(rollout) -> [B, N] int32``: which chains of a problem give the same answer.

@@ -57,10 +57,10 @@ from jaxreason.training.loop import fit_best, init_state, make_step
 from jaxreason.training.padding import cut_grad
 from jaxreason.training.ppo import gae, init_critic, make_ppo_step, standardised
 from jaxreason.training.token_rewards import (
-    answer_ids,
     contains,
     exact_match,
     majority_vote,
+    same_answers,
 )
 from jaxreason.training.watch import NothingToLearn, Watch
 
@@ -390,9 +390,7 @@ def test_overlong_filtering_and_truncated_sampling_by_hand(surrogate):
         stopped = np.where(ratio * a > clipped * a, 0.0, ratio)  # what the minimum does
         counted = random.mask & ended[..., None]
         slope = (clipped if surrogate == "cispo" else stopped) * a
-        np.testing.assert_allclose(
-            gradient, -slope * counted / counted.sum(), rtol=1e-4, atol=1e-6
-        )
+        np.testing.assert_allclose(gradient, -slope * counted / counted.sum(), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -515,7 +513,11 @@ def test_ratios_of_any_size_leave_loss_and_gradient_finite(name):
             batch = batch._replace(logprobs=np.where(at, now - away, batch.logprobs))
             (loss, metrics), gradient = jax.device_get(gradient_of(now, batch, objective=objective))
             assert np.isfinite([loss, *metrics.values(), (gradient**2).sum()]).all(), away
-            if objective.surrogate == "ppo" and objective.ratio == "token" and not objective.kl_coef:
+            if (
+                objective.surrogate == "ppo"
+                and objective.ratio == "token"
+                and not objective.kl_coef
+            ):
                 decided = at & (
                     (batch.advantages > 0) == (away > 0)
                 )  # clipped: no gain for going on
@@ -760,7 +762,7 @@ def test_equal_ids_are_equal_answers(tokenizer):
         " 63": -1,
     }
     written = rollout_of(tokenizer, texts)
-    ids = jax.jit(answer_ids(tokenizer))
+    ids = jax.jit(same_answers(tokenizer))
     assert ids(written)[0].tolist() == list(texts.values())
     cut = written._replace(finished=np.zeros((1, len(texts)), bool))
     assert ids(cut)[0].tolist() == [-1] * len(texts)

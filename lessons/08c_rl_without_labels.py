@@ -1,0 +1,276 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 08c Reinforcement learning without labels
+#
+# **Can a model learn from its own votes, when nobody knows the right answers?**
+#
+# TTRL (Zuo et al. 2025) pays a chain if its answer is the one that most chains of its group give.
+# VERDICT
+#
+# ![accuracy of four rewards over the steps](../docs/results/08c_rl_without_labels/four_rewards.png)
+#
+# At the end of this lesson you can
+#
+# - compute the vote's reward, and say when it is right although the vote is wrong;
+# - test a result with rewards that know nothing: a coin, and the format of the answer;
+# - see a collapse that the reward itself hides.
+#
+# By default the lesson trains each policy once. The reported results come from `--seeds 4`, which
+# also runs the last section. Ctrl-C saves the state, and the same command goes on from there.
+
+# %%
+from jaxreason.course.options import read_options
+
+# Options come before the slow imports, so a misspelt one is refused at once.
+GIVEN = read_options(
+    "08c_rl_without_labels", problems=500, model="tiny-start", chains=8, seeds=1, trains=True
+)
+
+# %%
+import functools
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreason.answers import vote
+from jaxreason.answers.verify import answer_ids, gold_ids, read_answers
+from jaxreason.course import lesson, policies, policy_runs
+from jaxreason.decoding import prompts
+from jaxreason.decoding.completions import complete
+from jaxreason.decoding.rollout import Rollout
+from jaxreason.decoding.sampling import Sampler
+from jaxreason.evaluation.intervals import Interval, mean_interval, paired_difference
+from jaxreason.evaluation.outcomes import over_seeds
+from jaxreason.tasks import arithmetic
+from jaxreason.training import grpo_device, token_rewards
+
+run = lesson.start(GIVEN, cpu_devices=2)
+QUICK, tokenizer = run.options.quick, run.model.tokenizer
+exact = token_rewards.exact_match(tokenizer)  # refuses a model that this lesson cannot train
+RECIPE = policy_runs.Recipe(every=12, num_prompts=56, keep=32, num_questions=4096, rollout_parts=4)
+RECIPE, STEPS = (policy_runs.SMOKE, 4) if QUICK else (RECIPE, 48)
+policy_runs.check_mesh(RECIPE, run.mesh)
+
+# %% [markdown]
+# ## The reward in plain code
+#
+# The policy answers one question eight times. The most frequent answer stands for the right one,
+# and a chain earns 1 if it gives that answer (TTRL, section 2). A chain without an answer has no
+# vote and earns nothing.
+
+# %%
+(asked,) = arithmetic.problems("train", 1, seed=3, operations=(4,))
+(texts,) = complete(
+    run.model,
+    jax.random.key(run.options.seed),
+    [prompts.zero_shot_cot(asked.question)],
+    sampler=Sampler(1.0),
+    max_new_tokens=policy_runs.MAX_NEW_TOKENS,
+    num_samples=8,
+).texts
+said = [text.rpartition("#### ")[2] if "#### " in text else None for text in texts]
+votes = Counter(answer for answer in said if answer is not None)
+label = votes.most_common(1)[0][0]
+plain = [float(answer == label) for answer in said]
+for answer, paid in zip(said, plain, strict=True):
+    print(f"says {answer}: earns {paid:.0f}, by the true answer {answer == str(asked.answer):.0f}")
+
+# %% [markdown]
+# Look at the wrong answers. If the vote is right, all rewards are right. If it is wrong, the chains
+# that gave yet another answer still earn the 0 that they deserve. TTRL calls this a *lucky hit*: a
+# wrong label does little harm as long as the wrong answers differ.
+#
+# The library compares ids, which are equal where answers are, and does it for B questions at once.
+
+# %%
+ids = answer_ids(read_answers([texts], [asked.answer]))  # [1, N]
+assert token_rewards.majority_vote(jnp.asarray(ids))[0].tolist() == plain
+
+# %% [markdown]
+# ## Four rewards
+#
+# A policy may get better for other reasons than what it is paid for. Shao et al. 2025 ("Spurious
+# rewards") paid Qwen2.5-Math by the toss of a coin, and it still gained 21 points on MATH-500.
+# Other families of models gained little or lost. So we train with two rewards that know nothing: a
+# coin for every chain, and 1 for any chain that ends with an answer, whatever the answer is.
+#
+# In training a reward is read off the tokens, inside the compiled step. One step serves all four:
+# a problem brings along what the rewards have to know, and which of them is paid. The coins are
+# tossed before training.
+
+# %%
+REWARDS = ("true answer", "vote", "coin", "format")
+ids_of = token_rewards.same_answers(tokenizer)
+
+
+class Known(NamedTuple):
+    """What a step knows of K problems besides the questions."""
+
+    answer: np.ndarray  # [K, A] int32, the tokens of the right answer
+    coins: np.ndarray  # [K, N] float32, 0 or 1
+    paid: np.ndarray  # [K] int32, the place of the reward that is paid
+
+
+def reward_of(rollout: Rollout, known: Known) -> jax.Array:
+    ids = ids_of(rollout)
+    true, voted = exact(rollout, known.answer), token_rewards.majority_vote(ids)
+    rewards = jnp.stack([true, voted, known.coins, ids >= 0])  # [4, B, N]
+    return rewards[known.paid, jnp.arange(len(known.paid))]
+
+
+# %% [markdown]
+# True answers are logged in all four trainings, but only the first policy is paid by them. The
+# *label* is right if a chain that the vote pays is right.
+
+
+# %%
+def observe(rollout: Rollout, known: Known) -> dict[str, jax.Array]:
+    true, voted = exact(rollout, known.answer), token_rewards.majority_vote(ids_of(rollout))
+    return {
+        "label accuracy": (true * voted).max(-1).mean(),
+        "reward accuracy": (true == voted).mean(),
+        "agreement": voted.mean(),  # the share of chains that voted for the winner
+    }
+
+
+# %% [markdown]
+# ## Before training
+#
+# TTRL trains on the very questions it is tested on, without their answers. We ask for more: the
+# policies train on *training* questions, each seen once, and are tested on others.
+
+# %%
+problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
+golds = [problem.answer for problem in problems]
+before = policies.measure_policy(run, "before", run.model.params, problems)
+start_ids = answer_ids(read_answers(before.texts, golds))  # [G, N]
+start_vote = np.asarray(vote.majority(start_ids)) == gold_ids(start_ids, before.sampled)
+run.measure(f"before/vote of {run.chains}", start_vote)
+
+# %% [markdown]
+# ## Training
+#
+# The recipe is that of lesson 08 with half as many questions a step. We do not choose the best of
+# the policies by the validation problems, because that would need labels: we test the last one.
+
+# %%
+SEEDS = [run.options.seed + i for i in range(run.seeds)]
+ALL, AT = run.seeds > 1, range(0, STEPS + 1, RECIPE.every)
+DEPTHS = (2, 3, 4, 5, 6)  # operations of the questions
+questions = functools.cache(functools.partial(policy_runs.questions, run.model, RECIPE))
+
+
+def compile_step(learning_rate: float):
+    tx = policy_runs.make_optimizer(RECIPE, learning_rate, run.mesh)
+    options = dict(reward_fn=reward_of, observe=observe, objective=policies.OBJECTIVE)
+    make = grpo_device.make_grpo_step
+    return policy_runs.compile_step(make, run.model, RECIPE, tx, **options), tx
+
+
+def folder(paid: str, seed: int, depths=DEPTHS, rate=policies.LEARNING_RATE) -> Path:
+    return run.kept(f"{paid}, seed {seed}", RECIPE, STEPS, depths, rate)
+
+
+# %%
+def train(compiled, paid: str, seed: int, depths=DEPTHS, rate=policies.LEARNING_RATE):
+    """Trains with one of the rewards."""
+    asked, (step, tx) = questions(seed, depths), compiled
+    shape = len(asked.answer), RECIPE.num_samples
+    known = Known(
+        answer=asked.answer,
+        coins=np.random.default_rng(seed).integers(0, 2, shape).astype(np.float32),
+        paid=np.full(shape[0], REWARDS.index(paid), np.int32),
+    )
+    return policy_runs.train_policy(
+        *(run.model, RECIPE, step, tx, folder(paid, seed, depths, rate)),
+        seed=seed,
+        problems=asked._replace(answer=known),
+        num_steps=STEPS,
+        description=f"{paid}, seed {seed}",
+    )
+
+
+# %% [markdown]
+# Four trainings for each seed. All four see the same questions, which are those of the seed.
+
+# %%
+compiled = compile_step(policies.LEARNING_RATE)
+trained = {paid: [train(compiled, paid, seed) for seed in SEEDS] for paid in REWARDS}
+learned = {paid: policies.learning_curve(runs) for paid, runs in trained.items()}
+ends = ", ".join(f"{paid} {curve[-1].value:.0%}" for paid, curve in learned.items())
+run.curves(
+    "four_rewards",
+    AT,
+    learned,
+    title=f"From {learned['vote'][0].value:.0%}, after {STEPS} steps:\n{ends}",
+    xlabel=f"steps of {RECIPE.num_prompts} questions x {RECIPE.num_samples} chains",
+    ylabel="pass@1 at T = 1, validation " + ("(mean, min, max run)" if ALL else "(95% interval)"),
+)
+
+# %% [markdown]
+# Now the labels. How often is the vote of a training question's eight chains right?
+
+
+# %%
+def logged(name: str, paid: str, seeds=SEEDS, **changes) -> list[Interval]:
+    """The means of what was logged between two validations; of one run over its steps."""
+    logs = [policy_runs.read_log(folder(paid, seed, **changes))[name] for seed in seeds]
+    parts = np.reshape(logs, (len(seeds), -1, RECIPE.every))
+    if len(seeds) == 1:
+        return [mean_interval(values) for values in parts[0]]
+    return [over_seeds(means) for means in parts.mean(2).T]
+
+
+labels = {paid: logged("label accuracy", paid) for paid in REWARDS}
+right = logged("reward accuracy", "vote")
+for name, values in (("label", labels["vote"]), ("reward", right)):
+    run.measure(f"vote/{name} accuracy, first {RECIPE.every} steps", values[0])
+    run.measure(f"vote/{name} accuracy, last {RECIPE.every} steps", values[-1])
+run.curves(
+    "labels",
+    AT[1:],
+    labels,
+    title=f"Paid by the vote: {labels['vote'][0].value:.0%} of the votes are right at first,\n"
+    f"{labels['vote'][-1].value:.0%} at the end; {right[0].value:.0%} of the first rewards are",
+    xlabel="step",
+    ylabel="votes of 8 chains that are right " + ("(mean, min, max run)" if ALL else "(95%)"),
+)
+
+# %% [markdown]
+# ## After training
+#
+# The test problems, with the last policy of each run. Where there are several seeds, a problem's
+# score is their mean.
+
+# %%
+after = {}
+for paid in REWARDS:
+    tested = [
+        policies.measure_policy(run, f"{paid}, seed {seed}", t.last, problems)
+        for seed, t in zip(SEEDS, trained[paid], strict=True)
+    ]
+    after[paid] = np.mean([policy.one for policy in tested], axis=0)
+    run.measure(f"gain/{paid}", paired_difference(after[paid], before.one))
+run.claim_better("paid by the vote, a policy gains pass@1", after["vote"], before.one)
+run.claim_better("paid by the vote, it beats the coin", after["vote"], after["coin"])
+run.claim_better("paid by the true answer, it beats the vote", after["true answer"], after["vote"])
+for paid in ("coin", "format"):
+    gained = paired_difference(after[paid], before.one)
+    run.claim(f"paid by {paid}, it gains at most 2 points", gained, at_most=0.02)
+run.claim_better(
+    f"one chain after the vote's training beats the vote of {run.chains} before it",
+    after["vote"],
+    start_vote,
+)
