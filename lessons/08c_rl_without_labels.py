@@ -37,7 +37,6 @@ GIVEN = read_options(
 # %%
 import functools
 from collections import Counter
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -51,8 +50,7 @@ from jaxreason.decoding import prompts
 from jaxreason.decoding.completions import complete
 from jaxreason.decoding.rollout import Rollout
 from jaxreason.decoding.sampling import Sampler
-from jaxreason.evaluation.intervals import Interval, mean_interval, paired_difference
-from jaxreason.evaluation.outcomes import over_seeds
+from jaxreason.evaluation.intervals import mean_interval, paired_difference
 from jaxreason.tasks import arithmetic
 from jaxreason.training import grpo_device, token_rewards
 
@@ -167,99 +165,108 @@ run.measure(f"before/vote of {run.chains}", start_vote)
 
 # %%
 SEEDS = [run.options.seed + i for i in range(run.seeds)]
-ALL, AT = run.seeds > 1, range(0, STEPS + 1, RECIPE.every)
-DEPTHS = (2, 3, 4, 5, 6)  # operations of the questions
+ALL, EVERY = run.seeds > 1, RECIPE.every
 questions = functools.cache(functools.partial(policy_runs.questions, run.model, RECIPE))
 
 
-def compile_step(learning_rate: float):
+class Setting(NamedTuple):
+    """What trainings differ in, but for the reward and the seed."""
+
+    depths: tuple[int, ...] = (2, 3, 4, 5, 6)  # operations of the questions
+    learning_rate: float = policies.LEARNING_RATE
+    epochs: int = 1  # updates from the chains of a step
+
+
+@functools.cache
+def compile_step(learning_rate: float, epochs: int):
     tx = policy_runs.make_optimizer(RECIPE, learning_rate, run.mesh)
     options = dict(reward_fn=reward_of, observe=observe, objective=policies.OBJECTIVE)
-    make = grpo_device.make_grpo_step
-    return policy_runs.compile_step(make, run.model, RECIPE, tx, **options), tx
-
-
-def folder(paid: str, seed: int, depths=DEPTHS, rate=policies.LEARNING_RATE) -> Path:
-    return run.kept(f"{paid}, seed {seed}", RECIPE, STEPS, depths, rate)
+    make = functools.partial(grpo_device.make_grpo_step, epochs=epochs, **options)
+    return policy_runs.compile_step(make, run.model, RECIPE, tx), tx
 
 
 # %%
-def train(compiled, paid: str, seed: int, depths=DEPTHS, rate=policies.LEARNING_RATE):
-    """Trains with one of the rewards."""
-    asked, (step, tx) = questions(seed, depths), compiled
+class Ran(NamedTuple):
+    policy: policy_runs.Trained
+    log: dict[str, np.ndarray]  # name -> [STEPS]
+
+
+def train(paid: str, seed: int, **changes) -> Ran:
+    setting = Setting(**changes)
+    asked, kept = (
+        questions(seed, setting.depths),
+        run.kept(f"{paid} {seed}", RECIPE, STEPS, setting),
+    )
+    step, tx = compile_step(setting.learning_rate, setting.epochs)
     shape = len(asked.answer), RECIPE.num_samples
     known = Known(
         answer=asked.answer,
         coins=np.random.default_rng(seed).integers(0, 2, shape).astype(np.float32),
         paid=np.full(shape[0], REWARDS.index(paid), np.int32),
     )
-    return policy_runs.train_policy(
-        *(run.model, RECIPE, step, tx, folder(paid, seed, depths, rate)),
+    policy = policy_runs.train_policy(
+        *(run.model, RECIPE, step, tx, kept),
         seed=seed,
         problems=asked._replace(answer=known),
         num_steps=STEPS,
         description=f"{paid}, seed {seed}",
     )
+    return Ran(policy, policy_runs.read_log(kept))
 
 
 # %% [markdown]
-# Four trainings for each seed. All four see the same questions, which are those of the seed.
+# Four trainings for each seed. All four see the same questions.
 
 # %%
-compiled = compile_step(policies.LEARNING_RATE)
-trained = {paid: [train(compiled, paid, seed) for seed in SEEDS] for paid in REWARDS}
-learned = {paid: policies.learning_curve(runs) for paid, runs in trained.items()}
+ran = {paid: [train(paid, seed) for seed in SEEDS] for paid in REWARDS}
+learned = {paid: policies.learning_curve([r.policy for r in ran[paid]]) for paid in REWARDS}
 ends = ", ".join(f"{paid} {curve[-1].value:.0%}" for paid, curve in learned.items())
+SHOWN = "(mean, lowest, highest run)" if ALL else "(95% interval)"
 run.curves(
     "four_rewards",
-    AT,
+    range(0, STEPS + 1, EVERY),
     learned,
     title=f"From {learned['vote'][0].value:.0%}, after {STEPS} steps:\n{ends}",
     xlabel=f"steps of {RECIPE.num_prompts} questions x {RECIPE.num_samples} chains",
-    ylabel="pass@1 at T = 1, validation " + ("(mean, min, max run)" if ALL else "(95% interval)"),
+    ylabel=f"pass@1 at T = 1, validation {SHOWN}",
 )
 
 # %% [markdown]
-# Now the labels. How often is the vote of a training question's eight chains right?
+# Now the labels: how often is the vote on a training question right?
 
 
 # %%
-def logged(name: str, paid: str, seeds=SEEDS, **changes) -> list[Interval]:
-    """The means of what was logged between two validations; of one run over its steps."""
-    logs = [policy_runs.read_log(folder(paid, seed, **changes))[name] for seed in seeds]
-    parts = np.reshape(logs, (len(seeds), -1, RECIPE.every))
-    if len(seeds) == 1:
-        return [mean_interval(values) for values in parts[0]]
-    return [over_seeds(means) for means in parts.mean(2).T]
+def curve_of(runs: list[Ran], name: str):
+    return policies.logged_curve([r.log for r in runs], name, EVERY)
 
 
-labels = {paid: logged("label accuracy", paid) for paid in REWARDS}
-right = logged("reward accuracy", "vote")
-for name, values in (("label", labels["vote"]), ("reward", right)):
-    run.measure(f"vote/{name} accuracy, first {RECIPE.every} steps", values[0])
-    run.measure(f"vote/{name} accuracy, last {RECIPE.every} steps", values[-1])
+label = {paid: curve_of(ran[paid], "label accuracy") for paid in REWARDS}
+right = curve_of(ran["vote"], "reward accuracy")
+for name, curve in (("label", label["vote"]), ("reward", right)):
+    run.measure(f"vote/{name} accuracy, first {EVERY} steps", curve[0])
+    run.measure(f"vote/{name} accuracy, last {EVERY} steps", curve[-1])
 run.curves(
     "labels",
-    AT[1:],
-    labels,
-    title=f"Paid by the vote: {labels['vote'][0].value:.0%} of the votes are right at first,\n"
-    f"{labels['vote'][-1].value:.0%} at the end; {right[0].value:.0%} of the first rewards are",
+    range(EVERY, STEPS + 1, EVERY),
+    label,
+    title=f"Paid by the vote, {label['vote'][0].value:.0%} of the votes are right at first\n"
+    f"and {label['vote'][-1].value:.0%} at the end",
     xlabel="step",
-    ylabel="votes of 8 chains that are right " + ("(mean, min, max run)" if ALL else "(95%)"),
+    ylabel=f"votes that are right {SHOWN}",
 )
 
 # %% [markdown]
 # ## After training
 #
-# The test problems, with the last policy of each run. Where there are several seeds, a problem's
-# score is their mean.
+# The test problems, with the last policy of each run. Of several seeds, a problem's score is the
+# mean.
 
 # %%
 after = {}
 for paid in REWARDS:
     tested = [
-        policies.measure_policy(run, f"{paid}, seed {seed}", t.last, problems)
-        for seed, t in zip(SEEDS, trained[paid], strict=True)
+        policies.measure_policy(run, f"{paid}, seed {seed}", r.policy.last, problems)
+        for seed, r in zip(SEEDS, ran[paid], strict=True)
     ]
     after[paid] = np.mean([policy.one for policy in tested], axis=0)
     run.measure(f"gain/{paid}", paired_difference(after[paid], before.one))
@@ -270,7 +277,65 @@ for paid in ("coin", "format"):
     gained = paired_difference(after[paid], before.one)
     run.claim(f"paid by {paid}, it gains at most 2 points", gained, at_most=0.02)
 run.claim_better(
-    f"one chain after the vote's training beats the vote of {run.chains} before it",
-    after["vote"],
-    start_vote,
+    "one chain after training on votes beats the vote before it", after["vote"], start_vote
 )
+
+# %% [markdown]
+# ## When it collapses (`--seeds 4`)
+#
+# The vote pays for agreement, right or wrong, and the reward cannot tell one from the other. Three
+# more runs look for the point where that matters. In one all questions have six operations, so that
+# most votes are wrong at first. In another the learning rate is five times as high. The last one
+# repeats the coin with three updates for each rollout. Shao et al. 2025 say that the *clip* turns
+# coins into progress, and with one update it never acts.
+
+# %%
+HOT = dict(learning_rate=5 * policies.LEARNING_RATE)
+LIMITS = {
+    "vote, 6 operations": ("vote", dict(depths=(6,))),
+    "vote, 5 x learning rate": ("vote", HOT),
+    "coin, 3 updates": ("coin", dict(epochs=3)),
+}
+at = {}  # name -> metric -> its curve
+for name, (paid, changes) in LIMITS.items() if ALL else ():
+    policy, log = one = train(paid, SEEDS[0], **changes)
+    at[name] = {what: curve_of([one], what) for what in ("label accuracy", "agreement")}
+    at[name]["pass@1, validation"] = list(map(mean_interval, policy.scores[1:]))
+    for what, curve in at[name].items():
+        run.measure(f"{name}/{what}, first", curve[0])
+        run.measure(f"{name}/{what}, last", curve[-1])
+    print(name, "entropy", log["entropy"][:EVERY].mean(), "->", log["entropy"][-EVERY:].mean())
+
+# %% [markdown]
+# At the high learning rate the reward, which is the agreement, looks like success.
+
+# %%
+if ALL:
+    hot = at["vote, 5 x learning rate"]
+    agree, solve = (f"{hot[what][-1].value:.0%}" for what in ("agreement", "pass@1, validation"))
+    run.curves(
+        "collapse",
+        range(EVERY, STEPS + 1, EVERY),
+        hot,
+        title=f"At 5 x the learning rate {agree} of the chains agree and {solve} are right",
+        xlabel="step",
+        ylabel="share (95% interval)",
+    )
+
+# %% [markdown]
+# ## What surprised us
+#
+# - XX
+#
+# ## When it does not work
+#
+# - **Few votes are right at first**: XX
+# - **Agreement rises and nothing else does**: XX
+# - **A coin gains as much**: XX
+#
+# ## Exercises
+#
+# `jaxreason check 08`: exercise 6, `vote_reward`, is about this lesson.
+
+# %%
+run.finish()

@@ -184,3 +184,19 @@ def learning_curve(runs: Sequence[Trained]) -> list[Interval]:
         return [mean_interval(scores) for scores in runs[0].scores]
     means = np.array([trained.scores.mean(1) for trained in runs])  # [S, V]
     return list(map(over_seeds, means.T))
+
+
+def logged_curve(logs: Sequence[dict[str, np.ndarray]], name: str, every: int) -> list[Interval]:
+    """The means of a metric over each ``every`` steps.
+
+    Of one run they have the interval over its steps; of several the lowest and the highest run.
+
+    Args:
+      logs: of the runs, from ``policy_runs.read_log``.
+      name: of the metric.
+      every: a divisor of the number of steps.
+    """
+    parts = [log[name].reshape(-1, every) for log in logs]
+    if len(logs) == 1:
+        return list(map(mean_interval, parts[0]))
+    return list(map(over_seeds, np.mean(parts, axis=2).T))
