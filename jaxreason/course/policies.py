@@ -97,14 +97,16 @@ def compile_grpo(
     objective: Objective = OBJECTIVE,
     learning_rate: float = LEARNING_RATE,
     reward_fn: RewardFn | None = None,
+    **options,
 ) -> tuple[Step, optax.GradientTransformation]:
     """A compiled step of GRPO from the model of the run, and its optimiser.
 
     Args:
-      run: of lesson 08 or 08b; its model is the frozen reference as well.
+      run: of one of these lessons; its model is the frozen reference as well.
       recipe: the sizes.
       objective, learning_rate: those of lesson 08 by default.
       reward_fn: by default 1 for the exact answer, else 0.
+      options: of ``grpo_device.make_device_step``, such as ``epochs``.
 
     Returns:
       The step and the optimiser, for ``policy_runs.train_policy``.
@@ -119,6 +121,7 @@ def compile_grpo(
         reward_fn=reward_fn or exact_match(run.model.tokenizer),
         objective=objective,
         reference=reference,
+        **options,
     )
     return step, tx
 
