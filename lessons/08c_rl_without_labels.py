@@ -162,7 +162,7 @@ run.measure(f"before/vote of {run.chains}", start_vote)
 # %% [markdown]
 # ## Training
 #
-# The recipe is that of lesson 08, for 20 of its 200 steps, and with 80 questions a step, not 112. We
+# The recipe is that of lesson 08, for 20 of its 200 steps, with 80 questions a step and not 112. We
 # do not choose the best policy by the validation problems, because that would need labels: we test
 # the last one.
 
@@ -303,9 +303,12 @@ run.curves(
 #
 # ## When it does not work
 #
-# - **Few votes are right at first**: XX
-# - **Agreement rises and nothing else does**: XX
-# - **A coin gains as much**: XX
+# - **Few votes are right at first**: the policy learns wrong answers. Before you train, measure the
+#   vote on a few hundred questions whose answers you know.
+# - **Agreement rises and nothing else does**: keep some questions with answers, and measure both.
+#   Policies of Shafayat et al. 2025, trained on votes for long, agreed on wrong answers in the end.
+#   Stop before, or lower the learning rate.
+# - **A coin gains as much**: then the vote is not what teaches.
 #
 # ## Exercises
 #
