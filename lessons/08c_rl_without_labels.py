@@ -88,9 +88,9 @@ for answer, paid in zip(said, plain, strict=True):
     print(f"says {answer}: earns {paid:.0f}, by the true answer {answer == str(asked.answer):.0f}")
 
 # %% [markdown]
-# Look at the wrong answers. If the vote is right, all rewards are right. If it is wrong, the chains
-# that gave yet another answer still earn the 0 that they deserve. TTRL calls this a *lucky hit*: a
-# wrong label does little harm as long as the wrong answers differ.
+# In our run the vote is wrong: three chains say 18, and the two that are right earn nothing. Even so,
+# the three that gave yet another answer get the 0 that they deserve. TTRL calls this a *lucky hit*: a
+# wrong label does less harm if the wrong answers differ.
 #
 # The library compares ids, which are equal where answers are, and does it for B questions at once.
 
@@ -261,7 +261,8 @@ run.claim_better(
 )
 
 # %% [markdown]
-# How does a policy write that was paid for votes? Read a few chains.
+# What does a policy write that was paid for votes? Read a few chains. Ours drops the last line. That
+# is wrong, and easy to agree on: every line is a chance to slip, and shorter chains slip less.
 
 # %%
 print(problems[0].question, f"({golds[0]})")
@@ -302,12 +303,12 @@ for name, of_run in curves.items():
 # The trainings on votes side by side: what the reward says, and what is true.
 
 # %%
-both = list(curves.items())[:3]
-right = [f"{of_run['label accuracy'][-1].value:.0%}" for _, of_run in both]
+alone = list(curves.items())[:3]
+right = [f"{of_run['label accuracy'][-1].value:.0%}" for _, of_run in alone]
 run.curves(
     "collapse",
     range(EVERY, STEPS + 1, EVERY),
-    {f"{name}: {what}": of_run[what] for name, of_run in both for what in METRICS[:2]},
+    {f"{name}: {what}": of_run[what] for name, of_run in alone for what in METRICS[:2]},
     title=f"Votes that are right in the end: {right[0]};\n"
     f"on 2-3 operations {right[1]}; at a third of the learning rate {right[2]}",
     xlabel="step",
