@@ -88,9 +88,9 @@ for answer, paid in zip(said, plain, strict=True):
     print(f"says {answer}: earns {paid:.0f}, by the true answer {answer == str(asked.answer):.0f}")
 
 # %% [markdown]
-# In our run the vote is wrong: three chains say 18, and the two that are right earn nothing. Even so,
-# the three that gave yet another answer get the 0 that they deserve. TTRL calls this a *lucky hit*: a
-# wrong label does less harm if the wrong answers differ.
+# In our run the vote is wrong: three chains say 18, and the two that are right earn nothing. Even
+# so, the three that gave yet another answer get the 0 that they deserve. TTRL calls this a *lucky
+# hit*: a wrong label does less harm if the wrong answers differ.
 #
 # The library compares ids, which are equal where answers are, and does it for B questions at once.
 
@@ -262,7 +262,7 @@ run.claim_better(
 
 # %% [markdown]
 # What does a policy write that was paid for votes? Read a few chains. Ours drops the last line. That
-# is wrong, and easy to agree on: every line is a chance to slip, and shorter chains slip less.
+# is wrong, and easy to agree on: each line is a chance to slip, and shorter chains slip less.
 
 # %%
 print(problems[0].question, f"({golds[0]})")
