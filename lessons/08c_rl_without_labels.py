@@ -12,8 +12,10 @@
 #
 # **Can a model learn from its own votes, when nobody knows the right answers?**
 #
-# TTRL (Zuo et al. 2025) pays a chain if its answer is the one that most chains of its group give.
-# VERDICT
+# TTRL (Zuo et al. 2025) pays a chain if its answer is the one that most chains of its group give. The
+# large models of the paper gain from it. Our small one collapsed: in 20 steps from 43% right to 1%,
+# while its reward rose from 54% to 65%. Rewards that know nothing ended there too. As many steps on
+# true answers left the policy at 44% (one run of each).
 #
 # ![accuracy of four rewards over the steps](../docs/results/08c_rl_without_labels/four_rewards.png)
 #
@@ -23,15 +25,15 @@
 # - test a result with rewards that know nothing: a coin, and the format of the answer;
 # - see a collapse that the reward itself hides.
 #
-# By default the lesson trains each policy once; `--seeds 4` trains four of each, and two more for
-# the last section. Ctrl-C saves the state, and the same command goes on from there.
+# By default, and in the run reported here, each policy is trained once. `--seeds 4` trains four of
+# each, and one more in the last section. Ctrl-C saves the state, and the same command goes on from there.
 
 # %%
 from jaxreason.course.options import read_options
 
 # Options come before the slow imports, so a misspelt one is refused at once.
 GIVEN = read_options(
-    "08c_rl_without_labels", problems=500, model="tiny-start", chains=8, seeds=1, trains=True
+    "08c_rl_without_labels", problems=500, model="tiny-start", chains=4, seeds=1, trains=True
 )
 
 # %%
@@ -262,7 +264,7 @@ run.claim_better(
 
 # %% [markdown]
 # What does a policy write that was paid for votes? Read a few chains. Ours drops the last line. That
-# is wrong, and easy to agree on: each line is a chance to slip, and shorter chains slip less.
+# is wrong, and easy to agree on: each line is a chance to slip, so shorter chains agree more.
 
 # %%
 print(problems[0].question, f"({golds[0]})")
@@ -318,15 +320,24 @@ run.curves(
 # %% [markdown]
 # ## What surprised us
 #
-# - XX
+# - The vote is hacked without any plan to. Chains shrink from 40 tokens to 22, agreement rises, and
+#   the share of right votes falls from 59% to 0%. Nothing in the reward shows it.
+# - A better vote and a smaller step only delay it. On two and three operations 79% of the votes are
+#   right in the first ten steps, and 53% in the last ten. At a third of the learning rate the policy
+#   ends at 4%.
+# - Lucky hits are real: at first 48% of the votes are right, and 75% of the rewards.
+# - All chains had the right format from the start, so this reward hardly ever differed within a
+#   group. Even so it destroyed the policy. Adam divides a gradient by its size: a rare signal about
+#   nothing moves the weights as far as a strong one.
+#
+# Shafayat et al. 2025 saw the same end in large models, after longer training on votes. The *clip*,
+# by which Shao et al. explain what coins did, never acts here: a rollout has one update.
 #
 # ## When it does not work
 #
-# - **Few votes are right at first**: the policy learns wrong answers. Before you train, measure the
-#   vote on a few hundred questions whose answers you know.
-# - **Agreement rises and nothing else does**: keep some questions with answers, and measure both.
-#   Policies of Shafayat et al. 2025, trained on votes for long, agreed on wrong answers in the end.
-#   Stop before, or lower the learning rate.
+# - **Agreement rises and nothing else does**: keep some questions with answers, measure both, and
+#   stop when they part. Here that is step 10.
+# - **Chains get shorter**: read ten of them.
 # - **A coin gains as much**: then the vote is not what teaches.
 #
 # ## Exercises
