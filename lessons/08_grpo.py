@@ -27,7 +27,7 @@
 #
 # By default the lesson trains one policy, for about five minutes on two cores. The reported results
 # come from `--seeds 4`. Ctrl-C saves the state, and the same command goes on from there. Lesson 08b
-# tests what each part is for, and shows a reward that is cheated. Lesson 08c trains without answers.
+# tests what each part is for, and shows a reward that is cheated. Lesson 08c trains without labels.
 
 # %%
 from jaxreason.course.options import read_options

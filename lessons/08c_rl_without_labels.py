@@ -12,10 +12,10 @@
 #
 # **Can a model learn from its own votes, when nobody knows the right answers?**
 #
-# TTRL (Zuo et al. 2025) pays a chain if its answer is the one that most chains of its group give. The
-# large models of the paper gain from it. Our small one collapsed: in 20 steps from 43% right to 1%,
-# while its reward rose from 54% to 65%. Rewards that know nothing ended there too. As many steps on
-# true answers left the policy at 44% (one run of each).
+# TTRL (Zuo et al. 2025) pays a chain if its answer is the one that most chains of its group give.
+# The large models of the paper gain from it. Our small one collapsed: in 20 steps from 43% right to
+# 1%, while its reward rose from 54% to 65%. Rewards that know nothing ended there too. As many
+# steps on true answers left the policy at 44% (one run of each).
 #
 # ![accuracy of four rewards over the steps](../docs/results/08c_rl_without_labels/four_rewards.png)
 #
@@ -25,8 +25,8 @@
 # - test a result with rewards that know nothing: a coin, and the format of the answer;
 # - see a collapse that the reward itself hides.
 #
-# By default, and in the run reported here, each policy is trained once. `--seeds 4` trains four of
-# each, and one more in the last section. Ctrl-C saves the state, and the same command goes on from there.
+# By default, and in the run reported here, each policy is trained once, and four times with
+# `--seeds 4`. Ctrl-C saves the state, and the same command goes on from there.
 
 # %%
 from jaxreason.course.options import read_options
@@ -49,7 +49,6 @@ from jaxreason.answers import vote
 from jaxreason.answers.verify import answer_ids, gold_ids, read_answers
 from jaxreason.course import lesson, policies, policy_runs
 from jaxreason.decoding import prompts
-from jaxreason.decoding.completions import complete
 from jaxreason.decoding.rollout import Rollout
 from jaxreason.decoding.sampling import Sampler
 from jaxreason.evaluation.intervals import paired_difference
@@ -74,14 +73,8 @@ policy_runs.check_mesh(RECIPE, run.mesh)
 
 # %%
 (asked,) = arithmetic.problems("train", 1, seed=3, operations=(4,))
-(texts,) = complete(
-    run.model,
-    jax.random.key(run.options.seed),
-    [prompts.zero_shot_cot(asked.question)],
-    sampler=Sampler(1.0),
-    max_new_tokens=policy_runs.MAX_NEW_TOKENS,
-    num_samples=8,
-).texts
+prompt = prompts.zero_shot_cot(asked.question)
+(texts,) = run.complete(run.key, [prompt], sampler=Sampler(1.0), num_samples=8).texts
 said = [text.rpartition("#### ")[2] if "#### " in text else None for text in texts]
 votes = Counter(answer for answer in said if answer is not None)
 label = votes.most_common(1)[0][0]
@@ -92,9 +85,8 @@ for answer, paid in zip(said, plain, strict=True):
 # %% [markdown]
 # In our run the vote is wrong: three chains say 18, and the two that are right earn nothing. Even
 # so, the three that gave yet another answer get the 0 that they deserve. TTRL calls this a *lucky
-# hit*: a wrong label does less harm if the wrong answers differ.
-#
-# The library compares ids, which are equal where answers are, and does it for B questions at once.
+# hit*: a wrong label does less harm if the wrong answers differ. The library compares ids, which are
+# equal where answers are.
 
 # %%
 ids = answer_ids(read_answers([texts], [asked.answer]))  # [1, N]
@@ -118,8 +110,6 @@ ids_of = token_rewards.same_answers(tokenizer)
 
 
 class Known(NamedTuple):
-    """What a step knows of K problems besides the questions."""
-
     answer: np.ndarray  # [K, A] int32, the tokens of the right answer
     coins: np.ndarray  # [K, N] float32, 0 or 1
     paid: np.ndarray  # [K] int32, the place of the reward that is paid
@@ -182,7 +172,6 @@ class Ran(NamedTuple):
 
 
 def train(paid: str, seed: int, depths=(2, 3, 4, 5, 6), **changes) -> Ran:
-    """Trains with one of the rewards, on questions of so many operations."""
     asked, (step, tx) = questions(seed, depths), compile_step(**changes)
     kept = run.kept(f"{paid}, seed {seed}", RECIPE, STEPS, depths, changes)
     k, n = len(asked.answer), RECIPE.num_samples
@@ -240,8 +229,7 @@ run.curves(
 # %% [markdown]
 # ## After training
 #
-# The test problems, with the last policy of each run. Over several seeds, a problem's score is the
-# mean.
+# Now the test problems. Over several seeds, a problem has the mean score.
 
 # %%
 after, gained, wrote = {}, {}, {"before": before.texts[0][0]}
@@ -263,8 +251,8 @@ run.claim_better(
 )
 
 # %% [markdown]
-# What does a policy write that was paid for votes? Read a few chains. Ours drops the last line. That
-# is wrong, and easy to agree on: each line is a chance to slip, so shorter chains agree more.
+# What does a policy write that was paid for votes? Read a few chains. Ours drops the last line.
+# That is wrong, and easy to agree on: each line is a chance to slip, so shorter chains agree more.
 
 # %%
 print(problems[0].question, f"({golds[0]})")
@@ -276,7 +264,7 @@ for name in ("before", "true answer", "vote"):
 #
 # The vote pays for agreement, right or wrong, and the reward cannot tell one from the other. So we
 # train on votes twice more: where most of them are right, on questions of two and three operations;
-# and at a third of the learning rate. `--seeds 4` tosses the coin at that rate too.
+# and at a third of the learning rate.
 
 # %%
 SLOW = {} if QUICK else dict(learning_rate=policies.LEARNING_RATE / 3)  # a smoke run compiles once
@@ -284,8 +272,6 @@ LIMITS = {
     "vote, 2-3 operations": ("vote", dict(depths=(2, 3))),
     "vote, a third of the rate": ("vote", SLOW),
 }
-if ALL:
-    LIMITS["coin, a third of the rate"] = "coin", SLOW
 METRICS = ("agreement", "label accuracy", "length", "entropy")
 easy = np.array([problem.num_operations <= 3 for problem in problems])
 curves = {"vote, 2-6 operations": {what: curve_of(what, ran["vote"]) for what in METRICS}}
@@ -320,18 +306,17 @@ run.curves(
 # %% [markdown]
 # ## What surprised us
 #
-# - The vote is hacked without any plan to. Chains shrink from 40 tokens to 22, agreement rises, and
-#   the share of right votes falls from 59% to 0%. Nothing in the reward shows it.
-# - A better vote and a smaller step only delay it. On two and three operations 79% of the votes are
-#   right in the first ten steps, and 53% in the last ten. At a third of the learning rate the policy
-#   ends at 4%.
+# - Chains shrink from 39 tokens to 22 and agree more. The share of right votes falls from 48% in the
+#   first ten steps to 11% in the last ten. Nothing in the reward shows it.
+# - Better votes and smaller steps only delay it. On two and three operations 79% of the votes are
+#   right in the first ten steps, and 53% in the last ten. At a third of the rate we end at 4%.
 # - Lucky hits are real: at first 48% of the votes are right, and 75% of the rewards.
-# - All chains had the right format from the start, so this reward hardly ever differed within a
-#   group. Even so it destroyed the policy. Adam divides a gradient by its size: a rare signal about
-#   nothing moves the weights as far as a strong one.
+# - All chains had the right format from the start, so that reward hardly ever differed in a group.
+#   It destroyed the policy all the same. Adam divides a gradient by its size: a rare signal moves
+#   the weights as far as a strong one.
 #
-# Shafayat et al. 2025 saw the same end in large models, after longer training on votes. The *clip*,
-# by which Shao et al. explain what coins did, never acts here: a rollout has one update.
+# Shafayat et al. 2025 saw this end in large models, after longer training on votes. The *clip*, by
+# which Shao et al. explain what coins did, never acts here: a rollout has one update.
 #
 # ## When it does not work
 #
