@@ -85,8 +85,8 @@ for answer, paid in zip(said, plain, strict=True):
 # %% [markdown]
 # In our run the vote is wrong: three chains say 18, and the two that are right earn nothing. Even
 # so, the three that gave yet another answer get the 0 that they deserve. TTRL calls this a *lucky
-# hit*: a wrong label does less harm if the wrong answers differ. The library compares ids, which are
-# equal where answers are.
+# hit*: a wrong label does less harm if the wrong answers differ. The library says the same, of ids
+# that are equal where answers are.
 
 # %%
 ids = answer_ids(read_answers([texts], [asked.answer]))  # [1, N]
@@ -279,9 +279,8 @@ for name, (paid, changes) in LIMITS.items():
     one = train(paid, SEEDS[0], **changes)
     curves[name] = {what: curve_of(what, [one]) for what in METRICS}
     tested = policies.measure_policy(run, name, one.policy.last, problems).one
-    run.measure(f"gain/{name}", paired_difference(tested, before.one))
-    on_easy = paired_difference(tested[easy], before.one[easy])
-    run.measure(f"gain at 2-3 operations/{name}", on_easy)
+    for at, some in (("", slice(None)), (" at 2-3 operations", easy)):
+        run.measure(f"gain{at}/{name}", paired_difference(tested[some], before.one[some]))
 for name, of_run in curves.items():
     for what, curve in of_run.items():
         run.measure(f"{name}/{what}, first {EVERY} steps", curve[0])
@@ -306,23 +305,21 @@ run.curves(
 # %% [markdown]
 # ## What surprised us
 #
-# - Chains shrink from 39 tokens to 22 and agree more. The share of right votes falls from 48% in the
-#   first ten steps to 11% in the last ten. Nothing in the reward shows it.
+# - Chains shrink from 39 tokens to 22 and agree more. In the first ten steps 48% of the votes are
+#   right, in the last ten 11%. Nothing in the reward shows it.
 # - Better votes and smaller steps only delay it. On two and three operations 79% of the votes are
 #   right in the first ten steps, and 53% in the last ten. At a third of the rate we end at 4%.
 # - Lucky hits are real: at first 48% of the votes are right, and 75% of the rewards.
 # - All chains had the right format from the start, so that reward hardly ever differed in a group.
-#   It destroyed the policy all the same. Adam divides a gradient by its size: a rare signal moves
-#   the weights as far as a strong one.
-#
-# Shafayat et al. 2025 saw this end in large models, after longer training on votes. The *clip*, by
-# which Shao et al. explain what coins did, never acts here: a rollout has one update.
+#   It destroyed the policy all the same. We think of Adam, which divides a gradient by its size: a
+#   rare signal moves the weights as far as a strong one.
+# - Shafayat et al. 2025 saw this end in large models, after longer training on votes. The *clip*, by
+#   which Shao et al. explain what coins did, never acts here: a rollout has one update.
 #
 # ## When it does not work
 #
 # - **Agreement rises and nothing else does**: keep some questions with answers, measure both, and
 #   stop when they part. Here that is step 10.
-# - **Chains get shorter**: read ten of them.
 # - **A coin gains as much**: then the vote is not what teaches.
 #
 # ## Exercises
