@@ -267,16 +267,15 @@ for name in ("before", "true answer", "vote"):
 # and at a third of the learning rate.
 
 # %%
-SLOW = {} if QUICK else dict(learning_rate=policies.LEARNING_RATE / 3)  # a smoke run compiles once
-LIMITS = {
-    "vote, 2-3 operations": ("vote", dict(depths=(2, 3))),
-    "vote, a third of the rate": ("vote", SLOW),
-}
+EASY, SLOW = dict(depths=(2, 3)), dict(learning_rate=policies.LEARNING_RATE / 3)
+if QUICK:
+    EASY = SLOW = {}  # a smoke run compiles once
+LIMITS = {"vote, 2-3 operations": EASY, "vote, a third of the rate": SLOW}
 METRICS = ("agreement", "label accuracy", "length", "entropy")
 easy = np.array([problem.num_operations <= 3 for problem in problems])
 curves = {"vote, 2-6 operations": {what: curve_of(what, ran["vote"]) for what in METRICS}}
-for name, (paid, changes) in LIMITS.items():
-    one = train(paid, SEEDS[0], **changes)
+for name, changes in LIMITS.items():
+    one = train("vote", SEEDS[0], **changes)
     curves[name] = {what: curve_of(what, [one]) for what in METRICS}
     tested = policies.measure_policy(run, name, one.policy.last, problems).one
     for at, some in (("", slice(None)), (" at 2-3 operations", easy)):
@@ -313,8 +312,8 @@ run.curves(
 # - All chains had the right format from the start, so that reward hardly ever differed in a group.
 #   It destroyed the policy all the same. We think of Adam, which divides a gradient by its size: a
 #   rare signal moves the weights as far as a strong one.
-# - Shafayat et al. 2025 saw this end in large models, after longer training on votes. The *clip*, by
-#   which Shao et al. explain what coins did, never acts here: a rollout has one update.
+# - Shafayat et al. 2025 saw this end in large models, after longer training on votes. The *clip*,
+#   by which Shao et al. explain what coins did, never acts here: a rollout has one update.
 #
 # ## When it does not work
 #
