@@ -96,6 +96,7 @@ from jaxreason.training.distill import (
     trace_batches,
 )
 from jaxreason.training.grpo import (
+    CISPO,
     DAPO,
     DR_GRPO,
     GRPO,
@@ -223,6 +224,7 @@ __all__ = [
     "DAPO",
     "RLOO",
     "GSPO",
+    "CISPO",
     "GroupBatch",
     "group_advantages",
     "make_batch",

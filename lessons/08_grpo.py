@@ -26,8 +26,8 @@
 # - read the numbers that tell why a policy learns nothing.
 #
 # By default the lesson trains one policy, for about five minutes on two cores. The reported results
-# come from `--seeds 4`. Ctrl-C saves the state, and the same command goes on from
-# there. Lesson 08b tests what each part is for, and shows a reward that is cheated.
+# come from `--seeds 4`. Ctrl-C saves the state, and the same command goes on from there. Lesson 08b
+# tests what each part is for, and shows a reward that is cheated. Lesson 08c trains without labels.
 
 # %%
 from jaxreason.course.options import read_options
@@ -324,6 +324,7 @@ for name in SIGNS:
 # 3. `leave_one_out`: improve the baseline, so that a chain is not part of its own (RLOO).
 # 4. `CLIPPED_TOKENS`: predict which tokens have no gradient.
 # 5. `CHEAT`: break it. Write a wrong chain that a careless reward pays.
+# 6. `vote_reward`: the reward of a vote, without labels (lesson 08c).
 
 # %%
 run.finish()

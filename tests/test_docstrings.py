@@ -49,6 +49,7 @@ SOURCES = {
     "DAPO": "Yu",
     "RLOO": "Ahmadian",
     "GSPO": "Zheng",
+    "CISPO": "Chen",
     "gae": "Schulman",
     "ppo_loss": "Schulman",
     "kd_loss": "Hinton",

@@ -1,4 +1,4 @@
-"""What lessons 08 and 08b share: how a policy is trained by GRPO, kept for both, and measured."""
+"""What lessons 08, 08b and 08c share: how a policy is trained by GRPO, kept, and measured."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -97,14 +97,16 @@ def compile_grpo(
     objective: Objective = OBJECTIVE,
     learning_rate: float = LEARNING_RATE,
     reward_fn: RewardFn | None = None,
+    **options,
 ) -> tuple[Step, optax.GradientTransformation]:
     """A compiled step of GRPO from the model of the run, and its optimiser.
 
     Args:
-      run: of lesson 08 or 08b; its model is the frozen reference as well.
+      run: of one of these lessons; its model is the frozen reference as well.
       recipe: the sizes.
       objective, learning_rate: those of lesson 08 by default.
       reward_fn: by default 1 for the exact answer, else 0.
+      options: of ``grpo_device.make_device_step``, such as ``epochs``.
 
     Returns:
       The step and the optimiser, for ``policy_runs.train_policy``.
@@ -119,6 +121,7 @@ def compile_grpo(
         reward_fn=reward_fn or exact_match(run.model.tokenizer),
         objective=objective,
         reference=reference,
+        **options,
     )
     return step, tx
 
@@ -184,3 +187,19 @@ def learning_curve(runs: Sequence[Trained]) -> list[Interval]:
         return [mean_interval(scores) for scores in runs[0].scores]
     means = np.array([trained.scores.mean(1) for trained in runs])  # [S, V]
     return list(map(over_seeds, means.T))
+
+
+def logged_curve(logs: Sequence[dict[str, np.ndarray]], name: str, every: int) -> list[Interval]:
+    """The means of a metric over each ``every`` steps.
+
+    Of one run they have the interval over its steps; of several the lowest and the highest run.
+
+    Args:
+      logs: of the runs, from ``policy_runs.read_log``.
+      name: of the metric.
+      every: a divisor of the number of steps.
+    """
+    parts = [log[name].reshape(-1, every) for log in logs]
+    if len(logs) == 1:
+        return list(map(mean_interval, parts[0]))
+    return list(map(over_seeds, np.mean(parts, axis=2).T))

@@ -1,4 +1,4 @@
-"""Training runs of policies on word problems, validated as they go: what lessons 08 and 08b train.
+"""Training runs of policies on word problems, validated as they go, of lessons 08 to 08c.
 
 The steps come from ``grpo_device`` or ``ppo`` and the loop from ``loop.fit_best``. Here are the
 questions, the optimiser, the validation, and what is kept of a run.
@@ -158,6 +158,7 @@ def train_policy(
     folder: Path,
     *,
     seed: int,
+    problems: grpo_device.Problems | None = None,
     num_steps: int | None = None,
     params: Any = None,
     policy: Callable[[Any], Params] = lambda params: params,
@@ -174,6 +175,7 @@ def train_policy(
       step, tx: from :func:`compile_step` and :func:`make_optimizer`.
       folder: of this run alone.
       seed: of the questions and of the chains.
+      problems: what is trained on; None is :func:`questions` of the seed.
       num_steps: fewer than the recipe has; None is all of them.
       params: what is trained, if it is more than the policy.
       policy: the part of it that writes.
@@ -196,7 +198,9 @@ def train_policy(
         loop.init_state(jax.tree.map(jnp.copy, start), tx),  # a copy: steps consume their state
         step,
         grpo_device.problem_batches(
-            questions(model, recipe, seed), jax.random.key(seed), recipe.num_prompts
+            questions(model, recipe, seed) if problems is None else problems,
+            jax.random.key(seed),
+            recipe.num_prompts,
         ),
         num_steps,
         folder,
@@ -215,9 +219,13 @@ def train_policy(
     )
 
 
-def questions(model: LanguageModel, recipe: Recipe, seed: int) -> grpo_device.Problems:
+def questions(
+    model: LanguageModel, recipe: Recipe, seed: int, operations: tuple[int, ...] = (2, 3, 4, 5, 6)
+) -> grpo_device.Problems:
     """Training questions and their answers as tokens; no reasoning."""
-    asked = arithmetic.problems("train", recipe.num_questions, seed=1000 + seed)
+    asked = arithmetic.problems(
+        "train", recipe.num_questions, seed=1000 + seed, operations=operations
+    )
     return grpo_device.encode_problems(
         model.tokenizer,
         [prompts.zero_shot_cot(problem.question) for problem in asked],

@@ -10,8 +10,8 @@ $$-\sum_{i,t} w_{i,t}
 
 In the order of the data: :func:`group_advantages` makes $A$ from rewards, :func:`token_weights`
 makes $w$, :func:`kl_k3` estimates $D$, and :func:`policy_loss` is the sum above. The variants
-differ in $A$, in $w$, in the clip, and in whether $\rho$ is one of a token or of the sequence:
-options of :class:`Objective`.
+differ in $A$, in $w$, in the clip, in whether $\rho$ is one of a token or of the sequence, and in
+the surrogate, the term that : options of :class:`Objective`.
 
 B prompts have N completions of at most T tokens each; every array of tokens is ``[B, N, T]``. The
 losses know no model: ``grpo_batch`` makes their arrays from a rollout, ``grpo_minimal`` writes one
@@ -32,6 +32,7 @@ from jaxreason.errors import InputError
 KNOWN = {
     "advantages": ("standardised", "centred", "leave_one_out", "least_variance"),
     "ratio": ("token", "sequence"),
+    "surrogate": ("ppo", "cispo"),
     "average": ("sequence", "token", "constant"),
     "kl": ("k3", "k1"),
 }
@@ -61,12 +62,19 @@ class Objective:
         mean.
       ratio: of a "token", or of the "sequence", the geometric mean over its tokens (GSPO, Zheng et
         al. 2025, equation 7).
+      surrogate: what is maximised at a token; sg is `stop_gradient`.
+        "ppo": min(rho A, clip(rho) A). A token that has already moved beyond the clip, in the
+        direction that A asks for, has no gradient (Schulman et al. 2017, equation 7).
+        "cispo": sg(clip(rho)) A log pi (MiniMax-M1, Chen et al. 2025, arXiv 2506.13585, equations 4
+        and 5). The ratio is a weight and the clip bounds it, so no token loses its gradient. Where
+        all ratios are 1, both have the same gradient.
       average: over tokens, w.
         "sequence": ``1/(N |o_i|)`` (GRPO, equation 3): a token of a long chain counts less.
         "token": ``1/sum |o_i|`` (DAPO, Yu et al. 2025, equation 8).
         "constant": 1 / (N T), T the most tokens a chain may have (Dr. GRPO).
       clip_low, clip_high: the ratio is clipped to [1 - low, 1 + high] (Schulman et al. 2017,
-        equation 7); DAPO's "clip-higher" leaves unlikely tokens more room to rise.
+        equation 7); DAPO's "clip-higher" leaves unlikely tokens more room to rise. With a
+        low of 1 there is no lower bound.
       kl: which estimate of KL(policy || reference) is used, and where.
         "k3": ref/p - log(ref/p) - 1 in the loss (GRPO, equation 4): never negative, and low in
         variance (Schulman 2020).
@@ -90,6 +98,7 @@ class Objective:
         "standardised"
     )
     ratio: Literal["token", "sequence"] = "token"
+    surrogate: Literal["ppo", "cispo"] = "ppo"
     average: Literal["sequence", "token", "constant"] = "sequence"
     clip_low: float = 0.2
     clip_high: float = 0.2
@@ -118,6 +127,9 @@ DR_GRPO = Objective(advantages="centred", average="constant")
 DAPO = Objective(average="token", clip_high=0.28)  # and :func:`informative` groups only
 RLOO = Objective(advantages="leave_one_out", average="constant", kl="k1", kl_coef=0.05)
 GSPO = Objective(ratio="sequence", clip_low=3e-4, clip_high=4e-4)
+# No lower bound, as in the paper. It does not give its upper one; TRL recommends weights of at most
+# 5, after Khatri et al. 2025 (ScaleRL).
+CISPO = Objective(surrogate="cispo", average="token", clip_low=1.0, clip_high=4.0)
 
 
 def group_advantages(
@@ -252,6 +264,8 @@ def policy_loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss in the head of this module. All arrays are ``[B, N, T]``.
 
+    With the surrogate "cispo", sg(clip(rho)) A log pi stands in place of the minimum.
+
     Args:
       logprobs: of the tokens, by the policy that is learning, in nats.
       old_logprobs: by the policy that wrote them.
@@ -263,7 +277,8 @@ def policy_loss(
 
     Returns:
       The loss ``[]``, and the metrics "loss", "kl" in nats a token, "clip_fraction" and
-      "ratio_max", each ``[]``.
+      "ratio_max", each ``[]``. The fraction counts tokens without a gradient, or for CISPO those
+      whose weight is clipped.
     """
     chex.assert_equal_shape([logprobs, old_logprobs, reference, advantages, mask, weights])
     weights = weights / len(mask)
@@ -276,7 +291,13 @@ def policy_loss(
     ratio = jnp.exp(_bounded(log_ratio))
     clipped = jnp.clip(ratio, 1 - objective.clip_low, 1 + objective.clip_high)
     gain, clipped_gain = ratio * advantages, clipped * advantages
-    loss = -(weights * jnp.minimum(gain, clipped_gain)).sum()
+    if objective.surrogate == "cispo":
+        log_p = jnp.where(mask, logprobs, 0.0)
+        loss = -(weights * jax.lax.stop_gradient(clipped_gain) * log_p).sum()
+        is_clipped = clipped != ratio
+    else:
+        loss = -(weights * jnp.minimum(gain, clipped_gain)).sum()
+        is_clipped = clipped_gain < gain
 
     k3 = kl_k3(jnp.where(mask, logprobs, 0.0), jnp.where(mask, reference, 0.0))
     if objective.kl == "k3" and objective.kl_coef:
@@ -285,7 +306,7 @@ def policy_loss(
     metrics = {
         "loss": loss,
         "kl": k3.sum() / num_tokens,
-        "clip_fraction": ((clipped_gain < gain) & mask).sum() / num_tokens,
+        "clip_fraction": (is_clipped & mask).sum() / num_tokens,
         "ratio_max": jnp.where(mask, ratio, 0.0).max(),
     }
     return loss, metrics

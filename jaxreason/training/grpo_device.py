@@ -35,7 +35,9 @@ class Problems(NamedTuple):
     """K problems on the device."""
 
     prompt: Prompt  # [K, P]
-    answer: jax.Array  # [K, A] int32: the tokens of the answer, -1 behind them
+    # [K, A] int32: the tokens of the answer, -1 behind them; or else any arrays of K rows that a
+    # reward reads, in a NamedTuple
+    answer: Any
 
 
 Step = Callable[[TrainState, tuple[Problems, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]
@@ -81,7 +83,7 @@ def take(problems: Problems, step: int, size: int, parts: int = 1) -> Problems:
     For ``parts`` devices they are dealt out by the length of their prompts, so that no device has
     all the long ones while the others wait for it.
     """
-    rows = (step * size + np.arange(size)) % len(problems.answer)
+    rows = (step * size + np.arange(size)) % len(problems.prompt.tokens)
     if parts > 1:
         lengths = np.asarray(problems.prompt.mask).sum(-1)[rows]
         dealt = np.argsort(lengths, kind="stable").reshape(-1, parts)
@@ -117,6 +119,7 @@ def make_device_step(
     tx: optax.GradientTransformation,
     stop: Stop,
     reward_fn: RewardFn,
+    observe: Callable[[Rollout, Any], dict[str, jax.Array]] | None = None,
     num_samples: int = 8,
     max_new_tokens: int = 64,
     keep: int | None = None,
@@ -135,6 +138,8 @@ def make_device_step(
       tx: the optimiser.
       stop, num_samples, max_new_tokens: of the chains.
       reward_fn: such as ``token_rewards.exact_match``.
+      observe: what else to log of the chains, ``(rollout, answer) -> {name: [] float32}``; nothing
+        is learned from it.
       keep: dynamic sampling (DAPO, section 3.2): learn from so many of the problems only, those
         with different rewards first.
       epochs, minibatches: a rollout is learned from ``epochs`` times, each time in ``minibatches``
@@ -172,6 +177,8 @@ def make_device_step(
         rollout = write(learner.policy(state.params), key, problems.prompt)
         drawn = Rewarded(problems.prompt, rollout, reward_fn(rollout, problems.answer))
         metrics = {"solved": drawn.rewards.mean()}
+        if observe is not None:
+            metrics |= observe(rollout, problems.answer)
         if keep is not None:
             drawn = _keep_informative(drawn, keep)
         if widths and minibatches == 1:  # as with rollout_parts, no minibatches by length
@@ -340,7 +347,7 @@ def run_steps(
     """
 
     def body(state: TrainState, _):
-        rows = (state.step * size + jnp.arange(size)) % len(problems.answer)
+        rows = (state.step * size + jnp.arange(size)) % len(problems.prompt.tokens)
         drawn = jax.tree.map(lambda x: jnp.asarray(x)[rows], problems)
         return step(state, (drawn, jax.random.fold_in(key, state.step)))
 

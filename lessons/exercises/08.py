@@ -1,4 +1,4 @@
-"""Exercises of lessons 08 and 08b, GRPO.
+"""Exercises of lessons 08, 08b and 08c, GRPO.
 
 Fill in what raises NotImplementedError or is None, then run `jaxreason check 08`. B questions have
 N chains each, of at most T tokens.
@@ -67,3 +67,18 @@ CLIPPED_TOKENS = None
 # at most, and the last one is "#### " and a number.)
 QUESTION, GOLD = "Tom has 3 boxes with 4 pens each. He loses 5 pens. How many pens are left?", 7
 CHEAT = None
+
+
+def vote_reward(answers: list[int | None]) -> np.ndarray:
+    """6. The reward without labels: 1 for chains that give the group's most frequent answer.
+
+    Of equally frequent answers, the one that was given first counts. A chain without an answer has
+    no vote and earns 0. (Lesson 08c.)
+
+    Args:
+      answers: of the N chains of one question, None where a chain has no answer.
+
+    Returns:
+      `[N]`, 0 or 1.
+    """
+    raise NotImplementedError

@@ -30,6 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "epsilon_high": 4e-4,
     },
     "RLOO": {},
+    "CISPO": {"loss_type": "cispo", "epsilon_high": 1.2},  # the largest weight, our 1 + high
 }
 
 

@@ -26,6 +26,7 @@ from jaxreason.models.hf import LanguageModel
 from jaxreason.models.lora import init_lora
 from jaxreason.models.tokens import Prompt, pad_left, token_bytes
 from jaxreason.training.grpo import (
+    CISPO,
     DAPO,
     DR_GRPO,
     GRPO,
@@ -55,7 +56,12 @@ from jaxreason.training.grpo_text import make_text_update, text_batches
 from jaxreason.training.loop import fit_best, init_state, make_step
 from jaxreason.training.padding import cut_grad
 from jaxreason.training.ppo import gae, init_critic, make_ppo_step, standardised
-from jaxreason.training.token_rewards import contains, exact_match
+from jaxreason.training.token_rewards import (
+    contains,
+    exact_match,
+    majority_vote,
+    same_answers,
+)
 from jaxreason.training.watch import NothingToLearn, Watch
 
 # As training has them: eagerly each operation would be a program of its own.
@@ -64,7 +70,14 @@ loss_of = jax.jit(batch_loss, static_argnames="objective")
 weights_of = jax.jit(token_weights, static_argnames=("average", "limit"))
 gradient_of = jax.jit(jax.value_and_grad(batch_loss, has_aux=True), static_argnames="objective")
 
-VARIANTS = {"GRPO": GRPO, "DR_GRPO": DR_GRPO, "DAPO": DAPO, "RLOO": RLOO, "GSPO": GSPO}
+VARIANTS = {
+    "GRPO": GRPO,
+    "DR_GRPO": DR_GRPO,
+    "DAPO": DAPO,
+    "RLOO": RLOO,
+    "GSPO": GSPO,
+    "CISPO": CISPO,
+}
 
 
 def random_batch(rng, b=3, n=4, t=5, off_policy=0.0):
@@ -308,29 +321,36 @@ def test_overlong_penalty_by_hand():
 
 
 def reference_loss(now, batch, o):
-    """The formulas of the papers, chain by chain and token by token."""
+    """The formulas of the papers and their gradients by log p, by hand, token by token: numpy."""
     now, batch = np.float64(now), jax.tree.map(np.asarray, batch)
     b, n, t = batch.mask.shape
-    total, count = 0.0, batch.mask.sum()
-    for i in range(b):
-        for j in range(n):
-            length = int(batch.mask[i, j].sum())
-            log_ratio = np.float64(now[i, j, :length]) - batch.logprobs[i, j, :length]
-            ratio = np.exp(
-                np.full(length, log_ratio.mean()) if o.ratio == "sequence" else log_ratio
-            )
-            a = np.float64(batch.advantages[i, j, :length])
-            terms = np.minimum(ratio * a, np.clip(ratio, 1 - o.clip_low, 1 + o.clip_high) * a)
-            if o.kl == "k3":
-                d = np.float64(batch.reference[i, j, :length]) - now[i, j, :length]
-                terms = terms - o.kl_coef * (np.exp(d) - d - 1)
-            weight = {
-                "sequence": 1 / (b * n * length),
-                "token": 1 / count,
-                "constant": 1 / (b * n * t),
-            }[o.average]
-            total -= weight * terms.sum()
-    return float(total)
+    total, gradient, count = 0.0, np.zeros(now.shape), batch.mask.sum()
+    for i, j in np.ndindex(b, n):
+        length = int(batch.mask[i, j].sum())
+        log_p = now[i, j, :length]
+        log_ratio = log_p - batch.logprobs[i, j, :length]
+        ratio = np.exp(np.full(length, log_ratio.mean()) if o.ratio == "sequence" else log_ratio)
+        clipped = np.clip(ratio, 1 - o.clip_low, 1 + o.clip_high)
+        a = np.float64(batch.advantages[i, j, :length])
+        if o.surrogate == "cispo":  # the weight is a number, whatever it was made from
+            terms, slopes = clipped * a * log_p, clipped * a
+        else:
+            terms = np.minimum(ratio * a, clipped * a)
+            slopes = np.where(ratio * a <= clipped * a, ratio * a, 0.0)
+            if o.ratio == "sequence":  # every token has a part in the ratio of each
+                slopes = np.full(length, slopes.mean())
+        if o.kl == "k3":
+            d = np.float64(batch.reference[i, j, :length]) - log_p
+            terms = terms - o.kl_coef * (np.exp(d) - d - 1)
+            slopes = slopes - o.kl_coef * (1 - np.exp(d))
+        weight = {
+            "sequence": 1 / (b * n * length),
+            "token": 1 / count,
+            "constant": 1 / (b * n * t),
+        }[o.average]
+        total -= weight * terms.sum()
+        gradient[i, j, :length] = -weight * slopes
+    return total, gradient
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -339,8 +359,38 @@ def test_every_variant_is_its_formula(name):
     for seed in range(5):
         now, batch = random_batch(np.random.default_rng(seed), off_policy=0.3)
         batch = batch._replace(weights=weights_of(batch.mask, objective.average))
-        loss, _ = loss_of(now, batch, objective=objective)
-        assert loss == pytest.approx(reference_loss(now, batch, objective), rel=1e-5, abs=1e-6)
+        (loss, _), gradient = gradient_of(now, batch, objective=objective)
+        expected, by_hand = reference_loss(now, batch, objective)
+        assert loss == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        np.testing.assert_allclose(gradient, by_hand, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("surrogate", KNOWN["surrogate"])
+def test_overlong_filtering_and_truncated_sampling_by_hand(surrogate):
+    """From rewards to gradients in numpy: chains cut off weigh nothing, but are in the baseline."""
+    objective = Objective(
+        surrogate=surrogate, average="token", clip_high=0.3, drop_truncated=True, rollout_cap=1.2
+    )
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        now, random = random_batch(rng, off_policy=0.3)
+        rewards, ended = np.float32(rng.normal(size=(3, 4))), rng.random((3, 4)) < 0.6
+        drawn = random.logprobs + np.float32(0.2 * rng.normal(size=now.shape))  # in int8, say
+        rollout = Rollout(random.tokens, drawn, random.mask, ended)
+        batch, _ = batch_of(
+            random.prompt, rollout, rewards, None, objective=objective, logprobs=random.logprobs
+        )
+        _, gradient = gradient_of(now, batch, objective=objective)
+
+        centred = rewards - rewards.mean(1, keepdims=True)
+        a = (centred / (rewards.std(1, keepdims=True) + 1e-4))[..., None]
+        a = a * np.minimum(np.exp(random.logprobs - drawn), 1.2)
+        ratio = np.exp(now - random.logprobs)
+        clipped = np.clip(ratio, 0.8, 1.3)
+        stopped = np.where(ratio * a > clipped * a, 0.0, ratio)  # what the minimum does
+        counted = random.mask & ended[..., None]
+        slope = (clipped if surrogate == "cispo" else stopped) * a
+        np.testing.assert_allclose(gradient, -slope * counted / counted.sum(), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -405,6 +455,19 @@ def test_the_clip_stops_the_gradient_on_one_side_only():
     assert gradient(0.79, 1.0) == (pytest.approx(-0.79, rel=1e-4), 0.0)
 
 
+def test_cispo_clips_the_weight_and_stops_no_token():
+    """Its gradient by log p is -A clip(ratio), with either sign of A."""
+    objective = Objective(surrogate="cispo", clip_low=0.2, clip_high=0.3)
+    _, batch = random_batch(np.random.default_rng(0), b=1, n=1, t=1)
+    for ratio, weight, clipped in ((0.5, 0.8, 1.0), (1.1, 1.1, 0.0), (2.0, 1.3, 1.0)):
+        for advantage in (1.0, -1.0):
+            given = batch._replace(advantages=np.full((1, 1, 1), advantage, np.float32))
+            now = np.float32(batch.logprobs + np.log(ratio))
+            (_, metrics), gradient = gradient_of(now, given, objective=objective)
+            assert float(gradient.sum()) == pytest.approx(-advantage * weight, rel=1e-4)
+            assert metrics["clip_fraction"] == clipped
+
+
 def test_truncated_importance_sampling_by_hand():
     """Drawn with q, learned by p: a token weighs min(p / q, 2), however far they are apart."""
     p, q = np.log([[[0.3, 0.8, 0.1, 1.0]]]), np.log([[[0.6, 0.2, 0.1, 1e-30]]])
@@ -450,7 +513,11 @@ def test_ratios_of_any_size_leave_loss_and_gradient_finite(name):
             batch = batch._replace(logprobs=np.where(at, now - away, batch.logprobs))
             (loss, metrics), gradient = jax.device_get(gradient_of(now, batch, objective=objective))
             assert np.isfinite([loss, *metrics.values(), (gradient**2).sum()]).all(), away
-            if objective.ratio == "token" and not objective.kl_coef:
+            if (
+                objective.surrogate == "ppo"
+                and objective.ratio == "token"
+                and not objective.kl_coef
+            ):
                 decided = at & (
                     (batch.advantages > 0) == (away > 0)
                 )  # clipped: no gain for going on
@@ -523,6 +590,7 @@ def test_padding_has_no_influence():
         {"advantages": "std"},
         {"average": "mean"},
         {"ratio": "word"},
+        {"surrogate": "reinforce"},
         {"kl": "k2"},
         {"clip_low": 0.0},
         {"clip_high": -1.0},
@@ -676,6 +744,34 @@ def test_a_substring_reward_pays_for_17_where_7_is_right(tokenizer):
     both = encode_problems(tokenizer, ["Tom has"] * 2, [" 63", " 636"]).answer
     twice = rollout_of(tokenizer, ["16 3", "1636", "63"], num_problems=2)
     assert found(twice, both).tolist() == [[0, 1, 1], [0, 1, 0]]
+
+
+def test_equal_ids_are_equal_answers(tokenizer):
+    """What stands between the last mark and the end; and who has none, has no vote."""
+    texts = {
+        "40+23=63\n#### 63": 0,
+        "63": -1,
+        "#### 7": 2,
+        "1+6=7\n#### 7": 2,
+        "####": -1,
+        "####  ": -1,
+        "#### 63": 0,
+        "#### 5\n#### 7": 2,
+        "#### 7 ": 8,
+        "#### 123456789": -1,  # too long
+        " 63": -1,
+    }
+    written = rollout_of(tokenizer, texts)
+    ids = jax.jit(same_answers(tokenizer))
+    assert ids(written)[0].tolist() == list(texts.values())
+    cut = written._replace(finished=np.zeros((1, len(texts)), bool))
+    assert ids(cut)[0].tolist() == [-1] * len(texts)
+
+
+def test_the_vote_pays_the_most_frequent_answer():
+    ids = np.array([[0, -1, 2, 2, -1], [0, 1, 0, 1, 4], [-1, -1, -1, 3, -1], [-1] * 5])
+    paid = jax.jit(majority_vote)(ids)  # of equals the first; and nobody for no answer
+    assert paid.tolist() == [[0, 0, 1, 1, 0], [1, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0] * 5]
 
 
 # ---- probes: what the answer is, is known
@@ -912,17 +1008,24 @@ def test_gae_by_hand():
 
 
 def test_dynamic_sampling_keeps_the_groups_that_differ(small, problems):
-    """Of eight problems two have different rewards; with keep=2 only those are learned from."""
+    """Of eight problems two have different rewards; with keep=2 only those are learned from.
+
+    A reward may be told several arrays of each problem; what is observed is logged of all problems.
+    """
     tx = optax.sgd(0.1)
+    told = problems._replace(answer=(problems.answer, np.arange(8.0)))
 
-    def reward(rollout, answer):
+    def reward(rollout, told):
         differs = jnp.arange(rollout.tokens.shape[1]) % 2.0
-        return jnp.where(answer[:, :1] == problems.answer[2, 0], differs, 1.0)
+        return jnp.where(told[0][:, :1] == problems.answer[2, 0], differs, 1.0)
 
-    step = make_grpo_step(
-        tx=tx, objective=Objective(), **device_options(small, reward_fn=reward, keep=2)
-    )
-    _, metrics = jax.jit(step)(init_state(small.params, tx), (problems, jax.random.key(0)))
+    def observe(rollout, told):
+        return {"place": told[1].mean()}
+
+    options = device_options(small, reward_fn=reward, observe=observe, keep=2)
+    step = jax.jit(make_grpo_step(tx=tx, objective=Objective(), **options))
+    _, metrics = step(init_state(small.params, tx), (take(told, 3, 8), jax.random.key(0)))
+    assert metrics["place"] == 3.5
     assert metrics["zero_variance"] == 0 and metrics["reward"] == 0.5
     assert metrics["solved"] == pytest.approx((6 + 2 * 0.5) / 8)
 

@@ -2,6 +2,7 @@
 tests/parity).
 """
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from jaxreason.models.families.llama import KEYS
 from jaxreason.models.tokens import Prompt
 from jaxreason.models.weights import get_path
 from jaxreason.training.grpo import (
+    CISPO,
     DAPO,
     DR_GRPO,
     GRPO,
@@ -26,7 +28,14 @@ from jaxreason.training.grpo import (
 )
 from jaxreason.training.grpo_batch import GroupBatch, batch_loss
 
-VARIANTS = {"GRPO": GRPO, "DR_GRPO": DR_GRPO, "DAPO": DAPO, "GSPO": GSPO, "RLOO": RLOO}
+VARIANTS = {
+    "GRPO": GRPO,
+    "DR_GRPO": DR_GRPO,
+    "DAPO": DAPO,
+    "GSPO": GSPO,
+    "RLOO": RLOO,
+    "CISPO": dataclasses.replace(CISPO, clip_high=0.2),  # near enough for tokens to be clipped
+}
 
 
 def loss_of(objective: Objective):

@@ -1,4 +1,4 @@
-"""Checks of lessons 08 and 08b."""
+"""Checks of lessons 08, 08b and 08c."""
 
 import numpy as np
 
@@ -78,3 +78,16 @@ def check_cheat(answers):
     )
     expect(GOLD in answers.CHEAT, f"the careless reward does not find {GOLD}")
     expect(int(said) != int(GOLD), "that chain is right: nobody is cheated")
+
+
+def check_vote_reward(answers):
+    for said, expected in (
+        ([7, 5, 7, 3], [1, 0, 1, 0]),
+        ([5, 7, 7, 5], [1, 0, 0, 1]),
+        ([3, 9, 9, 3, 9], [0, 1, 1, 0, 1]),
+        ([None, None, 4, None], [0, 0, 1, 0]),
+        ([None, None], [0, 0]),
+        ([0, 0, 1], [1, 1, 0]),
+    ):
+        found = answers.vote_reward(list(said))
+        expect_close(found, expected, f"the answers {said}")

@@ -1,4 +1,6 @@
-"""Solutions of lessons 08 and 08b."""
+"""Solutions of lessons 08, 08b and 08c."""
+
+from collections import Counter
 
 import numpy as np
 
@@ -30,3 +32,11 @@ CLIPPED_TOKENS = {1, 4}
 
 # 7 stands in 17: the substring reward finds it.
 CHEAT = "3*4=12\n12+5=17\n#### 17"
+
+
+def vote_reward(answers):
+    votes = Counter(answer for answer in answers if answer is not None)
+    if not votes:  # nobody answers, nobody earns
+        return np.zeros(len(answers))
+    label, _ = votes.most_common(1)[0]  # the first of equals
+    return np.array([float(answer == label) for answer in answers])

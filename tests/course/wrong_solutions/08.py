@@ -14,4 +14,8 @@ WRONG = [
     ("off by one", "leave_one_out", "(rewards.shape[1] - 1)", "rewards.shape[1]"),
     ("off by one", "leave_one_out", " - rewards\n", "\n"),
     ("both ways", "clipped_tokens", "{1, 4}", "{1, 2, 3, 4}"),
+    ("missing mask", "vote_reward", " if answer is not None)", ")"),
+    ("the rarest", "vote_reward", "votes.most_common(1)[0]  #", "votes.most_common()[-1]  #"),
+    ("0 is an answer", "vote_reward", "if answer is not None", "if answer"),
+    ("a share", "vote_reward", "float(answer == label)", "votes[answer] / len(answers)"),
 ]

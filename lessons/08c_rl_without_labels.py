@@ -1,0 +1,329 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 08c Reinforcement learning without labels
+#
+# **Can a model learn from its own votes, when nobody knows the right answers?**
+#
+# TTRL (Zuo et al. 2025) pays a chain if its answer is the one that most chains of its group give.
+# The large models of the paper gain from it. Our small one collapsed: in 20 steps from 43% right to
+# 1%, while its reward rose from 54% to 65%. Rewards that know nothing ended there too. As many
+# steps on true answers left the policy at 44% (one run of each).
+#
+# ![accuracy of four rewards over the steps](../docs/results/08c_rl_without_labels/four_rewards.png)
+#
+# At the end of this lesson you can
+#
+# - compute the vote's reward, and say when it is right although the vote is wrong;
+# - test a result with rewards that know nothing: a coin, and the format of the answer;
+# - see a collapse that the reward itself hides.
+#
+# By default, and in the run reported here, each policy is trained once, and four times with
+# `--seeds 4`. Ctrl-C saves the state, and the same command goes on from there.
+
+# %%
+from jaxreason.course.options import read_options
+
+# Options come before the slow imports, so a misspelt one is refused at once.
+GIVEN = read_options(
+    "08c_rl_without_labels", problems=500, model="tiny-start", chains=4, seeds=1, trains=True
+)
+
+# %%
+import functools
+from collections import Counter
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreason.answers import vote
+from jaxreason.answers.verify import answer_ids, gold_ids, read_answers
+from jaxreason.course import lesson, policies, policy_runs
+from jaxreason.decoding import prompts
+from jaxreason.decoding.rollout import Rollout
+from jaxreason.decoding.sampling import Sampler
+from jaxreason.evaluation.intervals import paired_difference
+from jaxreason.tasks import arithmetic
+from jaxreason.training import token_rewards
+
+run = lesson.start(GIVEN, cpu_devices=2)
+QUICK, tokenizer = run.options.quick, run.model.tokenizer
+exact = token_rewards.exact_match(tokenizer)  # refuses a model that this lesson cannot train
+RECIPE = policy_runs.Recipe(
+    every=10, num_prompts=80, num_questions=4096, num_held_out=100, rollout_parts=5
+)
+RECIPE, STEPS = (policy_runs.SMOKE, 4) if QUICK else (RECIPE, 20)
+policy_runs.check_mesh(RECIPE, run.mesh)
+
+# %% [markdown]
+# ## The reward in plain code
+#
+# The policy answers one question eight times. The most frequent answer stands for the right one,
+# and a chain earns 1 if it gives that answer (TTRL, section 2). A chain without an answer has no
+# vote and earns nothing.
+
+# %%
+(asked,) = arithmetic.problems("train", 1, seed=3, operations=(4,))
+prompt = prompts.zero_shot_cot(asked.question)
+(texts,) = run.complete(run.key, [prompt], sampler=Sampler(1.0), num_samples=8).texts
+said = [text.rpartition("#### ")[2] if "#### " in text else None for text in texts]
+votes = Counter(answer for answer in said if answer is not None)
+label = votes.most_common(1)[0][0]
+plain = [float(answer == label) for answer in said]
+for answer, paid in zip(said, plain, strict=True):
+    print(f"says {answer}: earns {paid:.0f}, by the true answer {answer == str(asked.answer):.0f}")
+
+# %% [markdown]
+# In our run the vote is wrong: three chains say 18, and the two that are right earn nothing. Even
+# so, the three that gave yet another answer get the 0 that they deserve. TTRL calls this a *lucky
+# hit*: a wrong label does less harm if the wrong answers differ. The library says the same, of ids
+# that are equal where answers are.
+
+# %%
+ids = answer_ids(read_answers([texts], [asked.answer]))  # [1, N]
+assert token_rewards.majority_vote(jnp.asarray(ids))[0].tolist() == plain
+
+# %% [markdown]
+# ## Four rewards
+#
+# A policy may get better for other reasons than what it is paid for. Shao et al. 2025 ("Spurious
+# rewards") paid Qwen2.5-Math by the toss of a coin, and it still gained 21 points on MATH-500.
+# Other families of models gained little or lost. So we train with two rewards that know nothing: a
+# coin for every chain, and 1 for any chain that ends with an answer, whatever the answer is.
+#
+# In training a reward is read off the tokens, inside the compiled step. One step serves all four:
+# a problem brings along what the rewards have to know, and which of them is paid. The coins are
+# tossed before training.
+
+# %%
+REWARDS = ("true answer", "vote", "coin", "format")
+ids_of = token_rewards.same_answers(tokenizer)
+
+
+class Known(NamedTuple):
+    answer: np.ndarray  # [K, A] int32, the tokens of the right answer
+    coins: np.ndarray  # [K, N] float32, 0 or 1
+    paid: np.ndarray  # [K] int32, the place of the reward that is paid
+
+
+def reward_of(rollout: Rollout, known: Known) -> jax.Array:
+    ids = ids_of(rollout)
+    true, voted = exact(rollout, known.answer), token_rewards.majority_vote(ids)
+    rewards = jnp.stack([true, voted, known.coins, ids >= 0])  # [4, B, N]
+    return rewards[known.paid, jnp.arange(len(known.paid))]
+
+
+# %% [markdown]
+# True answers are logged in all four trainings, but only the first policy is paid by them. The
+# *label* is right if a chain that the vote pays is right.
+
+
+# %%
+def observe(rollout: Rollout, known: Known) -> dict[str, jax.Array]:
+    true, voted = exact(rollout, known.answer), token_rewards.majority_vote(ids_of(rollout))
+    return {
+        "label accuracy": (true * voted).max(-1).mean(),
+        "reward accuracy": (true == voted).mean(),
+        "agreement": voted.mean(),  # the share of chains that voted for the winner
+    }
+
+
+# %% [markdown]
+# ## Before training
+#
+# TTRL trains on the very questions it is tested on, without their answers. We ask for more: the
+# policies train on *training* questions, each seen once, and are tested on others.
+
+# %%
+problems = arithmetic.problems("test", run.problems, seed=run.options.seed)
+golds = [problem.answer for problem in problems]
+before = policies.measure_policy(run, "before", run.model.params, problems)
+start_ids = answer_ids(read_answers(before.texts, golds))  # [G, N]
+start_vote = np.asarray(vote.majority(start_ids)) == gold_ids(start_ids, before.sampled)
+run.measure(f"before/vote of {run.chains}", start_vote)
+
+# %% [markdown]
+# ## Training
+#
+# The recipe is that of lesson 08, for 20 of its 200 steps, with 80 questions a step and not 112. We
+# do not choose the best policy by the validation problems, because that would need labels: we test
+# the last one.
+
+# %%
+SEEDS = [run.options.seed + i for i in range(run.seeds)]
+ALL, EVERY = run.seeds > 1, RECIPE.every
+questions = functools.cache(functools.partial(policy_runs.questions, run.model, RECIPE))
+options = dict(reward_fn=reward_of, observe=observe)
+compile_step = functools.cache(functools.partial(policies.compile_grpo, run, RECIPE, **options))
+
+
+class Ran(NamedTuple):
+    policy: policy_runs.Trained
+    log: dict[str, np.ndarray]  # name -> [STEPS]
+
+
+def train(paid: str, seed: int, depths=(2, 3, 4, 5, 6), **changes) -> Ran:
+    asked, (step, tx) = questions(seed, depths), compile_step(**changes)
+    kept = run.kept(f"{paid}, seed {seed}", RECIPE, STEPS, depths, changes)
+    k, n = len(asked.answer), RECIPE.num_samples
+    coins = np.random.default_rng(seed).integers(0, 2, (k, n)).astype(np.float32)
+    known = Known(answer=asked.answer, coins=coins, paid=np.full(k, REWARDS.index(paid), np.int32))
+    policy = policy_runs.train_policy(
+        *(run.model, RECIPE, step, tx, kept),
+        seed=seed,
+        problems=asked._replace(answer=known),
+        num_steps=STEPS,
+        description=f"{paid}, seed {seed}",
+    )
+    return Ran(policy=policy, log=policy_runs.read_log(kept))
+
+
+def curve_of(name: str, runs: list[Ran]):
+    return policies.logged_curve([r.log for r in runs], name, EVERY)
+
+
+# %% [markdown]
+# Four trainings for each seed. All four see the same questions.
+
+# %%
+ran = {paid: [train(paid, seed) for seed in SEEDS] for paid in REWARDS}
+learned = {paid: policies.learning_curve([r.policy for r in ran[paid]]) for paid in REWARDS}
+ends = ", ".join(f"{paid} {curve[-1].value:.0%}" for paid, curve in learned.items())
+SHOWN = "(mean, min, max run)" if ALL else "(95% interval)"
+run.curves(
+    "four_rewards",
+    range(0, STEPS + 1, EVERY),
+    learned,
+    title=f"From {learned['vote'][0].value:.0%}, after {STEPS} steps:\n{ends}",
+    xlabel=f"steps of {RECIPE.num_prompts} questions x {RECIPE.num_samples} chains",
+    ylabel=f"pass@1 at T = 1, validation {SHOWN}",
+)
+
+# %% [markdown]
+# Now the labels: how often is the vote on a training question right?
+
+# %%
+label = {paid: curve_of("label accuracy", ran[paid]) for paid in REWARDS}
+right = curve_of("reward accuracy", ran["vote"])
+run.measure(f"vote/reward accuracy, first {EVERY} steps", right[0])
+run.measure(f"vote/reward accuracy, last {EVERY} steps", right[-1])
+run.curves(
+    "labels",
+    range(EVERY, STEPS + 1, EVERY),
+    label,
+    title=f"Paid by the vote, {label['vote'][0].value:.0%} of the votes are right at first\n"
+    f"and {label['vote'][-1].value:.0%} at the end",
+    xlabel="step",
+    ylabel=f"votes that are right {SHOWN}",
+)
+
+# %% [markdown]
+# ## After training
+#
+# Now the test problems. Over several seeds, a problem has the mean score.
+
+# %%
+after, gained, wrote = {}, {}, {"before": before.texts[0][0]}
+for paid in REWARDS:
+    tested = [
+        policies.measure_policy(run, f"{paid}, seed {seed}", r.policy.last, problems)
+        for seed, r in zip(SEEDS, ran[paid], strict=True)
+    ]
+    wrote[paid] = tested[0].texts[0][0]
+    after[paid] = np.mean([policy.one for policy in tested], axis=0)
+    gained[paid] = run.measure(f"gain/{paid}", paired_difference(after[paid], before.one))
+run.claim_better("paid by the vote, a policy gains pass@1", after["vote"], before.one)
+run.claim_better("paid by the vote, it beats the coin", after["vote"], after["coin"])
+run.claim_better("paid by the true answer, it beats the vote", after["true answer"], after["vote"])
+for paid in ("coin", "format"):
+    run.claim(f"paid by {paid}, it gains at most 2 points", gained[paid], at_most=0.02)
+run.claim_better(
+    "one chain after training on votes beats the vote before it", after["vote"], start_vote
+)
+
+# %% [markdown]
+# What does a policy write that was paid for votes? Read a few chains. Ours drops the last line.
+# That is wrong, and easy to agree on: each line is a chance to slip, so shorter chains agree more.
+
+# %%
+print(problems[0].question, f"({golds[0]})")
+for name in ("before", "true answer", "vote"):
+    print(f"\n{name}:\n{wrote[name]}")
+
+# %% [markdown]
+# ## When does a vote teach?
+#
+# The vote pays for agreement, right or wrong, and the reward cannot tell one from the other. So we
+# train on votes twice more: where most of them are right, on questions of two and three operations;
+# and at a third of the learning rate.
+
+# %%
+EASY, SLOW = dict(depths=(2, 3)), dict(learning_rate=policies.LEARNING_RATE / 3)
+if QUICK:
+    EASY = SLOW = {}  # a smoke run compiles once
+LIMITS = {"vote, 2-3 operations": EASY, "vote, a third of the rate": SLOW}
+METRICS = ("agreement", "label accuracy", "length", "entropy")
+easy = np.array([problem.num_operations <= 3 for problem in problems])
+curves = {"vote, 2-6 operations": {what: curve_of(what, ran["vote"]) for what in METRICS}}
+for name, changes in LIMITS.items():
+    one = train("vote", SEEDS[0], **changes)
+    curves[name] = {what: curve_of(what, [one]) for what in METRICS}
+    tested = policies.measure_policy(run, name, one.policy.last, problems).one
+    for at, some in (("", slice(None)), (" at 2-3 operations", easy)):
+        run.measure(f"gain{at}/{name}", paired_difference(tested[some], before.one[some]))
+for name, of_run in curves.items():
+    for what, curve in of_run.items():
+        run.measure(f"{name}/{what}, first {EVERY} steps", curve[0])
+        run.measure(f"{name}/{what}, last {EVERY} steps", curve[-1])
+
+# %% [markdown]
+# The trainings on votes side by side: what the reward says, and what is true.
+
+# %%
+alone = list(curves.items())[:3]
+right = [f"{of_run['label accuracy'][-1].value:.0%}" for _, of_run in alone]
+run.curves(
+    "collapse",
+    range(EVERY, STEPS + 1, EVERY),
+    {f"{name}: {what}": of_run[what] for name, of_run in alone for what in METRICS[:2]},
+    title=f"Votes that are right in the end: {right[0]};\n"
+    f"on 2-3 operations {right[1]}; at a third of the learning rate {right[2]}",
+    xlabel="step",
+    ylabel=f"share {SHOWN}",
+)
+
+# %% [markdown]
+# ## What surprised us
+#
+# - Chains shrink from 39 tokens to 22 and agree more. In the first ten steps 48% of the votes are
+#   right, in the last ten 11%. Nothing in the reward shows it.
+# - Better votes and smaller steps only delay it. On two and three operations 79% of the votes are
+#   right in the first ten steps, and 53% in the last ten. At a third of the rate we end at 4%.
+# - Lucky hits are real: at first 48% of the votes are right, and 75% of the rewards.
+# - All chains had the right format from the start, so that reward hardly ever differed in a group.
+#   It destroyed the policy all the same. We think of Adam, which divides a gradient by its size: a
+#   rare signal moves the weights as far as a strong one.
+# - Shafayat et al. 2025 saw this end in large models, after longer training on votes. The *clip*,
+#   by which Shao et al. explain what coins did, never acts here: a rollout has one update.
+#
+# ## When it does not work
+#
+# - **Agreement rises and nothing else does**: keep some questions with answers, measure both, and
+#   stop when they part. Here that is step 10.
+# - **A coin gains as much**: then the vote is not what teaches.
+#
+# ## Exercises
+#
+# `jaxreason check 08`: exercise 6, `vote_reward`, is about this lesson.
+
+# %%
+run.finish()
