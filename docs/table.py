@@ -19,6 +19,7 @@ HEADLINES = {  # lesson: parts of the claims that docs/claims.md shows
     "02_self_consistency": ["beats one sampled chain", "beats the greedy chain"],
     "02b_when_a_vote_wins": ["where one chain is right"],
     "02c_confidence": ["DeepConf, top 10%"],
+    "02d_power_sampling": ["a chain at T = 1/4", "the vote at equal tokens"],
     "03_tree_of_thoughts": ["solves >= 74%", "beats chains"],
     "03b_the_evaluator_decides": [
         "solves >= 74%",
@@ -33,6 +34,7 @@ HEADLINES = {  # lesson: parts of the claims that docs/claims.md shows
     "04b_what_scores_mean": [],
     "05_best_of_n": ["best-of-64"],
     "05b_fooled_and_guided": ["PRM beam search"],
+    "05c_particle_filtering": ["particles beat"],
     "06_mcts": [],
     "06b_mcts_with_a_model": [
         "beats any of 64 chains with",
@@ -45,6 +47,7 @@ HEADLINES = {  # lesson: parts of the claims that docs/claims.md shows
     "07c_budgets_by_difficulty": [],
     "08_grpo": ["GRPO gains"],
     "08b_grpo_ablations": ["GRPO beats further SFT"],
+    "08c_rl_without_labels": ["paid by the vote", "it beats the vote"],
     "09_distillation": ["GRPO beats its base", "beat GRPO at equal", "beats GRPO, on chains"],
     "10_test_time_compute": ["tiny (best by PRM@16)"],
     "10b_compute_optimal": ["with 2 greedy chains' worth"],
@@ -73,6 +76,17 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "auc within a problem/log-probability",
         "saved/unsure chains stopped",
         "saved/vote settled",
+    ],
+    "02d_power_sampling": [
+        f"{model}/{method}"
+        for model in ("tiny", "tiny-start")
+        for method in (
+            "T = 0",
+            "T = 0.25",
+            "power sampling, 4 steps",
+            "vote of n chains, 4 steps",
+            "likeliest of n chains, 4 steps",
+        )
     ],
     "03_tree_of_thoughts": [
         *(
@@ -311,6 +325,34 @@ SENTENCES = [
     ),
 ]
 
+NEWER = [  # methods that the PyTorch course does not have
+    Sentence(
+        lesson="02c_confidence",
+        claim="DeepConf, top 10% beats the plain vote of 64",
+        sampled="saved/vote settled",
+        words="A vote of the most confident 10% of the chains (DeepConf) beats the vote of all.",
+    ),
+    Sentence(
+        lesson="02d_power_sampling",
+        claim="tiny-start: power sampling beats a chain at T = 1/4",
+        sampled="tiny-start/power sampling, 4 steps",
+        words="Power sampling, by Markov chains from p^4, beats a low temperature.",
+    ),
+    Sentence(
+        lesson="05c_particle_filtering",
+        claim="XXX",
+        sampled="XXX",
+        words="A particle filter weighted by the PRM beats the best of n chains by the same PRM, with equal"
+        " tokens.",
+    ),
+    Sentence(
+        lesson="08c_rl_without_labels",
+        claim="paid by the vote, a policy gains pass@1",
+        sampled="gain/vote",
+        words="A policy that is paid by its own votes, without labels (TTRL), gets better.",
+    ),
+]
+
 VERDICTS = {True: "", False: " **(not seen)**", None: " *(not testable here)*"}
 IN_WORDS = {True: "Holds", False: "Does not hold", None: "Not testable"}
 
@@ -325,10 +367,10 @@ def load_run(folder: str, lesson: str) -> dict:
     return json.loads((ROOT / "docs" / folder / lesson / "results.json").read_text())
 
 
-def sentences(folder: str) -> str:
-    """One list item for each lesson: the claim in words, its verdict, points, interval and n."""
+def sentences(folder: str, told: list[Sentence]) -> str:
+    """A list item for each claim: in words, with its verdict, points, interval and n."""
     items = []
-    for lesson, claim_text, sampled, words in SENTENCES:
+    for lesson, claim_text, sampled, words in told:
         record = load_run(folder, lesson)
         claim = {c["claim"]: c for c in record["claims"]}[claim_text]
         n = {m["name"]: m["n"] for m in record["measurements"]}[sampled]
@@ -375,7 +417,11 @@ def table(folder: str, shown: dict[str, list[str]] | None, root: str) -> str:
 
 
 DOCUMENTS = {  # document: what stands between its markers
-    "README.md": lambda: sentences("results"),
+    "README.md": lambda: (
+        sentences("results", SENTENCES)
+        + "\nFour methods of 2025, beside what the course already has:\n\n"
+        + sentences("results", NEWER)
+    ),
     "docs/claims.md": lambda: table("results", None, "../"),
     "docs/results/README.md": lambda: table("results", SHOWN, "../../"),
     "docs/results_smollm2/README.md": lambda: table("results_smollm2", SHOWN_REAL, "../../"),

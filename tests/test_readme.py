@@ -74,8 +74,8 @@ def test_a_sentence_says_whether_its_claim_holds(monkeypatch, holds, said):
     claim = {"claim": "c", "value": 0.0351, "low": 0.0149, "high": 0.056, "holds": holds}
     run = {"claims": [claim], "measurements": [{"name": "m", "n": 1200}]}
     monkeypatch.setattr(table, "load_run", lambda folder, lesson: run)
-    monkeypatch.setattr(table, "SENTENCES", [table.Sentence("02_x", "c", "m", "It helps.")])
-    assert table.sentences("results") == f"- It helps. {said} ([02](lessons/02_x.py)).\n"
+    told = [table.Sentence("02_x", "c", "m", "It helps.")]
+    assert table.sentences("results", told) == f"- It helps. {said} ([02](lessons/02_x.py)).\n"
 
 
 def test_committed_results_are_of_the_shipped_model_and_enough_problems():

@@ -11,7 +11,7 @@ $$-\sum_{i,t} w_{i,t}
 In the order of the data: :func:`group_advantages` makes $A$ from rewards, :func:`token_weights`
 makes $w$, :func:`kl_k3` estimates $D$, and :func:`policy_loss` is the sum above. The variants
 differ in $A$, in $w$, in the clip, in whether $\rho$ is one of a token or of the sequence, and in
-the surrogate, the term that : options of :class:`Objective`.
+the term that stands for the minimum: options of :class:`Objective`.
 
 B prompts have N completions of at most T tokens each; every array of tokens is ``[B, N, T]``. The
 losses know no model: ``grpo_batch`` makes their arrays from a rollout, ``grpo_minimal`` writes one
