@@ -85,7 +85,7 @@ def test_particles_are_distributed_as_the_posterior(scheme):
     draw_one = jax.jit(jax.vmap(multinomial))
     for seed in range(10):
         key = jax.random.key(seed)
-        found = filtered(key, runs=1000, n=64, scheme=scheme)
+        found = filtered(key, runs=1000, n=32, scheme=scheme)
         drawn = draw_one(jax.random.split(key, 1000), found.log_weights)[:, 0]
         words = np.asarray(found.state[0])[np.arange(1000), drawn]
         counts, expected = np.bincount(words, minlength=len(WORDS)), 1000 * MASS / Z
@@ -112,7 +112,7 @@ def test_the_estimate_of_z_is_unbiased(scheme, threshold):
 
 def test_resampling_by_hand():
     log_weights = jnp.log(jnp.array([[0.5, 0.5, 0.5, 0.5], [0.0, 0.9, 0.0, 0.3]]))
-    np.testing.assert_allclose(effective_size(log_weights), [4.0, 1 / (0.75**2 + 0.25**2)])
+    np.testing.assert_allclose(effective_size(log_weights), [4.0, 1.6], rtol=1e-6)
     state = {"x": jnp.arange(8).reshape(2, 4), "shared": jnp.array([7, 8])}
     before = Particles(state=state, log_weights=log_weights, log_z=jnp.log(jnp.array([1.0, 0.5])))
     np.testing.assert_allclose(np.exp(log_evidence(before)), [0.5, 0.5 * 0.3], rtol=1e-6)
