@@ -148,7 +148,8 @@ assert abs(z.mean() - Z) < 4 * z.std() / RUNS**0.5
 # one call of the model and one of the PRM.
 
 # %%
-problems = arithmetic.problems("test", run.problems, seed=run.options.seed, operations=(4, 5, 6))
+few = 12 if QUICK else run.problems  # most of a smoke run is compilation
+problems = arithmetic.problems("test", few, seed=run.options.seed, operations=(4, 5, 6))
 texts, golds = [prompts.zero_shot_cot(p.question) for p in problems], [p.answer for p in problems]
 prm = load_reward_model(f"{run.model.name}-prm", run.model)
 eight, one_line = [""] * 8, {"max_new_tokens": 12, "num_samples": 1, "stop_strings": ("\n",)}

@@ -70,10 +70,9 @@ def particle_filter(
     Raises:
       InputError: a number below 1, or a threshold outside 0..1.
     """
-    if min(num_particles, num_steps) < 1:
-        raise InputError(
-            f"num_particles is {num_particles}, num_steps {num_steps}: expected at least 1 each"
-        )
+    for name, value in (("num_particles", num_particles), ("num_steps", num_steps)):
+        if value < 1:
+            raise InputError(f"{name} is {value}: expected at least 1")
     if not 0 <= threshold <= 1:
         raise InputError(f"threshold is {threshold}: expected 0 (never resample) to 1")
 
@@ -89,12 +88,8 @@ def particle_filter(
         log_weights = particles.log_weights + log_potentials
         return t + 1, particles._replace(state=state, log_weights=log_weights)
 
-    num_problems = len(keys)
-    start = Particles(
-        state=state,
-        log_weights=jnp.zeros((num_problems, num_particles)),
-        log_z=jnp.zeros(num_problems),
-    )
+    none = jnp.zeros((len(keys), num_particles))
+    start = Particles(state=state, log_weights=none, log_z=none[:, 0])
     return jax.lax.while_loop(unfinished, step, (jnp.int32(0), start))[1]
 
 
@@ -126,8 +121,7 @@ def resample(
 def log_evidence(particles: Particles) -> jax.Array:
     """Log of the estimate of Z, ``[B]``: the product of the mean weights before each resampling."""
     num_particles = particles.log_weights.shape[-1]
-    mean = jax.nn.logsumexp(particles.log_weights, -1) - math.log(num_particles)
-    return particles.log_z + mean
+    return particles.log_z + jax.nn.logsumexp(particles.log_weights, -1) - math.log(num_particles)
 
 
 def normalise(log_weights: jax.Array) -> jax.Array:
@@ -157,9 +151,8 @@ def systematic(key: jax.Array, log_weights: jax.Array) -> jax.Array:
     Particle i of log weights ``[N]`` is drawn N W_i times, rounded up or down, so that fewer
     particles are lost by chance.
     """
-    num_particles = len(log_weights)
-    u = (jnp.arange(num_particles) + jax.random.uniform(key)) / num_particles
-    return _inverse_cdf(u, log_weights)
+    n = len(log_weights)
+    return _inverse_cdf((jnp.arange(n) + jax.random.uniform(key)) / n, log_weights)
 
 
 def _inverse_cdf(u: jax.Array, log_weights: jax.Array) -> jax.Array:
