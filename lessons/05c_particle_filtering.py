@@ -314,7 +314,7 @@ run.claim_better(text, mine, measured["beam search, 4"][1])
 #
 # - Theorem 1 of the paper says that the particles' weighted shares are unbiased. The toy says no:
 #   what is unbiased is their product with the estimate of $Z$.
-# - With the odds as weights, nearly all particles of a problem end as the same chain.
+# - With the odds as weights the fewest different chains are left.
 #
 # ## When it does not work
 #

@@ -111,17 +111,22 @@ def test_the_estimate_of_z_is_unbiased(scheme, threshold):
 
 
 def test_resampling_by_hand():
-    log_weights = jnp.log(jnp.array([[0.5, 0.5, 0.5, 0.5], [0.0, 0.9, 0.0, 0.3]]))
-    np.testing.assert_allclose(effective_size(log_weights), [4.0, 1.6], rtol=1e-6)
-    state = {"x": jnp.arange(8).reshape(2, 4), "shared": jnp.array([7, 8])}
-    before = Particles(state=state, log_weights=log_weights, log_z=jnp.log(jnp.array([1.0, 0.5])))
-    np.testing.assert_allclose(np.exp(log_evidence(before)), [0.5, 0.5 * 0.3], rtol=1e-6)
-    after = resample(jax.random.split(jax.random.key(0), 2), before, systematic)
+    @jax.jit
+    def run(log_weights, z):
+        state = {"x": jnp.arange(8).reshape(2, 4), "shared": jnp.array([7, 8])}
+        before = Particles(state=state, log_weights=log_weights, log_z=jnp.log(z))
+        after = resample(jax.random.split(jax.random.key(0), 2), before, systematic)
+        return effective_size(log_weights), log_evidence(before), after, log_evidence(after)
+
+    weights = np.array([[0.5, 0.5, 0.5, 0.5], [1e-30, 0.9, 1e-30, 0.3]])
+    size, log_z, after, log_z_after = jax.device_get(run(np.log(weights), np.array([1.0, 0.5])))
+    np.testing.assert_allclose(size, [4.0, 1 / (0.75**2 + 0.25**2)], rtol=1e-6)
+    np.testing.assert_allclose(np.exp(log_z), [0.5, 0.5 * 0.3], rtol=1e-6)
     # Equal weights stay as they are. Of the others three of four particles are the second.
     assert after.state["x"].tolist() == [[0, 1, 2, 3], [5, 5, 5, 7]]
     assert after.state["shared"].tolist() == [7, 8]
     np.testing.assert_allclose(np.exp(after.log_weights), [[0.5] * 4, [1.0] * 4])
-    np.testing.assert_allclose(log_evidence(after), log_evidence(before), rtol=1e-6)
+    np.testing.assert_allclose(log_z_after, log_z, rtol=1e-6)
 
 
 @pytest.mark.parametrize("scheme", [multinomial, systematic])
