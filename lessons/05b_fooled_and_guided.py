@@ -201,8 +201,7 @@ run.curves(
 # PRM, and goes on from the best. *DVTS* (Beeching et al. 2024) splits the beam into subtrees that
 # never compete. Both submit the leaf that the PRM scores best.
 #
-# Here are both on a toy. States are words of a's and b's, and a table is the verifier. The word "a"
-# looks best at first, but the best leaf lies behind "b".
+# Here are both on words of a's and b's, with a table as verifier. The best leaf lies behind "b".
 
 # %%
 TABLE = {"a": 0.9, "b": 0.6, "aa": 0.7, "ab": 0.65, "ba": 0.6, "bb": 0.3}
