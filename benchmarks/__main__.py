@@ -15,7 +15,7 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks import chains, grpo, mcts, memory, sampling
+from benchmarks import chains, grpo, mcts, memory, particles, sampling
 
 ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "docs" / "benchmarks.md"
@@ -25,6 +25,7 @@ SECTIONS = {
     "GRPO, against TRL": grpo.compare,
     "Memory": memory.compare,
     "Search, against mctx": mcts.compare,
+    "Particle filtering, against chains": particles.compare,
 }
 
 

@@ -323,6 +323,7 @@ for count in ("12,000", "1,200"):
 # 3. `pass_at_k`: without bias, for n = 10,000 too.
 # 4. `MIXED`: predict pass@10 of a mixture of easy and hard problems.
 # 5. `FOOLED`: break it. Find scores that rank chains well, and choose only wrong ones.
+# 6. `systematic`: resample particles (lesson 05c).
 
 # %%
 run.finish()

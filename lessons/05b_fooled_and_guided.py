@@ -199,8 +199,51 @@ run.curves(
 #
 # *Beam search* (Snell et al. 2024) samples lines from every state, scores the new states by the
 # PRM, and goes on from the best. *DVTS* (Beeching et al. 2024) splits the beam into subtrees that
-# never compete, for diversity. Both submit the leaf that the PRM scores best. Lesson 03 shows the
-# search itself in plain code. Both searches share what they ask of a state, so it is memoized.
+# never compete. Both submit the leaf that the PRM scores best.
+#
+# Here are both on words of a's and b's, with a table as verifier. The best leaf lies behind "b".
+
+# %%
+TABLE = {"a": 0.9, "b": 0.6, "aa": 0.7, "ab": 0.65, "ba": 0.6, "bb": 0.3}
+TABLE |= {"aaa": 0.4, "aab": 0.5, "aba": 0.3, "abb": 0.2}
+TABLE |= {"baa": 0.8, "bab": 0.1, "bba": 0.2, "bbb": 0.4}
+
+
+def top(words: list[str], n: int) -> list[str]:
+    return sorted(words, key=lambda word: -TABLE[word])[:n]
+
+
+beam = subtrees = top(["a", "b"], 2)
+print("both begin with", beam)
+for _ in range(2):
+    beam = top([word + letter for word in beam for letter in "ab"], 2)
+    subtrees = [top([word + "a", word + "b"], 1)[0] for word in subtrees]
+    for name, words in (("beam search", beam), ("DVTS", subtrees)):
+        print(f"{name:<11}", {word: TABLE[word] for word in words})
+
+# %% [markdown]
+# In the beam the offspring of "a" push out that of "b". In DVTS "b" has a subtree of its own, and
+# its leaf is the best of all. The library's searches submit the same two leaves.
+
+
+# %%
+def letters(states: list[tot.State]) -> tot.Proposals:
+    return tot.Proposals([[tot.Thought("a"), tot.Thought("b")] for _ in states], [2] * len(states))
+
+
+def look_up(states: list[tot.State]) -> tot.Scores:
+    return tot.Scores([TABLE["".join(s.thoughts)] for s in states], [0] * len(states))
+
+
+three_letters = word_problems.LINES._replace(is_leaf=lambda state: len(state.thoughts) == 3)
+toy = [tot.State("toy")], letters, look_up, three_letters
+found = tot.bfs(*toy, beam=2, max_depth=3) + tot.dvts(*toy, subtrees=2, max_depth=3)
+chosen = [tree.nodes[tree.answer].state.thoughts for tree in found]
+assert chosen == [tuple(top(words, 1)[0]) for words in (beam, subtrees)]
+
+# %% [markdown]
+# Now the model writes the lines, and the PRM scores them. The two searches share what they ask of a
+# state, so it is memoized.
 
 # %%
 roots = [tot.State(p) for p in problems[:FEW]]
@@ -231,10 +274,7 @@ ids = answer_ids(read_answers(few.texts.tolist(), golds[:FEW]))
 gold, written_by = gold_ids(ids, few.correct), few.tokens.cumsum(1)
 bars, budgets = {}, []
 for name, found in trees.items():
-    leaves = [
-        tree.nodes[tree.answer].state.thoughts[-1] if tree.answer >= 0 else "" for tree in found
-    ]
-    by_search = grade([[leaf] for leaf in leaves], golds[:FEW])[:, 0]
+    by_search = grade([[word_problems.answer_line(tree)] for tree in found], golds[:FEW])[:, 0]
     spent = np.array([tree.generated for tree in found])
     paid = (written_by <= spent[:, None]) | (np.arange(N) == 0)
     best = vote.best_of_n(np.where(paid, few.scores["PRM"], -1.0), np.where(paid, ids, -1))

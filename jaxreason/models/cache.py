@@ -34,6 +34,8 @@ class Cache(NamedTuple):
     prefix_mask: jax.Array  # [b, P] bool, False on padding
     own: tuple[KV, ...]  # L of [B * K, ...], S slots
     length: jax.Array  # [] int32
+    # [B, S] bool, False on own slots that hold no token of the row; None: all up to length do
+    own_mask: jax.Array | None = None
 
 
 def fork(cache: Cache, num_rows: int, max_new_tokens: int) -> Cache:
@@ -66,6 +68,8 @@ def visible(cache: Cache, rows: int, length: int) -> jax.Array:
     of_prompt = jnp.repeat(cache.prefix_mask, num_samples, axis=0)[:, None, None]
     slots = jnp.arange(cache.own[0].v.shape[1])
     of_row = slots <= cache.length + jnp.arange(length)[:, None]  # [T, S]
+    if cache.own_mask is not None:
+        of_row = of_row & cache.own_mask[:, None, None]  # [B, 1, T, S]
     parts = [
         jnp.broadcast_to(mask, (rows, 1, length, mask.shape[-1])) for mask in (of_prompt, of_row)
     ]

@@ -92,10 +92,20 @@ def judge_states(
     before = jnp.concatenate([state_before[:, None], states[:, :-1]], 1)
     logprobs = score_tokens(params["backbone"], before, tokens)
     lowest = _running_min(jnp.where(judged, logprobs, 0.0), segment_ids)
+    return verifier_logits(params["head"], states, lowest)
+
+
+def verifier_logits(head: Params, states: jax.Array, lowest: jax.Array) -> jax.Array:
+    """The verifier's head alone: float32 ``[...]``.
+
+    Args:
+      head: of :func:`init_verifier_head`.
+      states: ``[..., E]``, at the judged tokens.
+      lowest: ``[...]``, log p of the least likely token of the chain so far.
+    """
     inputs = jnp.concatenate(
         [states.astype(jnp.float32), lowest[..., None], jnp.exp(lowest)[..., None]], -1
     )
-    head = params["head"]
     return inputs @ head["kernel"].astype(jnp.float32) + head["bias"].astype(jnp.float32)
 
 

@@ -57,3 +57,20 @@ MIXED = None
 # problems (an AUC of 0.7), and yet the best of 4 is wrong on every problem.
 RIGHT = [[1, 1, 1, 0], [1, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0]]
 FOOLED = None
+
+
+def systematic(weights: np.ndarray, u: float) -> np.ndarray:
+    """6. Systematic resampling of particles (lesson 05c).
+
+    The particles divide 0..1 among them, in their order, each in proportion to its weight. N points
+    stand at (0 + u) / N, (1 + u) / N, ... Each point draws the particle in whose share it lies; a
+    share has its beginning, but not its end.
+
+    Args:
+      weights: `[N]` numbers of 0 or more, not all 0. They need not sum to 1.
+      u: from 0 to 1, without 1.
+
+    Returns:
+      `[N]` integers, the particles drawn, in ascending order.
+    """
+    raise NotImplementedError

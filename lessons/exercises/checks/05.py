@@ -66,3 +66,15 @@ def check_fooled(answers):
     up, down = scores[right][:, None], scores[~right]
     pairs = (up > down).mean() + (up == down).mean() / 2
     expect(pairs >= 0.7, f"a right chain outscores a wrong one in only {pairs:.0%} of the pairs")
+
+
+def check_systematic(answers):
+    for weights, u, expected in (
+        ([0.5, 0.25, 0.125, 0.125], 0.25, [0, 0, 1, 2]),
+        ([0.5, 0.25, 0.125, 0.125], 0.75, [0, 0, 1, 3]),
+        ([1.0, 1.0, 1.0, 1.0], 0.0, [0, 1, 2, 3]),
+        ([0.0, 6.0, 0.0, 2.0], 0.5, [1, 1, 1, 3]),
+        ([0.0, 3.0, 0.0, 1.0], 0.0, [1, 1, 1, 3]),
+    ):
+        found = answers.systematic(np.array(weights), u)
+        expect_close(found, expected, f"the particles drawn by weights {weights}, u = {u}")

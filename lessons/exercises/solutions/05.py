@@ -29,3 +29,9 @@ MIXED = 0.547
 # The scores say which problem is easy. Within a problem they put a wrong chain first.
 RIGHT = [[1, 1, 1, 0], [1, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0]]
 FOOLED = [[0.8, 0.8, 0.8, 0.9], [0.7, 0.7, 0.7, 0.75], [0.2, 0.25, 0.1, 0.1], [0.2, 0.25, 0.1, 0.1]]
+
+
+def systematic(weights, u):
+    ends = np.cumsum(weights) / np.sum(weights)
+    points = (np.arange(len(weights)) + u) / len(weights)
+    return np.searchsorted(ends, points, side="right")

@@ -23,4 +23,12 @@ WRONG = [
     ("off by one", "pass_at_k", "math.comb(n - num_right, k)", "math.comb(n - num_right - 1, k)"),
     ("average problem", "mixed", "MIXED = 0.547", "MIXED = 0.947"),
     ("no use at all", "fooled", "0.2, 0.25, 0.1, 0.1], [0.2", "0.95, 0.97, 0.95, 0.95], [0.2"),
+    ("not normalised", "systematic", "np.cumsum(weights) / np.sum(weights)", "np.cumsum(weights)"),
+    ("wrong end", "systematic", 'side="right"', 'side="left"'),
+    (
+        "one point for all",
+        "systematic",
+        "(np.arange(len(weights)) + u) / len(weights)",
+        "np.full(len(weights), u)",
+    ),
 ]
