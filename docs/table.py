@@ -342,8 +342,8 @@ NEWER = [  # methods that the PyTorch course does not have
         lesson="05c_particle_filtering",
         claim="XXX",
         sampled="XXX",
-        words="A particle filter weighted by the PRM beats the best of n chains by the same PRM, with equal"
-        " tokens.",
+        words="Eleven particles, weighed by the PRM line by line, beat the best of n chains by the"
+        " same PRM, with equal tokens.",
     ),
     Sentence(
         lesson="08c_rl_without_labels",

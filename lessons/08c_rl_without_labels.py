@@ -33,11 +33,11 @@ from jaxreason.course.options import read_options
 
 # Options come before the slow imports, so a misspelt one is refused at once.
 GIVEN = read_options(
-    "08c_rl_without_labels", problems=500, model="tiny-start", chains=4, seeds=1, trains=True
+    "08c_rl_without_labels", problems=500, model="tiny", chains=4, seeds=1, trains=True
 )
 
 # %%
-import functools
+import dataclasses
 from collections import Counter
 from typing import NamedTuple
 
@@ -52,6 +52,7 @@ from jaxreason.decoding import prompts
 from jaxreason.decoding.rollout import Rollout
 from jaxreason.decoding.sampling import Sampler
 from jaxreason.evaluation.intervals import paired_difference
+from jaxreason.models.hf import load_model
 from jaxreason.tasks import arithmetic
 from jaxreason.training import token_rewards
 
@@ -59,7 +60,7 @@ run = lesson.start(GIVEN, cpu_devices=2)
 QUICK, tokenizer = run.options.quick, run.model.tokenizer
 exact = token_rewards.exact_match(tokenizer)  # refuses a model that this lesson cannot train
 RECIPE = policy_runs.Recipe(
-    every=10, num_prompts=80, num_questions=4096, num_held_out=100, rollout_parts=5
+    every=5, num_prompts=80, num_questions=4096, num_held_out=100, rollout_parts=5
 )
 RECIPE, STEPS = (policy_runs.SMOKE, 4) if QUICK else (RECIPE, 20)
 policy_runs.check_mesh(RECIPE, run.mesh)
@@ -72,7 +73,7 @@ policy_runs.check_mesh(RECIPE, run.mesh)
 # vote and earns nothing.
 
 # %%
-(asked,) = arithmetic.problems("train", 1, seed=3, operations=(4,))
+(asked,) = arithmetic.problems("train", 1, seed=3, operations=(6,))
 prompt = prompts.zero_shot_cot(asked.question)
 (texts,) = run.complete(run.key, [prompt], sampler=Sampler(1.0), num_samples=8).texts
 said = [text.rpartition("#### ")[2] if "#### " in text else None for text in texts]
@@ -83,10 +84,9 @@ for answer, paid in zip(said, plain, strict=True):
     print(f"says {answer}: earns {paid:.0f}, by the true answer {answer == str(asked.answer):.0f}")
 
 # %% [markdown]
-# In our run the vote is wrong: three chains say 18, and the two that are right earn nothing. Even
-# so, the three that gave yet another answer get the 0 that they deserve. TTRL calls this a *lucky
-# hit*: a wrong label does less harm if the wrong answers differ. The library says the same, of ids
-# that are equal where answers are.
+# Suppose that the vote is wrong. Chains that gave yet another wrong answer still get the 0 they
+# deserve. TTRL calls this a *lucky hit*: a wrong label does less harm if the wrong answers differ.
+# The library says the same, of ids that are equal where answers are.
 
 # %%
 ids = answer_ids(read_answers([texts], [asked.answer]))  # [1, N]
@@ -154,16 +154,16 @@ run.measure(f"before/vote of {run.chains}", start_vote)
 # %% [markdown]
 # ## Training
 #
-# The recipe is that of lesson 08, for 20 of its 200 steps, with 80 questions a step and not 112. We
-# do not choose the best policy by the validation problems, because that would need labels: we test
-# the last one.
+# The recipe is that of lesson 08, for 20 of its 200 steps, with 80 questions a step and a third of
+# its learning rate. At the full rate a coin ruins the policy within ten steps. We do not choose the
+# best policy by validation problems, because that would need labels. We test the last one.
 
 # %%
 SEEDS = [run.options.seed + i for i in range(run.seeds)]
-ALL, EVERY = run.seeds > 1, RECIPE.every
-questions = functools.cache(functools.partial(policy_runs.questions, run.model, RECIPE))
-options = dict(reward_fn=reward_of, observe=observe)
-compile_step = functools.cache(functools.partial(policies.compile_grpo, run, RECIPE, **options))
+QUESTIONS = {seed: policy_runs.questions(run.model, RECIPE, seed) for seed in SEEDS}
+EVERY, RATE = RECIPE.every, policies.LEARNING_RATE / 3
+how = {"recipe": RECIPE, "learning_rate": RATE, "reward_fn": reward_of, "observe": observe}
+compiled = policies.compile_grpo(run, **how)
 
 
 class Ran(NamedTuple):
@@ -171,18 +171,18 @@ class Ran(NamedTuple):
     log: dict[str, np.ndarray]  # name -> [STEPS]
 
 
-def train(paid: str, seed: int, depths=(2, 3, 4, 5, 6), **changes) -> Ran:
-    asked, (step, tx) = questions(seed, depths), compile_step(**changes)
-    kept = run.kept(f"{paid}, seed {seed}", RECIPE, STEPS, depths, changes)
+def train(paid: str, seed: int, model=run.model, compiled=compiled) -> Ran:
+    asked, (step, tx) = QUESTIONS[seed], compiled
+    kept = run.kept(f"{paid}, {model.name}, seed {seed}", RECIPE, STEPS, RATE)
     k, n = len(asked.answer), RECIPE.num_samples
     coins = np.random.default_rng(seed).integers(0, 2, (k, n)).astype(np.float32)
     known = Known(answer=asked.answer, coins=coins, paid=np.full(k, REWARDS.index(paid), np.int32))
     policy = policy_runs.train_policy(
-        *(run.model, RECIPE, step, tx, kept),
+        *(model, RECIPE, step, tx, kept),
         seed=seed,
         problems=asked._replace(answer=known),
         num_steps=STEPS,
-        description=f"{paid}, seed {seed}",
+        description=f"{model.name}, {paid}, seed {seed}",
     )
     return Ran(policy=policy, log=policy_runs.read_log(kept))
 
@@ -198,7 +198,7 @@ def curve_of(name: str, runs: list[Ran]):
 ran = {paid: [train(paid, seed) for seed in SEEDS] for paid in REWARDS}
 learned = {paid: policies.learning_curve([r.policy for r in ran[paid]]) for paid in REWARDS}
 ends = ", ".join(f"{paid} {curve[-1].value:.0%}" for paid, curve in learned.items())
-SHOWN = "(mean, min, max run)" if ALL else "(95% interval)"
+SHOWN = "(mean, min, max run)" if run.seeds > 1 else "(95% interval)"
 run.curves(
     "four_rewards",
     range(0, STEPS + 1, EVERY),
@@ -232,14 +232,13 @@ run.curves(
 # Now the test problems. Over several seeds, a problem has the mean score.
 
 # %%
-after, gained, wrote = {}, {}, {"before": before.texts[0][0]}
+after, gained = {}, {}
 for paid in REWARDS:
     tested = [
-        policies.measure_policy(run, f"{paid}, seed {seed}", r.policy.last, problems)
+        policies.measure_policy(run, f"{paid}, seed {seed}", r.policy.last, problems).one
         for seed, r in zip(SEEDS, ran[paid], strict=True)
     ]
-    wrote[paid] = tested[0].texts[0][0]
-    after[paid] = np.mean([policy.one for policy in tested], axis=0)
+    after[paid] = np.mean(tested, axis=0)
     gained[paid] = run.measure(f"gain/{paid}", paired_difference(after[paid], before.one))
 run.claim_better("paid by the vote, a policy gains pass@1", after["vote"], before.one)
 run.claim_better("paid by the vote, it beats the coin", after["vote"], after["coin"])
@@ -251,52 +250,50 @@ run.claim_better(
 )
 
 # %% [markdown]
-# What does a policy write that was paid for votes? Read a few chains. Ours drops the last line.
-# That is wrong, and easy to agree on: each line is a chance to slip, so shorter chains agree more.
+# ## Where most votes are wrong
+#
+# The vote pays for agreement, right or wrong, and the reward cannot tell one from the other. So we
+# train a weaker policy in the same way: `tiny-start` of lesson 08, whose votes are wrong on every
+# other question.
+
+# %%
+has_weak = run.model.name == "tiny" and not QUICK  # a smoke run compiles one step
+weak = dataclasses.replace(run, model=load_model("tiny-start", mesh=run.mesh)) if has_weak else run
+weak_before = policies.measure_policy(weak, "weak, before", weak.model.params, problems)
+weak_step = policies.compile_grpo(weak, **how) if has_weak else compiled
+weak_ran = [train("vote", seed, weak.model, weak_step) for seed in SEEDS]
+tested = [
+    policies.measure_policy(weak, f"weak, vote, seed {seed}", r.policy.last, problems)
+    for seed, r in zip(SEEDS, weak_ran, strict=True)
+]
+weak_after = np.mean([policy.one for policy in tested], axis=0)
+lost = run.measure("gain/vote, weak", paired_difference(weak_after, weak_before.one))
+run.claim_better("a policy whose votes are mostly wrong loses", weak_before.one, weak_after)
+
+# %% [markdown]
+# What does it write now? Read a few chains.
 
 # %%
 print(problems[0].question, f"({golds[0]})")
-for name in ("before", "true answer", "vote"):
-    print(f"\n{name}:\n{wrote[name]}")
+for name, policy in (("before", weak_before), ("paid by the vote", tested[0])):
+    print(f"\n{name}:\n{policy.texts[0][0]}")
 
 # %% [markdown]
-# ## When does a vote teach?
-#
-# The vote pays for agreement, right or wrong, and the reward cannot tell one from the other. So we
-# train on votes twice more: where most of them are right, on questions of two and three operations;
-# and at a third of the learning rate.
+# What the reward says, and what is true:
 
 # %%
-EASY, SLOW = dict(depths=(2, 3)), dict(learning_rate=policies.LEARNING_RATE / 3)
-if QUICK:
-    EASY = SLOW = {}  # a smoke run compiles once
-LIMITS = {"vote, 2-3 operations": EASY, "vote, a third of the rate": SLOW}
-METRICS = ("agreement", "label accuracy", "length", "entropy")
-easy = np.array([problem.num_operations <= 3 for problem in problems])
-curves = {"vote, 2-6 operations": {what: curve_of(what, ran["vote"]) for what in METRICS}}
-for name, changes in LIMITS.items():
-    one = train("vote", SEEDS[0], **changes)
-    curves[name] = {what: curve_of(what, [one]) for what in METRICS}
-    tested = policies.measure_policy(run, name, one.policy.last, problems).one
-    for at, some in (("", slice(None)), (" at 2-3 operations", easy)):
-        run.measure(f"gain{at}/{name}", paired_difference(tested[some], before.one[some]))
-for name, of_run in curves.items():
-    for what, curve in of_run.items():
-        run.measure(f"{name}/{what}, first {EVERY} steps", curve[0])
-        run.measure(f"{name}/{what}, last {EVERY} steps", curve[-1])
-
-# %% [markdown]
-# The trainings on votes side by side: what the reward says, and what is true.
-
-# %%
-alone = list(curves.items())[:3]
-right = [f"{of_run['label accuracy'][-1].value:.0%}" for _, of_run in alone]
+curves = {}
+for name, runs in ((run.model.name, ran["vote"]), (weak.model.name, weak_ran)):
+    for what in ("agreement", "label accuracy"):
+        curve = curves[f"{name}: {what}"] = curve_of(what, runs)
+        run.measure(f"{name}, vote/{what}, first {EVERY} steps", curve[0])
+        run.measure(f"{name}, vote/{what}, last {EVERY} steps", curve[-1])
 run.curves(
     "collapse",
     range(EVERY, STEPS + 1, EVERY),
-    {f"{name}: {what}": of_run[what] for name, of_run in alone for what in METRICS[:2]},
-    title=f"Votes that are right in the end: {right[0]};\n"
-    f"on 2-3 operations {right[1]}; at a third of the learning rate {right[2]}",
+    curves,
+    title=f"The same reward: {run.model.name} gains {100 * gained['vote'].value:+.0f} points,\n"
+    f"{weak.model.name} {100 * lost.value:+.0f} (test problems)",
     xlabel="step",
     ylabel=f"share {SHOWN}",
 )
