@@ -34,7 +34,7 @@ HEADLINES = {  # lesson: parts of the claims that docs/claims.md shows
     "04b_what_scores_mean": [],
     "05_best_of_n": ["best-of-64"],
     "05b_fooled_and_guided": ["PRM beam search"],
-    "05c_particle_filtering": ["particles beat"],
+    "05c_particle_filtering": ["11 particles beat"],
     "06_mcts": [],
     "06b_mcts_with_a_model": [
         "beats any of 64 chains with",
@@ -47,7 +47,7 @@ HEADLINES = {  # lesson: parts of the claims that docs/claims.md shows
     "07c_budgets_by_difficulty": [],
     "08_grpo": ["GRPO gains"],
     "08b_grpo_ablations": ["GRPO beats further SFT"],
-    "08c_rl_without_labels": ["paid by the vote", "it beats the vote"],
+    "08c_rl_without_labels": ["paid by the vote, a policy", "it beats the vote", "weaker"],
     "09_distillation": ["GRPO beats its base", "beat GRPO at equal", "beats GRPO, on chains"],
     "10_test_time_compute": ["tiny (best by PRM@16)"],
     "10b_compute_optimal": ["with 2 greedy chains' worth"],
@@ -154,6 +154,12 @@ SHOWN = {  # lesson: measurements worth a row of their own
         "accuracy/PRM beam search",
         "accuracy/PRM DVTS",
     ],
+    "05c_particle_filtering": [
+        *(f"accuracy/{name}@11" for name in ("best particle", "particles' vote")),
+        *(f"accuracy/{name}@11" for name in ("best of n", "majority")),
+        *(f"accuracy/{name}" for name in ("beam search, 1", "beam search, 4", "DVTS, 4")),
+        *(f"worse PRM/{name}" for name in ("best particle", "best of n", "beam search, 4")),
+    ],
     "06_mcts": [
         "toy/best action by the value alone",
         "toy/best action, puct, 256 simulations",
@@ -195,6 +201,11 @@ SHOWN = {  # lesson: measurements worth a row of their own
         f"{policy}/{what}"
         for policy in ("further SFT", "substring reward")
         for what in ("greedy", "pass@1, T=1", "pass@16")
+    ],
+    "08c_rl_without_labels": [
+        *(f"gain/{paid}" for paid in ("true answer", "vote", "coin", "format", "vote, weak")),
+        *(f"{model}, vote/label accuracy, first 5 steps" for model in ("tiny", "tiny-start")),
+        *(f"{model}, vote/label accuracy, last 5 steps" for model in ("tiny", "tiny-start")),
     ],
     "09_distillation": [
         f"{how}/{who}"
@@ -340,16 +351,17 @@ NEWER = [  # methods that the PyTorch course does not have
     ),
     Sentence(
         lesson="05c_particle_filtering",
-        claim="XXX",
-        sampled="XXX",
-        words="Eleven particles, weighed by the PRM line by line, beat the best of n chains by the"
-        " same PRM, with equal tokens.",
+        claim="11 particles beat beam search, 4, which spends no fewer tokens",
+        sampled="accuracy/beam search, 4",
+        words="Eleven particles, weighed by the PRM line by line (particle filtering), beat beam"
+        " search by the same PRM.",
     ),
     Sentence(
         lesson="08c_rl_without_labels",
         claim="paid by the vote, a policy gains pass@1",
         sampled="gain/vote",
-        words="A policy that is paid by its own votes, without labels (TTRL), gets better.",
+        words="Paid by its own votes, without labels (TTRL), a policy whose votes are mostly right"
+        " gets better.",
     ),
 ]
 

@@ -12,9 +12,9 @@
 #
 # **A search keeps the lines that the PRM likes best. What if it only made them more likely?**
 #
-# That is a *particle filter* (Puri et al. 2025). On 500 problems 11 particles are right 2.8 points
-# more often than the best of n chains by the same PRM, at equal tokens [1.2, 4.6]. They are 15.2
-# points ahead of the majority [12.0, 18.6].
+# That is a *particle filter* (Puri et al. 2025). At equal tokens it beats independent chains, but
+# not the search. On 500 problems 11 particles are right on 98.0%. The best of n chains by the same
+# PRM is right on 95.2% (2.8 points fewer [1.2, 4.6]), and beam search on 98.2%.
 #
 # ![accuracy against tokens](../docs/results/05c_particle_filtering/accuracy_by_tokens.png)
 #
@@ -125,9 +125,9 @@ def advance(keys: jax.Array, state: tuple) -> tuple[tuple, jax.Array]:
 
 @jax.jit
 def filter_words(keys: jax.Array) -> particles.Particles:
-    start = jnp.zeros((RUNS, N), jnp.int32), jnp.int32(0)
-    options = {"num_particles": N, "num_steps": 3, "scheme": particles.systematic}
-    return particles.particle_filter(keys, start, advance, **options)
+    start, options = jnp.zeros((RUNS, N), jnp.int32), {"num_particles": N, "num_steps": 3}
+    options["scheme"] = particles.systematic
+    return particles.particle_filter(keys, (start, jnp.int32(0)), advance, **options)
 
 
 found = filter_words(jax.random.split(run.key, RUNS))
@@ -252,12 +252,12 @@ for name, theirs in (("the majority", voted), ("best-of-n by the PRM", best)):
 # With every search we compare the largest filter that spends no more on average.
 
 # %%
-searches = searched(prm)
+searches, MORE = searched(prm), ", which spends no fewer tokens"
 for name, (tokens, theirs) in searches.items():
     run.measure(f"accuracy/{name}", theirs, tokens)
     fits = [i for i, n in enumerate(SIZES) if filtered[n].num_tokens.mean() <= tokens] or [0]
     _, mine = points["best particle"][fits[-1]]
-    run.claim_better(f"{SIZES[fits[-1]]} particles beat {name}, with no fewer tokens", mine, theirs)
+    run.claim_better(f"{SIZES[fits[-1]]} particles beat {name}{MORE}", mine, theirs)
     points.setdefault(name.split(",")[0], []).append((tokens, theirs))
 run.points(
     "accuracy_by_tokens",
@@ -306,21 +306,21 @@ measured |= {"best particle": (spent, mine), "best of n": (spent, best)}
 for name, (tokens, is_right) in measured.items():
     run.measure(f"worse PRM/{name}", is_right, tokens)
 run.claim_better(f"with a worse PRM, {n} particles beat best-of-n at equal tokens", mine, best)
-text = f"with a worse PRM, {n} particles beat beam search, 4, with no fewer tokens"
+text = f"with a worse PRM, {n} particles beat beam search, 4{MORE}"
 run.claim_better(text, mine, measured["beam search, 4"][1])
 
 # %% [markdown]
 # ## What surprised us
 #
-# - Theorem 1 of the paper says that the particles' weighted shares are unbiased. The toy says no:
-#   what is unbiased is their product with the estimate of $Z$.
-# - With the odds as weights the fewest different chains are left.
+# - Theorem 1 of the paper calls the particles' weighted shares unbiased. On the toy they are not.
+# - Sampling does not make up for a worse PRM: 95.2%, beam search 95.6%, the best of n 94.8%.
+# - Independent draws leave 2.0 different chains of 8, systematic ones 3.4. Votes: 95.2%, 98.0%.
 #
 # ## When it does not work
 #
-# - **the estimate of $Z$ on a toy**: if it is off, some weight may count twice.
-# - **few different chains**: the weights were too extreme. Resample less often (`threshold`).
-# - **the PRM**: read its scores of a wrong chain. The posterior is only as good as they are.
+# - **The estimate of $Z$** is off on a toy: some weight may count twice.
+# - **Few different chains**: weights are too extreme. Resample less often (`threshold`).
+# - **The PRM** scores a wrong chain high: the posterior is only as good as its scores.
 #
 # ## Exercises
 #

@@ -12,10 +12,11 @@
 #
 # **Can a model learn from its own votes, when nobody knows the right answers?**
 #
-# TTRL (Zuo et al. 2025) pays a chain if its answer is the one that most chains of its group give.
-# The large models of the paper gain from it. Our small one collapsed: in 20 steps from 43% right to
-# 1%, while its reward rose from 54% to 65%. Rewards that know nothing ended there too. As many
-# steps on true answers left the policy at 44% (one run of each).
+# Yes, where most votes are right. TTRL (Zuo et al. 2025) pays a chain if its answer is the one that
+# most chains of its group give. `tiny` votes right on 91% of the training questions. In 20 steps on
+# its own votes one sampled chain gains 7.5 points [5.5, 9.7] on 500 test problems; on true answers
+# it gains 10. Coins and format as rewards ruin it. `tiny-start` votes right on 55%, and the same
+# training takes it from 43% to 4%, while its reward rises (one run of each).
 #
 # ![accuracy of four rewards over the steps](../docs/results/08c_rl_without_labels/four_rewards.png)
 #
@@ -25,8 +26,8 @@
 # - test a result with rewards that know nothing: a coin, and the format of the answer;
 # - see a collapse that the reward itself hides.
 #
-# By default, and in the run reported here, each policy is trained once, and four times with
-# `--seeds 4`. Ctrl-C saves the state, and the same command goes on from there.
+# The lesson trains each policy once; `--seeds 4` trains four of each. Ctrl-C saves the state, and
+# the same command goes on from there.
 
 # %%
 from jaxreason.course.options import read_options
@@ -253,8 +254,8 @@ run.claim_better(
 # ## Where most votes are wrong
 #
 # The vote pays for agreement, right or wrong, and the reward cannot tell one from the other. So we
-# train a weaker policy in the same way: `tiny-start` of lesson 08, whose votes are wrong on every
-# other question.
+# train a weaker policy in the same way: `tiny-start` of lesson 08, whose votes are wrong on nearly
+# every other question.
 
 # %%
 has_weak = run.model.name == "tiny" and not QUICK  # a smoke run compiles one step
@@ -268,7 +269,7 @@ tested = [
 ]
 weak_after = np.mean([policy.one for policy in tested], axis=0)
 lost = run.measure("gain/vote, weak", paired_difference(weak_after, weak_before.one))
-run.claim_better("a policy whose votes are mostly wrong loses", weak_before.one, weak_after)
+run.claim_better("paid by its votes, the weaker policy loses", weak_before.one, weak_after)
 
 # %% [markdown]
 # What does it write now? Read a few chains.
@@ -301,21 +302,22 @@ run.curves(
 # %% [markdown]
 # ## What surprised us
 #
-# - Chains shrink from 39 tokens to 22 and agree more. In the first ten steps 48% of the votes are
-#   right, in the last ten 11%. Nothing in the reward shows it.
-# - Better votes and smaller steps only delay it. On two and three operations 79% of the votes are
-#   right in the first ten steps, and 53% in the last ten. At a third of the rate we end at 4%.
-# - Lucky hits are real: at first 48% of the votes are right, and 75% of the rewards.
-# - All chains had the right format from the start, so that reward hardly ever differed in a group.
-#   It destroyed the policy all the same. We think of Adam, which divides a gradient by its size: a
+# - The votes do not get better: 91% are right in the first five steps, and 91% in the last. One
+#   chain gets closer to them. Before training a vote of four was right on 85%. One chain is now
+#   right on 81%.
+# - Lucky hits are real: 91% of the votes are right, and 96% of the rewards.
+# - A wrong reward does not show in the reward. `tiny-start` agrees with itself more and more, from
+#   55% to 63%, and 55% of its votes are right at first, 12% in the end. Its chains shrink from 39
+#   tokens to 28: a line left out is a line that cannot slip.
+# - All chains had the right format from the start, so this reward hardly ever differs in a group.
+#   It does more harm than a coin. We think of Adam, which divides a gradient by its size, so that a
 #   rare signal moves the weights as far as a strong one.
-# - Shafayat et al. 2025 saw this end in large models, after longer training on votes. The *clip*,
-#   by which Shao et al. explain what coins did, never acts here: a rollout has one update.
+# - Shao et al. explain what coins did by the *clip*. Here it never acts: a rollout has one update.
 #
 # ## When it does not work
 #
 # - **Agreement rises and nothing else does**: keep some questions with answers, measure both, and
-#   stop when they part. Here that is step 10.
+#   stop when they part. For `tiny-start` that is step 10.
 # - **A coin gains as much**: then the vote is not what teaches.
 #
 # ## Exercises
