@@ -341,27 +341,25 @@ NEWER = [  # methods that the PyTorch course does not have
         lesson="02c_confidence",
         claim="DeepConf, top 10% beats the plain vote of 64",
         sampled="saved/vote settled",
-        words="A vote of the most confident 10% of the chains (DeepConf) beats the vote of all.",
+        words="Voting by the most confident tenth of the chains (DeepConf) beats the full vote.",
     ),
     Sentence(
         lesson="02d_power_sampling",
         claim="tiny-start: power sampling beats a chain at T = 1/4",
         sampled="tiny-start/power sampling, 4 steps",
-        words="Power sampling, by Markov chains from p^4, beats a low temperature.",
+        words="Power sampling (Markov chains from p^4) beats a low temperature.",
     ),
     Sentence(
         lesson="05c_particle_filtering",
         claim="11 particles beat beam search, 4, which spends no fewer tokens",
         sampled="accuracy/beam search, 4",
-        words="Eleven particles, weighed by the PRM line by line (particle filtering), beat beam"
-        " search by the same PRM.",
+        words="Particle filtering by the PRM beats beam search by it, with equal tokens.",
     ),
     Sentence(
         lesson="08c_rl_without_labels",
         claim="paid by the vote, a policy gains pass@1",
         sampled="gain/vote",
-        words="Paid by its own votes, without labels (TTRL), a policy whose votes are mostly right"
-        " gets better.",
+        words="A policy that is paid by its own votes, without labels (TTRL), gets better.",
     ),
 ]
 
@@ -431,7 +429,7 @@ def table(folder: str, shown: dict[str, list[str]] | None, root: str) -> str:
 DOCUMENTS = {  # document: what stands between its markers
     "README.md": lambda: (
         sentences("results", SENTENCES)
-        + "\nFour methods of 2025, beside what the course already has:\n\n"
+        + "\nFour methods of 2025:\n\n"
         + sentences("results", NEWER)
     ),
     "docs/claims.md": lambda: table("results", None, "../"),
