@@ -54,8 +54,12 @@ def main() -> None:
         f"Python {platform.python_version()}, jax {version('jax')}.\n\n"
         "| lesson | seconds |\n| --- | ---: |\n"
         + "".join(rows)
-        + f"| all | {sum(took.values()):.0f} |\n"
     )
+    missing = [number for number in numbers if number not in took]
+    if missing:
+        report += f"\nNot timed since they were last changed: {', '.join(missing)}.\n"
+    else:
+        report += f"| all | {sum(took.values()):.0f} |\n"
     REPORT.write_text(report)
     print(report)
 
