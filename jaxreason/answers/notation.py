@@ -16,7 +16,8 @@ _INT = (
 # .5  1,234.50  1.5e3
 DECIMAL = rf"(?:{_INT}(?:\.\d++)?+|(?<![\w.])\.\d++)(?:[eE][+-]?\d++(?!\w))?+"
 
-_CHARACTERS = {
+# Digits of other scripts: full width, Arabic, Persian, Devanagari, Bengali, Thai, Telugu.
+_CHARACTERS = {chr(ord(zero) + digit): str(digit) for zero in "０٠۰०০๐౦" for digit in range(10)} | {
     "−": "-",
     "‐": "-",
     "‑": "-",
@@ -55,16 +56,12 @@ _CHARACTERS = {
     "°C": "",
     "°F": "",
     "°": "",
-    "\0": "",
     "\u200b": "",
     "\ufeff": "",
     "\u00a0": "\\,",
     "\u2009": "\\,",
     "\u202f": "\\,",
 }
-# Digits of other scripts: full width, Arabic, Persian, Devanagari, Bengali, Thai, Telugu.
-for zero in "０٠۰०০๐౦":
-    _CHARACTERS |= {chr(ord(zero) + digit): str(digit) for digit in range(10)}
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴-⁹⁻]+")
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
@@ -132,10 +129,13 @@ _FRACTION = re.compile(rf"\\(?:[dtc]|nice)?frac\s?({_GROUP}|\d)\s?({_GROUP}|\d)"
 
 def to_ascii(text: str) -> str:
     """Look-alikes of ASCII characters as those; most of them one for one."""
+    text = text.replace("\0", "")
     if text.isascii():
-        return text.replace("\0", "")
+        return text
     text = _SUPERSCRIPTS.sub(lambda power: "^" + power[0].translate(_RAISED), text)
     for old, new in _CHARACTERS.items():  # on long texts faster than str.translate
+        if text.isascii():  # known without a look at the text
+            break
         text = text.replace(old, new)
     return text
 
