@@ -49,11 +49,10 @@ def main() -> None:
         "# How long the lessons take\n\n"
         "Measured by `python -m benchmarks.course`: each lesson with its defaults, a process of "
         "its own, imports and compilation included. Lessons read chains that an earlier one drew. "
-        "Alone, 02b and 02c take about a minute more, and 10b as long as 10.\n\n"
+        "Alone, 10b takes as long as 10.\n\n"
         f"{os.cpu_count()} cores of {platform.machine()}, "
         f"Python {platform.python_version()}, jax {version('jax')}.\n\n"
-        "| lesson | seconds |\n| --- | ---: |\n"
-        + "".join(rows)
+        "| lesson | seconds |\n| --- | ---: |\n" + "".join(rows)
     )
     missing = [number for number in numbers if number not in took]
     if missing:

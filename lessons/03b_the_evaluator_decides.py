@@ -27,7 +27,7 @@
 # - tell how much of a search's success is the evaluator's, and how much is the tree's;
 # - say whether thinking before judging is worth its tokens.
 #
-# The lesson takes about six minutes on two cores. `--problems 100` is a shorter run.
+# The lesson takes about eight minutes on two cores. `--problems 100` is a shorter run.
 
 # %%
 from jaxreason.course.options import read_options
