@@ -222,7 +222,7 @@ for _ in range(2):
         print(f"{name:<11}", {word: TABLE[word] for word in words})
 
 # %% [markdown]
-# In the beam the offspring of "a" push out that of "b". In DVTS "b" has a subtree of its own, and
+# In the beam the children of "a" push out those of "b". In DVTS "b" has a subtree of its own, and
 # its leaf is the best of all. The library's searches submit the same two leaves.
 
 

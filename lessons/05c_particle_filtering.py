@@ -141,7 +141,7 @@ assert abs(z.mean() - Z) < 4 * z.std() / RUNS**0.5
 
 # %% [markdown]
 # The estimate of $Z$ is *unbiased*: right on average, with any number of particles. The share of a
-# word among the particles is not. With six of them, that of "aba" is 0.11 too low. Weighted by the
+# word among the particles is not. With six of them, "aba" gets 0.11 too little. Weighted by the
 # estimate of $Z$ it is right again, so runs with a small estimate are those that mislead.
 #
 # ## A line is a step
@@ -208,7 +208,7 @@ chains = run.complete(run.key, texts, sampler=sampler, num_samples=run.chains, d
 worth = aggregate(step_scores(prm, texts, chains.texts, description="PRM"), "prod")
 
 # %% [markdown]
-# Beam search and DVTS are those of lesson 05b; here they judge by the product, too.
+# Beam search and DVTS come from lesson 05b. Here they judge by the product, too.
 
 # %%
 roots, prompt = [tot.State(p) for p in problems], word_problems.lines_prompt

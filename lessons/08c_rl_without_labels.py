@@ -155,7 +155,7 @@ run.measure(f"before/vote of {run.chains}", start_vote)
 # %% [markdown]
 # ## Training
 #
-# The recipe is that of lesson 08, for 20 of its 200 steps, with 80 questions a step and a third of
+# We take the recipe of lesson 08, for 20 of its 200 steps, with 80 questions a step and a third of
 # its learning rate. At the full rate a coin ruins the policy within ten steps. We do not choose the
 # best policy by validation problems, because that would need labels. We test the last one.
 

@@ -219,13 +219,9 @@ def train_policy(
     )
 
 
-def questions(
-    model: LanguageModel, recipe: Recipe, seed: int, operations: tuple[int, ...] = (2, 3, 4, 5, 6)
-) -> grpo_device.Problems:
+def questions(model: LanguageModel, recipe: Recipe, seed: int) -> grpo_device.Problems:
     """Training questions and their answers as tokens; no reasoning."""
-    asked = arithmetic.problems(
-        "train", recipe.num_questions, seed=1000 + seed, operations=operations
-    )
+    asked = arithmetic.problems("train", recipe.num_questions, seed=1000 + seed)
     return grpo_device.encode_problems(
         model.tokenizer,
         [prompts.zero_shot_cot(problem.question) for problem in asked],

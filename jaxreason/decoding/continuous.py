@@ -143,7 +143,7 @@ def _chains_to_admit(of_prompts: np.ndarray, num_read: int) -> int:
     """How many of the next chains can be admitted together, if so many prompts are read at a time.
 
     Args:
-      of_prompts: ``[k]``, the prompt of each of them; those of one prompt follow each other.
+      of_prompts: ``[k]``, the prompt of each chain; the chains of a prompt follow each other.
       num_read: prompts.
     """
     prompts_so_far = np.cumsum(np.diff(of_prompts, prepend=-1) != 0)
@@ -195,7 +195,7 @@ class HostRows:
         return self.tokens.shape[1]
 
     def add(self, new: Written, final: int) -> tuple[np.ndarray, Rollout]:
-        """Keeps what the rows wrote, frees those that ended, and returns their chains: k or none.
+        """Keeps what the rows wrote, and frees the rows of the k chains that ended; k may be 0.
 
         Returns:
           Numbers ``[k]`` of the chains, and what they wrote, ``[k, T]`` and ``[k]``.

@@ -30,7 +30,7 @@ class Chains(NamedTuple):
     finished: jax.Array  # [R] bool, False where the limit came first
     logprob: jax.Array  # [R] float32, log p(chain) in nats, untempered
     log_proposal: jax.Array  # [R] float32, log of the chance that the proposal draws it, in nats
-    num_drawn: jax.Array  # [R] int32, all tokens drawn so far, those of rejected ends too
+    num_drawn: jax.Array  # [R] int32, all tokens drawn so far, in rejected ends too
     num_accepted: jax.Array  # [R] int32, steps whose candidate was accepted
 
 

@@ -26,7 +26,7 @@ class PowerTexts(NamedTuple):
     texts: list[str]  # G
     logprobs: np.ndarray  # [G] float32, log p(text | prompt) in nats, untempered
     num_tokens: np.ndarray  # [G] int32, of the text, the ending token included
-    num_drawn: np.ndarray  # [G] int32, tokens drawn to get it, those of rejected ends too
+    num_drawn: np.ndarray  # [G] int32, tokens drawn to get it, in rejected ends too
     accepted: np.ndarray  # [G] float, share of the steps whose candidate was accepted
 
 

@@ -7,8 +7,8 @@ import jax
 from jaxreason.errors import InputError
 from jaxreason.models.rope import RopeScaling
 
-# The kinds of layers: one sees all earlier tokens, one those of a sliding window, and one sees all
-# and does not know their positions (NoPE, Kazemnejad et al. 2023).
+# The kinds of layers: one sees all earlier tokens, one the last few, and one sees all and does not
+# know their positions (NoPE, Kazemnejad et al. 2023).
 LAYER_TYPES = ("full_attention", "sliding_attention", "nope_attention")
 ACTIVATIONS = {"silu": jax.nn.silu, "gelu_pytorch_tanh": jax.nn.gelu}  # by tanh: jax's default
 
@@ -46,7 +46,7 @@ class DecoderConfig:
     # The type of each layer, of LAYER_TYPES; () is "full_attention" in all (Gemma 3, SmolLM3...).
     layer_types: tuple[str, ...] = ()
     sliding_window: int | None = None  # tokens that a sliding layer sees, itself among them
-    sliding_rope_theta: float | None = None  # its RoPE base, unscaled; None is that of full layers
+    sliding_rope_theta: float | None = None  # its RoPE base, unscaled; None: as in full layers
     # How it is computed: keep the input of each layer and compute the rest again in the backward
     # pass; products of int8, from jaxreason.models.precision.lower.
     remat: bool = False

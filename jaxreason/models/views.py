@@ -14,7 +14,7 @@ from jaxreason.models.rope import rope_frequencies, rotation
 
 
 class View(NamedTuple):
-    """That of a type of layers."""
+    """What the layers of one type share."""
 
     turn: tuple[jax.Array, jax.Array]  # of queries and keys, [B, T, 1, 2, D / 2] each, by rotation
     mask: jax.Array  # [B, 1, T, S] bool, which keys a token sees

@@ -50,7 +50,7 @@ class Filtered(NamedTuple):
     worth: np.ndarray  # [B, N] float32, see WORTH
     finished: np.ndarray  # [B, N] bool, False where the lines were not enough
     log_z: np.ndarray  # [B] float32, log of the estimate of Z
-    num_tokens: np.ndarray  # [B] int32, drawn; those of particles that were dropped count too
+    num_tokens: np.ndarray  # [B] int32, drawn, by dropped particles too
 
 
 class Size(NamedTuple):
@@ -113,7 +113,7 @@ def filter_lines(
       max_lines: lines of a chain at most.
       max_line: tokens of a line at most; a longer line, or an empty one, has weight 0.
       scheme, threshold: see :func:`jaxreason.search.particles.particle_filter`.
-      rows: particles under way at a time at most, but at least those of one problem.
+      rows: particles under way at a time at most, but all of at least one problem.
       description: label of a progress bar over problems; None shows none.
 
     Raises:

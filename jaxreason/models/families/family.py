@@ -45,7 +45,7 @@ class Family(NamedTuple):
     flags: Callable[[PretrainedConfig], dict[str, Any]] = lambda hf: {}
     # And back: the arguments of config_class beside those that all families have.
     options: Callable[[DecoderConfig], dict[str, Any]] = lambda cfg: {}
-    # Where the stored numbers are not those of a Llama under other names: to these, and back.
+    # Where the stored numbers differ from a Llama's: to a Llama's, and back.
     unpack: Callable[[Tensors, DecoderConfig], Tensors] = _as_stored
     pack: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = lambda tensors: tensors
     gguf: Gguf | None = None
